@@ -1,0 +1,50 @@
+# Plain `make` lists every command with a line each.
+SHELL := /bin/bash
+PY := .venv/bin/python
+MEMBERS := contracts services/chassis services/scheduling services/field-ingest services/media services/billing-bridge device/python deploy/local
+SOURCES := contracts/zb_contracts services/chassis/zb_chassis services/scheduling/scheduling services/field-ingest/field_ingest \
+	services/media/media services/billing-bridge/billing_bridge device/python/zb_device deploy/local/zb
+PYTHON ?= python3
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format generate lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: .venv/.installed ## install everything into .venv (no root, no Docker)
+
+.venv/.installed: requirements.lock requirements-uv.lock $(MEMBERS:=/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make setup PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(PY) || $(PYTHON) -m venv .venv || { echo "this Python cannot make a virtual environment: install its venv module (Debian: python3-venv)"; exit 1; }
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-uv.lock
+	@VIRTUAL_ENV=$(CURDIR)/.venv .venv/bin/uv pip sync --quiet --require-hashes requirements.lock
+	@VIRTUAL_ENV=$(CURDIR)/.venv .venv/bin/uv pip install --quiet --no-deps --no-build-isolation --offline $(MEMBERS:%=-e ./%)
+	@touch $@
+
+demo: setup ## play one technician's day on a real system (ARGS=--exit ends by itself)
+	@.venv/bin/zb demo $(ARGS)
+
+test: setup ## all tests, with a real nats-server and a real PostgreSQL
+	@$(PY) -m pytest $(ARGS)
+
+check: setup ## format, lint, types, import rules, sizes, generated files up to date
+	@.venv/bin/ruff format --check --quiet . && .venv/bin/ruff check --quiet .
+	@.venv/bin/mypy $(SOURCES)
+	@.venv/bin/lint-imports --no-cache
+	@$(PY) -m pytest tests/test_house_style.py
+	@$(PY) -m zb_contracts.generate --verify
+
+format: setup ## format and mend what the linter can mend
+	@.venv/bin/ruff format --quiet . && .venv/bin/ruff check --fix --quiet .
+
+generate: setup ## write the generated contracts again (JSON Schema, AsyncAPI, OpenAPI, pages)
+	@$(PY) -m zb_contracts.generate
+
+lock: setup ## resolve the dependencies again into requirements.lock
+	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --group dev \
+		--no-emit-package zb-contracts --no-emit-package zb-chassis -o requirements.lock $(MEMBERS:=/pyproject.toml)
+	@sed -n '/^uv==/,/^[a-z].*==/p' requirements.lock | sed -e '1b' -e '/^[a-z].*==/d' > requirements-uv.lock
+
+clean: ## remove the environment and the local data
+	@rm -rf .venv .zb
