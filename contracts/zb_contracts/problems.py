@@ -1,7 +1,7 @@
 """Every refusal of the platform, listed once: code, message, whether a retry can help, HTTP status.
 
-Codes are stable and never reused. The edges map a Problem to RFC 9457 on HTTP, to term or delayed nak on a message, and to a
-verdict in a receipt. What is not in this list is a bug, and is treated as one (nak, bounded, dead letter).
+Codes are stable and never reused. The edges map a Problem to RFC 9457 on HTTP, to term or delayed nak on a message,
+and to a verdict in a receipt. What is not in this list is a bug, and is treated as one (nak, bounded, dead letter).
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class ProblemType:
     retryable: bool = False
 
 
-class Problem(Exception):  # noqa: N818 - the field's word (RFC 9457), and it is what callers read
+class Problem(Exception):
     """A refusal with its details. `str()` is the message with the details filled in.
 
     `errors` lists the single faults where one request has several (fields of a body, rows of a file).
@@ -94,9 +94,7 @@ HELD = _problem("event.held", "received after the revocation of {author}; a supe
 
 SYNC_MALFORMED = _problem("sync.malformed", "the sync message cannot be read: {reason}", 400)
 SYNC_WRONG_NONCE = _problem("sync.wrong_nonce", "the answer belongs to another question", 409, retryable=True)
-SYNC_SIGNATURE_INVALID = _problem(
-    "sync.signature_invalid", "the answer is not signed by a ledger key that we trust", 403
-)
+SYNC_SIGNATURE_INVALID = _problem("sync.signature_invalid", "the answer is not signed by a ledger key that we trust", 403)
 SYNC_SPLIT_VIEW = _problem("sync.split_view", "the ledger shows a history that contradicts its checkpoint {size}", 409)
 SYNC_ROLLBACK = _problem("sync.rollback", "the answer goes back from cursor {held} to {offered}", 409)
 
@@ -124,9 +122,7 @@ MEDIA_OFFSET = _problem("media.offset", "the upload is at {actual}, the part beg
 MEDIA_LENGTH = _problem("media.length", "the upload declares {declared} bytes, the limit is {limit}", 413)
 MEDIA_CHECKSUM = _problem("media.checksum", "the part arrived with another checksum", 460, retryable=True)
 MEDIA_VERSION = _problem("media.version", "tus {offered} is not spoken here, 1.0.0 is", 412)
-MEDIA_QUOTA = _problem(
-    "media.quota", "the device has {count} unfinished uploads, the limit is {limit}", 429, retryable=True
-)
+MEDIA_QUOTA = _problem("media.quota", "the device has {count} unfinished uploads, the limit is {limit}", 429, retryable=True)
 
 BILLING_NOTHING = _problem("billing.nothing", "no closed intervention waits for the profile {profile}", 409)
 BILLING_LAYOUT = _problem("billing.layout", "{field} does not fit its column: {reason}", 422)

@@ -1,14 +1,14 @@
 """Names on the wire: JetStream streams, subjects, and the ids that may be part of them.
 
-One place for every name, so that permissions, publishers and subscribers cannot drift apart. It does not say who may use
-them: the account layout does (deploy/local/zb/accounts.py and the Helm chart).
+One place for every name, so that permissions, publishers and subscribers cannot drift apart. It does not say who may
+use them: the account layout does (deploy/local/zb/accounts.py and the Helm chart).
 """
 
 import re
 from dataclasses import dataclass
 from typing import Final
 
-# A device named "*" would own every subject, so an id is checked by whoever issues it and again by whoever builds a subject.
+# A device named "*" would own every subject: whoever issues an id checks it, and whoever builds a subject again.
 ID_PATTERN: Final = re.compile(r"[a-z0-9-]{1,64}")
 
 DRAIN: Final = "drain"
@@ -59,9 +59,7 @@ EVIDENCE: Final = StreamSpec("EVIDENCE", ("evidence.v1.*",), "media", max_age_s=
 BILLING: Final = StreamSpec("BILLING", ("billing.v1.*",), "billing-bridge", max_age_s=30 * _DAY_S, bytes_max=8 << 30)
 """Batches, as they are frozen."""
 
-DEADLETTER: Final = StreamSpec(
-    "DEADLETTER", ("deadletter.v1.*",), "field-ingest", max_age_s=400 * _DAY_S, bytes_max=8 << 30
-)
+DEADLETTER: Final = StreamSpec("DEADLETTER", ("deadletter.v1.*",), "field-ingest", max_age_s=400 * _DAY_S, bytes_max=8 << 30)
 """Messages that no bounded number of tries could handle, with the reason. One subject a service."""
 
 STREAMS: Final = (FIELD, OFFICE, INTERVENTIONS, REFERENCE, EVIDENCE, BILLING, DEADLETTER)
