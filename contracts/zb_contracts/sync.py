@@ -1,0 +1,188 @@
+"""Sync: what a device asks over request/reply, and the one signed answer it gets. MessagePack, compressed with zstd.
+
+The answer echoes the nonce and is signed as a whole by a ledger key, so that nobody between can shorten, replay or forge a
+receipt. Decoding is bounded: a bomb of zeros is refused by its declared size before anything is allocated.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Final, Literal, TypeVar
+
+import msgspec
+import zstandard
+
+from zb_contracts.envelope import Anchor
+from zb_contracts.problems import SYNC_MALFORMED, Problem
+from zb_contracts.signed import SignedDocument
+
+REQUEST_BYTES_MAX: Final = 16 * 1024
+ANSWER_BYTES_MAX: Final = 512 * 1024
+"""An answer is cut with a continuation before it grows beyond this."""
+UNPACKED_BYTES_MAX: Final = 8 * 1024 * 1024
+ANSWER_TYPE: Final = "application/vnd.zoneblanche.sync-answer.v1+msgpack"
+RECEIPTS_MAX: Final = 1024
+DOCUMENTS_MAX: Final = 1024
+
+Nonce = Annotated[str, msgspec.Meta(pattern="^[a-f0-9]{32}$")]
+Id = Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,64}$")]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+
+
+class Verdict(StrEnum):
+    """What became of one event. `duplicate` is `admitted` that was asked again; both cover it."""
+
+    ADMITTED = "admitted"
+    DUPLICATE = "duplicate"
+    HELD = "held"
+    REFUSED = "refused"
+
+
+class SyncRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the device has, so that the answer holds only what it lacks."""
+
+    v: Literal[1] = 1
+    nonce: Nonce
+    author: Id
+    mark: Count
+    """Up to here (contiguous) the device holds receipts."""
+    head: Count
+    """The device's own newest event."""
+    checkpoint_size: Count = 0
+    """Size of the newest checkpoint that the device verified; 0 for none."""
+    scope_epoch: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    scope_cursor: Count = 0
+    scope_count: Count = 0
+    """Documents that the device holds: a mismatch with the server's count means a full resync."""
+    bytes_max: Annotated[int, msgspec.Meta(ge=16 * 1024, le=ANSWER_BYTES_MAX)] = ANSWER_BYTES_MAX
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """The ledger's verdict on one event. `position` is its place in the shard's log, from 0; refusals have one too."""
+
+    seq: Count
+    id: str
+    verdict: Verdict
+    position: Count | None = None
+    code: str | None = None
+    retryable: bool = False
+    message: str | None = None
+    header_sha256: str = ""
+    """Of the header that the verdict is about: in a fork the device sees which of its two events it was."""
+    inclusion: tuple[bytes, ...] = ()
+    """RFC 6962 audit path of `leaf` at `position` in the answer's checkpoint."""
+    leaf: bytes = b""
+    """The leaf's bytes, canonical(kind, header hash, signature, received_at, verdict facts)."""
+
+
+class Gap(msgspec.Struct, frozen=True, kw_only=True):
+    """The ledger lacks events from `first` on. A resend carries `nonce` in its message id, else the broker drops it."""
+
+    first: Count
+    nonce: Nonce
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """What the server wants of the device. Nothing of it deletes an event that has no receipt."""
+
+    kind: Literal["suspend", "wipe", "release"]
+    argument: str | None = None
+
+
+class ScopeDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest version of one document of a technician's scope, or its tombstone (`content` is None)."""
+
+    id: str
+    """The stream's name (`intervention:<id>`, `site:<id>` ...) or `catalogue:<sha256>`."""
+    change: Count
+    vector: dict[str, int]
+    """What later events of the device repeat in `seen`."""
+    content: bytes | None
+    """Canonical JSON of the merged state."""
+
+
+class ScopeDelta(msgspec.Struct, frozen=True, kw_only=True):
+    """The scope's changes after the cursor, in order. `full` tells the device to forget what is not in it."""
+
+    epoch: str
+    cursor: Count
+    full: bool
+    documents: tuple[ScopeDocument, ...]
+    count: Count
+    """Documents alive after this delta and its continuations."""
+    more: bool
+    omitted: tuple[str, ...] = ()
+    """What the budget left out, by id."""
+
+
+class SyncAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the device lacks, up to the size limit; `more` asks for another round at once."""
+
+    v: Literal[1] = 1
+    nonce: Nonce
+    author: Id
+    anchor: Anchor
+    shard: Count
+    mark: Count
+    """The ledger's contiguous mark: it passes permanent refusals and stops at retryable ones."""
+    receipts: tuple[Receipt, ...] = ()
+    checkpoint: str | None = None
+    """A signed note (C2SP tlog-checkpoint) of the shard's log."""
+    consistency: tuple[bytes, ...] = ()
+    """RFC 6962 proof from the request's `checkpoint_size` to `checkpoint`."""
+    gap: Gap | None = None
+    commands: tuple[Command, ...] = ()
+    scope: ScopeDelta | None = None
+    more: bool = False
+    refusal: str | None = None
+    """The code of a Problem, where the request as a whole was refused."""
+
+
+T = TypeVar("T")
+
+_request_decoder = msgspec.msgpack.Decoder(SyncRequest)
+_answer_decoder = msgspec.msgpack.Decoder(SyncAnswer)
+_document_decoder = msgspec.msgpack.Decoder(SignedDocument)
+_encoder = msgspec.msgpack.Encoder()
+
+
+def pack(message: SyncRequest | SignedDocument) -> bytes:
+    """The bytes that travel."""
+    return zstandard.ZstdCompressor(level=3).compress(_encoder.encode(message))
+
+
+def answer_payload(answer: SyncAnswer) -> bytes:
+    """The bytes that the ledger key signs (type ANSWER_TYPE)."""
+    return _encoder.encode(answer)
+
+
+def unpack_request(data: bytes) -> SyncRequest:
+    """Problem SYNC_MALFORMED unless these are the bytes of a request within its limits."""
+    if len(data) > REQUEST_BYTES_MAX:
+        raise Problem(SYNC_MALFORMED, reason=f"{len(data)} bytes, the limit is {REQUEST_BYTES_MAX}")
+    return _decoded(_request_decoder, _inflated(data, REQUEST_BYTES_MAX * 4))
+
+
+def unpack_document(data: bytes) -> SignedDocument:
+    """The signed document of an answer, unverified. Problem SYNC_MALFORMED else."""
+    return _decoded(_document_decoder, _inflated(data, UNPACKED_BYTES_MAX))
+
+
+def read_answer(payload: bytes) -> SyncAnswer:
+    """The answer in a verified payload. Problem SYNC_MALFORMED else."""
+    return _decoded(_answer_decoder, payload)
+
+
+def _inflated(data: bytes, limit: int) -> bytes:
+    try:
+        declared = zstandard.frame_content_size(data)
+        if not 0 <= declared <= limit:
+            raise Problem(SYNC_MALFORMED, reason=f"it unpacks to {declared} bytes, the limit is {limit}")
+        return zstandard.ZstdDecompressor().decompress(data, max_output_size=limit)
+    except zstandard.ZstdError as fault:
+        raise Problem(SYNC_MALFORMED, reason=str(fault)[:200]) from fault
+
+
+def _decoded(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
+    try:
+        return decoder.decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as fault:
+        raise Problem(SYNC_MALFORMED, reason=str(fault)[:200]) from fault
