@@ -10,6 +10,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+
 from zb import postgres as embedded
 from zb.postgres import Postgres, PostgresError
 

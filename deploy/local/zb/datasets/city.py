@@ -16,8 +16,8 @@ SITES = 40
 INTERVENTIONS = 14
 
 _STREETS = (
-    "rue de la République", "place du Marché", "avenue Jean-Jaurès", "rue des Tilleuls", "chemin des Crêtes",
-    "quai de la Vernaison", "rue Pasteur", "boulevard Gambetta", "rue du Four", "allée des Hêtres", "rue Victor-Hugo", "montée du Château",
+    "rue de la République", "place du Marché", "avenue Jean-Jaurès", "rue des Tilleuls", "chemin des Crêtes", "rue Pasteur",
+    "quai de la Vernaison", "boulevard Gambetta", "rue du Four", "allée des Hêtres", "rue Victor-Hugo", "montée du Château",
 )  # fmt: skip
 _HOUSES = ("Résidence", "Copropriété", "Clinique", "Hôtel", "École", "Mairie annexe", "Résidence seniors")
 _PLACES = ("des Cimes", "du Lac", "Bellevue", "de la Source", "des Gentianes", "du Parc", "des Remparts", "Saint-Martin")
