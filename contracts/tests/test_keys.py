@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from zb_contracts import keys
 from zb_contracts.faults import (
     BoxUnopened,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from zb_contracts import merkle
 from zb_contracts.faults import ProofInvalid, TreeMalformed
 from zb_contracts.merkle import Frontier, Node, leaf_hash, node_hash

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
+
 from zb_contracts import sealed
 from zb_contracts.faults import SealBroken, SealMalformed
 from zb_contracts.sealed import SealedValue
