@@ -255,3 +255,13 @@ def test_what_no_tree_has_is_refused() -> None:
 def test_a_proof_over_the_limit_is_not_even_hashed() -> None:
     with pytest.raises(ProofInvalid, match="the limit is 64"):
         merkle.verify_inclusion(LEAVES[0], 0, 2**62, [LEAVES[0]] * 65, LEAVES[0])
+
+
+def test_a_proof_says_the_size_of_its_tree() -> None:
+    """A root alone does not: the proof of leaf 0 in a tree of 4 would do for 8, were its length not checked."""
+    proof = merkle.inclusion_proof(0, 4, subtree_hash)
+    with pytest.raises(ProofInvalid, match="too short"):
+        merkle.verify_inclusion(LEAVES[0], 0, 8, proof, defined_root(0, 4))
+    steps = merkle.consistency_proof(2, 4, subtree_hash)
+    with pytest.raises(ProofInvalid, match="too short"):
+        merkle.verify_consistency(2, 8, defined_root(0, 2), defined_root(0, 4), steps)
