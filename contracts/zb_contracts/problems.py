@@ -40,7 +40,7 @@ class Problem(Exception):
     `errors` lists the single faults where one request has several (fields of a body, rows of a file).
     """
 
-    def __init__(self, kind: ProblemType, *, errors: tuple[dict[str, Any], ...] = (), **details: Any) -> None:
+    def __init__(self, kind: ProblemType, /, *, errors: tuple[dict[str, Any], ...] = (), **details: Any) -> None:
         self.kind = kind
         self.details = details
         self.errors = errors

@@ -1,0 +1,304 @@
+"""The decision of admission: what becomes of each event of an author's chain. Pure; errors are data.
+
+A `Chain` is one author's chain as the ledger has it, with what the decision needs of other rows (`Known`). It takes events
+in order, whose signature and body digest were verified, and gives one outcome each. It knows no message, clock or database.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from zb_contracts import canonical
+from zb_contracts.envelope import Header, SignedEvent
+from zb_contracts.events import EVENT_TYPES, AuthorKind, Opaque, read_body
+from zb_contracts.ledger_leaf import RowKind
+from zb_contracts.problems import (
+    BODY_NOT_CANONICAL,
+    FORK,
+    HEADER_MALFORMED,
+    ID_TAKEN,
+    LINK_BROKEN,
+    SEEN_AHEAD,
+    SEEN_OPEN,
+    SEEN_SHRINKS,
+    SEGMENT_AHEAD,
+    TYPE_NOT_ALLOWED,
+    Problem,
+)
+
+LATE_MS: Final = 24 * 3_600_000
+"""An event received later than this after its trusted time carries the fact `late`."""
+STRAY_REFUSALS_MAX: Final = 1_000
+"""Refusal rows beside the chain (forks, broken links) that one author may leave in the ledger; beyond it: rejects."""
+MESSAGE_MAX: Final = 300
+"""Characters of a refusal's message that stand in the facts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """An author's row: who it is, and how far its chain goes. Times in ms since 1970."""
+
+    author: str
+    kind: AuthorKind
+    agency: str | None
+    device: str | None
+    technician: str | None
+    event_key: bytes
+    shard: int
+    mark: int
+    head_hash: bytes
+    last_at_ms: int | None = None
+    revoked_at_ms: int | None = None
+    stopped_seq: int | None = None
+    stopped_code: str | None = None
+    stopped_message: str | None = None
+    stopped_at_ms: int | None = None
+    gap_nonce: str | None = None
+    gap_at_ms: int | None = None
+    stray_refusals: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One verified event. `header` is None where it was signed but cannot be read: then `fault` says why."""
+
+    author: str
+    seq: int
+    prev: bytes
+    id: str
+    stream: str
+    type: str
+    header_hash: bytes
+    signed: SignedEvent
+    header: Header | None
+    fault: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the decision needs of the ledger beside the author's own row.
+
+    `chained` and `strays` are header hashes of this author's rows, `ids` the header hashes under event ids, `marks` those
+    of other authors, `vectors` the author's newest `seen` of a stream, `knowledge` what the newest event of another
+    author up to a number had seen of a stream.
+    """
+
+    chained: Mapping[int, bytes] = field(default_factory=dict)
+    strays: frozenset[tuple[int, bytes]] = frozenset()
+    ids: Mapping[str, bytes] = field(default_factory=dict)
+    marks: Mapping[str, int] = field(default_factory=dict)
+    vectors: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    knowledge: Mapping[tuple[str, str, int], Mapping[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """A new row: admitted, held, or a permanent refusal (`problem`). `chained` moves the mark over it."""
+
+    event: Event
+    kind: RowKind
+    facts: bytes
+    chained: bool = True
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """The ledger has exactly this event: same id, same content, nothing changes."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Not now: something before it is missing. Nothing of the chain from here on can be decided."""
+
+    event: Event
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Refused without a row, because the author has left too many beside its chain already."""
+
+    event: Event
+    problem: Problem
+
+
+Outcome = Appended | Duplicate | Waiting | Dropped
+
+
+def ends_segment(outcome: Outcome) -> bool:
+    """Whether the events after this one hang in the air: they descend from what is not in the chain."""
+    return isinstance(outcome, Waiting | Dropped) or (isinstance(outcome, Appended) and not outcome.chained)
+
+
+class Chain:
+    """One author's chain while events are decided. `author` is its row as it will be, `outcomes` what was decided."""
+
+    def __init__(self, author: Author, known: Known, *, received_at_ms: int) -> None:
+        self.author = author
+        self.outcomes: list[Outcome] = []
+        self._known = known
+        self._received_at_ms = received_at_ms
+        self._chained = dict(known.chained)
+        self._strays = set(known.strays)
+        self._ids = dict(known.ids)
+        self._vectors = {stream: dict(seen) for stream, seen in known.vectors.items()}
+
+    def take(self, event: Event) -> Outcome:
+        """Decide one event. Events of one segment come in order; stop when `ends_segment` says so."""
+        outcome = self._decided(event)
+        self.outcomes.append(outcome)
+        if isinstance(outcome, Appended):
+            self._advance(outcome)
+        elif isinstance(outcome, Waiting) and outcome.problem.kind is SEEN_AHEAD:
+            self._stop(event, outcome.problem)
+        return outcome
+
+    def ask_again(self, nonce: str, *, used: bool) -> None:
+        """Note that the ledger wants `mark + 1` on once more. A nonce that nobody has used yet stays."""
+        if self.author.gap_nonce is None or used:
+            self.author = replace(self.author, gap_nonce=nonce, gap_at_ms=self._received_at_ms)
+
+    def _decided(self, event: Event) -> Outcome:
+        mark = self.author.mark
+        if event.seq <= mark:
+            if self._chained.get(event.seq) == event.header_hash:
+                return Duplicate(event)
+            return self._stray(event, Problem(FORK, seq=event.seq))
+        if event.seq > mark + 1:
+            return Waiting(event, Problem(SEGMENT_AHEAD, first=event.seq, mark=mark))
+        if event.prev != self.author.head_hash:
+            return self._stray(event, Problem(LINK_BROKEN, seq=event.seq))
+        if event.header is None:
+            return self._refused(event, event.fault or Problem(HEADER_MALFORMED, reason="unreadable"))
+        problem = self._refusal(event, event.header)
+        if problem is None:
+            return self._admitted(event, event.header)
+        return Waiting(event, problem) if problem.retryable else self._refused(event, problem)
+
+    def _refusal(self, event: Event, header: Header) -> Problem | None:
+        return (
+            self._wrong_type(header)
+            or _wrong_body(event)
+            or self._taken_id(event)
+            or self._wrong_claim(header)
+            or self._shrunk(header)
+            or self._open(header)
+        )
+
+    def _wrong_type(self, header: Header) -> Problem | None:
+        known = EVENT_TYPES.get(header.type)
+        if known is None or self.author.kind in known.writers:
+            return None
+        return Problem(TYPE_NOT_ALLOWED, kind=self.author.kind.value, type=header.type)
+
+    def _taken_id(self, event: Event) -> Problem | None:
+        taken = self._ids.get(event.id)
+        return None if taken is None or taken == event.header_hash else Problem(ID_TAKEN, id=event.id)
+
+    def _wrong_claim(self, header: Header) -> Problem | None:
+        """A vector that names the event itself, or more than the ledger has (which may have been rewound)."""
+        if header.seen.get(header.author, 0) >= header.seq:
+            return Problem(HEADER_MALFORMED, reason="seen names the event itself or a later one of its author")
+        for other, claimed in header.seen.items():
+            if other != header.author and claimed > (known := self._known.marks.get(other, 0)):
+                return Problem(SEEN_AHEAD, author=other, claimed=claimed, known=known)
+        return None
+
+    def _shrunk(self, header: Header) -> Problem | None:
+        for other, seq in self._vectors.get(header.stream, {}).items():
+            if other != header.author and header.seen.get(other, 0) < seq:
+                return Problem(SEEN_SHRINKS, author=other)
+        return None
+
+    def _open(self, header: Header) -> Problem | None:
+        for other, seq in header.seen.items():
+            for third, needed in self._known.knowledge.get((header.stream, other, seq), {}).items():
+                if third not in (header.author, other) and header.seen.get(third, 0) < needed:
+                    return Problem(SEEN_OPEN, author=other, seq=seq)
+        return None
+
+    def _admitted(self, event: Event, header: Header) -> Appended:
+        facts = clock_facts(header, self._received_at_ms, self.author.last_at_ms)
+        body = read_body(header.type, event.signed.body)
+        if isinstance(body, Opaque):
+            facts["opaque"] = body.reason
+        revoked_at_ms = self.author.revoked_at_ms
+        if revoked_at_ms is None:
+            return Appended(event, "admitted", canonical.encode(facts | {"key": "valid"}))
+        return Appended(event, "held", canonical.encode(facts | {"key": "revoked", "revoked_at_ms": revoked_at_ms}))
+
+    def _refused(self, event: Event, problem: Problem) -> Appended:
+        return Appended(event, "refusal", refusal_facts(problem), problem=problem)
+
+    def _stray(self, event: Event, problem: Problem) -> Outcome:
+        if (event.seq, event.header_hash) in self._strays:
+            return Duplicate(event)
+        if self.author.stray_refusals >= STRAY_REFUSALS_MAX:
+            return Dropped(event, problem)
+        return Appended(event, "refusal", refusal_facts(problem), chained=False, problem=problem)
+
+    def _advance(self, outcome: Appended) -> None:
+        event, author = outcome.event, self.author
+        if not outcome.chained:
+            self._strays.add((event.seq, event.header_hash))
+            self.author = replace(author, stray_refusals=author.stray_refusals + 1)
+            return
+        self._chained[event.seq] = event.header_hash
+        last_at_ms = author.last_at_ms
+        if outcome.kind != "refusal" and event.header is not None:
+            self._ids[event.id] = event.header_hash
+            self._vectors[event.stream] = dict(event.header.seen)
+            last_at_ms = event.header.at_ms
+        self.author = replace(
+            author,
+            mark=event.seq,
+            head_hash=event.header_hash,
+            last_at_ms=last_at_ms,
+            stopped_seq=None,
+            stopped_code=None,
+            stopped_message=None,
+            stopped_at_ms=None,
+            gap_nonce=None,
+            gap_at_ms=None,
+        )
+
+    def _stop(self, event: Event, problem: Problem) -> None:
+        self.author = replace(
+            self.author,
+            stopped_seq=event.seq,
+            stopped_code=problem.code,
+            stopped_message=str(problem)[:MESSAGE_MAX],
+            stopped_at_ms=self._received_at_ms,
+        )
+
+
+def clock_facts(header: Header, received_at_ms: int, last_at_ms: int | None) -> dict[str, Any]:
+    """What the clocks say at receipt: evidence for reading, never a judge.
+
+    `clock_offset_ms` is receipt minus the event's trusted time: delay and clock error together.
+    """
+    offset_ms = received_at_ms - header.trusted_ms
+    facts: dict[str, Any] = {"clock_offset_ms": offset_ms}
+    if header.anchor is None or header.elapsed_ms is None:
+        facts["unanchored"] = True
+    if offset_ms > LATE_MS:
+        facts["late"] = True
+    if last_at_ms is not None and header.at_ms < last_at_ms:
+        facts["clock_went_back"] = True
+    return facts
+
+
+def refusal_facts(problem: Problem) -> bytes:
+    """The facts of a refusal row: its code and message, vouched for by the tree like everything else."""
+    return canonical.encode({"code": problem.code, "message": str(problem)[:MESSAGE_MAX]})
+
+
+def _wrong_body(event: Event) -> Problem | None:
+    try:
+        canonical.decode(event.signed.body)
+    except canonical.NotCanonical as fault:
+        return Problem(BODY_NOT_CANONICAL, reason=str(fault)[:200])
+    return None
