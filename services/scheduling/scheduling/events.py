@@ -1,0 +1,126 @@
+"""What happened to an intervention in the office: private, past tense, stored as the service's own record.
+
+`announce.py` alone translates them to the contract. A stored event is read for ever: fields are only added, with a default.
+The name in TOPICS is what stands in the database, so that a class may be renamed or moved.
+"""
+
+from dataclasses import dataclass
+from typing import Final, get_args
+
+from scheduling.values import Change, Details, Identity, Plan, Wish
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterventionCreated:
+    """Opened, with what the customer wishes."""
+
+    identity: Identity
+    details: Details
+    wish: Wish
+    at_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterventionPlanned:
+    """Given a place in the day, with the policy that counts from here on."""
+
+    plan: Plan
+    policy_version: int
+    field_may_set: tuple[str, ...]
+    at_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TechnicianAssigned:
+    """Given to a technician; None took it from everybody."""
+
+    technician: str | None
+    tour_position: int | None
+    at_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterventionMoved:
+    """Given another place in the day."""
+
+    plan: Plan
+    reason: str | None
+    at_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterventionCancelled:
+    """Called off."""
+
+    reason: str
+    at_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterventionReopened:
+    """Another visit is wanted; `visits` had ended and were known."""
+
+    reason: str
+    visits: tuple[str, ...]
+    at_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetailsChanged:
+    """Some details or the wish have other values; None left a value as it was."""
+
+    change: Change
+    wish: Wish | None
+    at_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisitAbandoned:
+    """A visit that a lost device left open was ended."""
+
+    visit: str
+    reason: str
+    at_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestAccepted:
+    """The office agreed to a request of the field."""
+
+    request: str
+    at_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestDeclined:
+    """The office did not agree to a request of the field."""
+
+    request: str
+    reason: str
+    at_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetAsideAcknowledged:
+    """A person of the office has read it."""
+
+    event: str
+    field: str
+    at_ms: int
+
+
+Event = (
+    InterventionCreated
+    | InterventionPlanned
+    | TechnicianAssigned
+    | InterventionMoved
+    | InterventionCancelled
+    | InterventionReopened
+    | DetailsChanged
+    | VisitAbandoned
+    | RequestAccepted
+    | RequestDeclined
+    | SetAsideAcknowledged
+)
+
+TOPICS: Final[dict[str, type[Event]]] = {kind.__name__: kind for kind in get_args(Event)}
