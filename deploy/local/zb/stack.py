@@ -1,0 +1,216 @@
+"""The whole platform on one machine: nats-server, PostgreSQL, the issuer and the four services, on one data folder.
+
+It makes keys and databases, tells each service where the others are, starts them all and stops them in order. Everything
+listens on loopback. A second start on the same folder goes on where the first stopped. It plays nothing: `zb.play` does.
+"""
+
+import json
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from zb import keyring
+from zb.keys import private_folder, write_secret
+from zb.nats import NatsServer, Ports
+from zb.postgres import Postgres
+from zb.processes import HOST, Service, end_leftovers, free_port
+
+DATA_VERSION: Final = 1
+AGENCIES: Final = ("main",)
+ISSUER: Final = "issuer"
+SAY: Callable[[str], None] = lambda _: None  # noqa: E731 - the silent default of every progress argument
+
+
+class StackError(Exception):
+    """The platform cannot start here; the message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One service: its package, the prefix of its settings, its database."""
+
+    module: str
+    prefix: str
+    database: str
+
+
+PARTS: Final[Mapping[str, Part]] = {
+    "field-ingest": Part("field_ingest", "ZB_INGEST_", "field_ingest"),
+    "scheduling": Part("scheduling", "ZB_SCHEDULING_", "scheduling"),
+    "media": Part("media", "ZB_MEDIA_", "media"),
+    "billing-bridge": Part("billing_bridge", "ZB_BILLING_", "billing_bridge"),
+}
+
+# The people of the embedded issuer: name -> roles. Their passwords are made at the first start and kept with the keys.
+PEOPLE: Final[Mapping[str, tuple[str, ...]]] = {
+    "dispatcher": ("dispatcher", "planner"),
+    "administrator": ("fleet-administrator",),
+    "auditor": ("auditor",),
+    "integrator": ("integrator",),
+}
+
+
+class Stack:
+    """All processes of one data folder. `start` and `stop` block; `services` are reachable by name in between."""
+
+    def __init__(self, folder: Path, *, clock_file: Path | None = None, agencies: tuple[str, ...] = AGENCIES) -> None:
+        self.folder = folder.absolute()
+        self.clock_file = clock_file
+        self.agencies = agencies
+        self.services: dict[str, Service] = {}
+        self.passwords: dict[str, str] = {}
+        self._before = self._last_run()
+        self.postgres = Postgres(self.folder / "postgres")
+        nats = self._before.get("nats", {})
+        self.nats = NatsServer(
+            self.folder / "nats",
+            self.folder / "broker-keys",
+            ports=Ports(free_port(nats.get("client")), free_port(nats.get("websocket")), free_port(nats.get("monitor"))),
+        )
+
+    @property
+    def run_file(self) -> Path:
+        return self.folder / "run.json"
+
+    def start(self, say: Callable[[str], None] = SAY) -> None:
+        """Start everything and return when every service is ready. On a fault everything is stopped again."""
+        self._claim_folder()
+        for name in end_leftovers(self.run_file):
+            say(f"ended {name}, left over from a run that was killed")
+        try:
+            self._start_servers(say)
+            self._describe_services()
+            for service in self.services.values():
+                service.start()
+            self._write_run_file()
+            for service in self.services.values():
+                service.wait_ready()
+                say(f"{service.name} is ready at {service.url}")
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self, say: Callable[[str], None] = SAY) -> None:
+        """Drain the services, then stop the servers under them. Nothing of ours runs afterwards; the data stays."""
+        for service in reversed(self.services.values()):
+            service.stop()
+            say(f"{service.name} has stopped")
+        self.nats.stop()
+        self.postgres.stop()
+        if self.run_file.exists():
+            run = json.loads(self.run_file.read_text())
+            self.run_file.write_text(json.dumps({**run, "processes": {}, "running": False}, indent=2))
+
+    @contextmanager
+    def running(self, say: Callable[[str], None] = SAY) -> Iterator["Stack"]:
+        """The stack, started; stopped at the end whatever happened."""
+        self.start(say)
+        try:
+            yield self
+        finally:
+            self.stop(say)
+
+    def restart(self, name: str) -> None:
+        """Start a service again that was killed, and wait until it is ready."""
+        self.services[name].start()
+        self._write_run_file()
+        self.services[name].wait_ready()
+
+    def _claim_folder(self) -> None:
+        private_folder(self.folder)
+        version_file = self.folder / "VERSION"
+        if version_file.exists() and int(version_file.read_text()) > DATA_VERSION:
+            raise StackError(
+                f"the data in {self.folder} is of version {version_file.read_text().strip()}, this program knows "
+                f"{DATA_VERSION}: update the program, or give another folder"
+            )
+        version_file.write_text(str(DATA_VERSION))
+
+    def _start_servers(self, say: Callable[[str], None]) -> None:
+        self.postgres.start()
+        say(f"PostgreSQL listens on {HOST}:{self.postgres.port}")
+        self.nats.start()
+        say(f"nats-server listens on {self.nats.url}, for browsers on {self.nats.websocket_url}")
+
+    def _describe_services(self) -> None:
+        keys = keyring.load_or_create(self.folder / "keys", self.agencies, time.time_ns() // 1_000_000)
+        keyring.add_device_signer(keys, self.nats.layout)
+        ports = self._before.get("ports", {})
+        self.services = {ISSUER: self._issuer(free_port(ports.get(ISSUER)))}
+        urls = {name: f"http://{HOST}:{free_port(ports.get(name))}" for name in PARTS}
+        for name, part in PARTS.items():
+            self.services[name] = Service(
+                name,
+                (part.module, "serve"),
+                int(urls[name].rsplit(":", 1)[1]),
+                self._environment(name, part, keys, urls),
+                self.folder / "logs" / f"{name}.log",
+            )
+
+    def _environment(self, name: str, part: Part, keys: keyring.Keyring, urls: Mapping[str, str]) -> dict[str, str]:
+        data = self.folder / name
+        settings = {
+            "database_url": self.postgres.create_database(part.database),
+            "nats_url": self.nats.url,
+            "nats_creds": str(self._credentials(name)),
+            "http_host": HOST,
+            "http_port": urls[name].rsplit(":", 1)[1],
+            "oidc_issuer": self.services[ISSUER].url,
+            "keys_dir": str(keyring.hand_out(keys, name, self.folder / "handed-out" / name)),
+            "data_dir": str(private_folder(data)),
+        }
+        if self.clock_file:
+            settings["clock_file"] = str(self.clock_file)
+        if name == "field-ingest":
+            settings["nats_sync_creds"] = str(self._credentials("field-ingest-sync"))
+        return {part.prefix + key.upper(): value for key, value in settings.items()}
+
+    def _credentials(self, user: str) -> Path:
+        path = private_folder(self.folder / "handed-out" / "nats") / f"{user}.creds"
+        write_secret(path, self.nats.layout.credentials(user).text().encode())
+        return path
+
+    def _issuer(self, port: int) -> Service:
+        folder = private_folder(self.folder / ISSUER)
+        self.passwords = self._people(folder)
+        arguments = ("zb_chassis.issuer", "serve", "--folder", str(folder), "--port", str(port))
+        return Service(ISSUER, arguments, port, {}, self.folder / "logs" / f"{ISSUER}.log")
+
+    def _people(self, folder: Path) -> dict[str, str]:
+        """The passwords of the local people; made once."""
+        path = self.folder / "keys" / "people.json"
+        if not path.exists():
+            write_secret(path, json.dumps({name: secrets.token_urlsafe(12) for name in PEOPLE}).encode())
+        return dict(json.loads(path.read_text()))
+
+    def _last_run(self) -> dict[str, dict[str, int]]:
+        return dict(json.loads(self.run_file.read_text())) if self.run_file.exists() else {}
+
+    def _write_run_file(self) -> None:
+        run = {
+            "running": True,
+            "ports": {service.name: service.port for service in self.services.values()},
+            "nats": {
+                "client": self.nats.ports.client,
+                "websocket": self.nats.ports.websocket,
+                "monitor": self.nats.ports.monitor,
+            },
+            "processes": {
+                service.name: {"pid": service.pid, "arguments": ["-m", *service.arguments]} for service in self.services.values()
+            },
+        }
+        write_secret(self.run_file, json.dumps(run, indent=2).encode())
+
+
+def forget(folder: Path) -> None:
+    """Remove the data of a stack that does not run, e.g. of an earlier play."""
+    if folder.exists():
+        end_leftovers(folder / "run.json")
+        if (folder / "postgres").exists():
+            Postgres(folder / "postgres").stop()
+        shutil.rmtree(folder)
