@@ -298,8 +298,9 @@ def _accept(office: Known, reported: Reported, command: c.AcceptRequest) -> tupl
             move = c.MoveIntervention(version=version, at_ms=command.at_ms, start_ms=start)
             return (accepted, *_move(office, reported, move))
         case "title" | "contract" | "sla" | "instructions" | "price_list" | "checklist" | "priority":
-            change = replace(Change(), **{request.field: request.value})
-            return (accepted, *_change(office, c.ChangeDetails(version=version, at_ms=command.at_ms, change=change)))
+            asked: dict[str, Any] = {request.field: request.value}
+            edit = c.ChangeDetails(version=version, at_ms=command.at_ms, change=Change(**asked))
+            return (accepted, *_change(office, edit))
     reason = f"the field {request.field} is not set by accepting a request: decline it and edit the field"
     raise Problem(PLAN_IMPOSSIBLE, id=office.identity.intervention, reason=reason)
 

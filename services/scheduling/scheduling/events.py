@@ -5,7 +5,7 @@ The name in TOPICS is what stands in the database, so that a class may be rename
 """
 
 from dataclasses import dataclass
-from typing import Final, get_args
+from typing import Final
 
 from scheduling.values import Change, Details, Identity, Plan, Wish
 
@@ -123,4 +123,16 @@ Event = (
     | SetAsideAcknowledged
 )
 
-TOPICS: Final[dict[str, type[Event]]] = {kind.__name__: kind for kind in get_args(Event)}
+TOPICS: Final[dict[str, type[Event]]] = {
+    "intervention.created": InterventionCreated,
+    "intervention.planned": InterventionPlanned,
+    "intervention.technician_assigned": TechnicianAssigned,
+    "intervention.moved": InterventionMoved,
+    "intervention.cancelled": InterventionCancelled,
+    "intervention.reopened": InterventionReopened,
+    "intervention.details_changed": DetailsChanged,
+    "intervention.visit_abandoned": VisitAbandoned,
+    "intervention.request_accepted": RequestAccepted,
+    "intervention.request_declined": RequestDeclined,
+    "intervention.set_aside_acknowledged": SetAsideAcknowledged,
+}
