@@ -1,0 +1,183 @@
+"""Order of knowledge: which event knew which, and what stands among the writes of one field.
+
+A *knows* B when A's `seen` covers B, or the same author wrote B before A; on causally closed vectors that is a partial
+order. Clocks appear only in `rank`, the last tie-break between equals. Nothing here knows a field or a side's rights.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from zb_contracts.canonical import INTEGER_MAX
+from zb_contracts.envelope import Header, ParsedEvent
+from zb_contracts.events import AuthorKind, Body, Opaque, read_body, type_of
+from zb_contracts.fields import unversioned
+from zb_contracts.merge.state import Origin, Side
+
+_SIDES: dict[AuthorKind, Side] = {
+    AuthorKind.DEVICE: "field",
+    AuthorKind.OFFICE: "office",
+    AuthorKind.SERVICE: "service",
+}
+
+
+@dataclass(frozen=True)
+class MergeEvent:
+    """One admitted event as the fold reads it. `kind` is the registered kind of its author, a fact of the ledger."""
+
+    header: Header
+    body: Body | Opaque
+    kind: AuthorKind
+
+    @property
+    def id(self) -> str:
+        return self.header.id
+
+    @property
+    def side(self) -> Side:
+        return _SIDES[self.kind]
+
+    @cached_property
+    def name(self) -> str:
+        """The type without its version, after upcasts: what the rules dispatch on. Empty where the body is opaque."""
+        return "" if isinstance(self.body, Opaque) else unversioned(type_of(self.body).name)
+
+    @cached_property
+    def rank(self) -> tuple[int, str, int]:
+        """The last tie-break, all from the header: trusted time or wall clock, author, seq."""
+        return self.header.trusted_ms, self.header.author, self.header.seq
+
+    @cached_property
+    def value(self) -> dict[str, Any]:
+        """The body as plain JSON without its nulls; sealed values stay sealed."""
+        return {} if isinstance(self.body, Opaque) else self.body.model_dump(mode="json", exclude_none=True)
+
+    @cached_property
+    def origin(self) -> Origin:
+        header = self.header
+        known = header.anchor is not None and header.elapsed_ms is not None
+        return Origin(
+            event=header.id,
+            author=header.author,
+            seq=header.seq,
+            type=header.type,
+            actor=header.actor,
+            visit=header.visit,
+            at=header.at,
+            # A hostile elapsed time must not make a number that canonical JSON refuses.
+            trusted_ms=min(header.trusted_ms, INTEGER_MAX) if known else None,
+            side=self.side,
+        )
+
+
+def merge_event(parsed: ParsedEvent, kind: AuthorKind) -> MergeEvent:
+    """The fold's view of a stored event whose author is registered as `kind`. Never raises on a parsed event."""
+    return MergeEvent(parsed.header, read_body(parsed.header.type, parsed.signed.body), kind)
+
+
+def knows(later: MergeEvent, earlier: MergeEvent) -> bool:
+    """Whether the author of `later` had `earlier` when it wrote."""
+    return knows_up_to(later, earlier.header.author) >= earlier.header.seq
+
+
+def knows_up_to(event: MergeEvent, author: str) -> int:
+    """The highest sequence number of `author` that `event` knew; 0 for none."""
+    if event.header.author == author:
+        return event.header.seq - 1
+    return event.header.seen.get(author, 0)
+
+
+def reach(events: Iterable[MergeEvent]) -> dict[str, int]:
+    """Author -> highest sequence number among `events`."""
+    highest: dict[str, int] = {}
+    for event in events:
+        author, seq = event.header.author, event.header.seq
+        if seq > highest.get(author, 0):
+            highest[author] = seq
+    return highest
+
+
+def covers(event: MergeEvent, wanted: dict[str, int]) -> bool:
+    """Whether `event` knew everything that `reach` summed up."""
+    return all(knows_up_to(event, author) >= seq for author, seq in wanted.items())
+
+
+def by_rank(events: Iterable[MergeEvent]) -> list[MergeEvent]:
+    """In the one order of every list of a state."""
+    return sorted(events, key=lambda event: event.rank)
+
+
+def earliest(events: Iterable[MergeEvent]) -> MergeEvent:
+    """The event that the others know; between equals the lowest rank. `events` is not empty."""
+    first, *others = by_rank(events)
+    for event in others:
+        if knows(first, event):
+            first = event
+    return first
+
+
+class Write(NamedTuple):
+    """One value that one event gives to one field."""
+
+    event: MergeEvent
+    value: Any
+
+
+class Writes:
+    """All writes of one field, kept per author in order of sequence, whatever order they arrive in.
+
+    An author's later write knows its earlier ones, so only the last of each author can stand: questions cost the number of
+    authors, not of events. The caller adds no event twice.
+    """
+
+    __slots__ = ("_by_author",)
+
+    def __init__(self, writes: Iterable[Write] = ()) -> None:
+        self._by_author: dict[str, list[Write]] = {}
+        for write in writes:
+            self.add(write)
+
+    def __bool__(self) -> bool:
+        return bool(self._by_author)
+
+    def copy(self) -> "Writes":
+        other = Writes()
+        other._by_author = {author: list(writes) for author, writes in self._by_author.items()}
+        return other
+
+    def add(self, write: Write) -> None:
+        writes = self._by_author.setdefault(write.event.header.author, [])
+        if not writes or _seq(writes[-1]) < _seq(write):
+            writes.append(write)
+        else:
+            writes.insert(bisect_left(writes, _seq(write), key=_seq), write)
+
+    def candidates(self, known_to: MergeEvent | None = None) -> list[Write]:
+        """The writes that no other write knows, greatest rank first; of those `known_to` an event, where given.
+
+        Never empty while there is a write: vectors that are not closed (which admission refuses) could form a circle,
+        and then all last writes are candidates.
+        """
+        last = self._last() if known_to is None else self._last_known(known_to)
+        last.sort(key=lambda write: write.event.rank, reverse=True)
+        if len(last) == 1:
+            return last
+        standing = [write for write in last if not any(knows(other.event, write.event) for other in last)]
+        return standing or last
+
+    def _last(self) -> list[Write]:
+        return [writes[-1] for writes in self._by_author.values()]
+
+    def _last_known(self, event: MergeEvent) -> list[Write]:
+        found = []
+        for author, writes in self._by_author.items():
+            count = bisect_right(writes, knows_up_to(event, author), key=_seq)
+            if count:
+                found.append(writes[count - 1])
+        return found
+
+
+def _seq(write: Write) -> int:
+    return write.event.header.seq

@@ -1,0 +1,146 @@
+"""The folds of the streams beside the interventions: sites and equipment, stock, shifts, devices."""
+
+from collections import defaultdict
+from decimal import Decimal
+from typing import Any, Final
+
+from zb_contracts.events.places import ShiftNoted, StockMoved
+from zb_contracts.fields import REGISTERS_OF, FieldClass, field_of
+from zb_contracts.merge.causality import MergeEvent, Write, Writes, by_rank
+from zb_contracts.merge.records import Record
+from zb_contracts.merge.registers import decide
+from zb_contracts.merge.state import (
+    RULE_VERSION,
+    DeviceState,
+    EquipmentState,
+    Movement,
+    Note,
+    Register,
+    ShiftState,
+    SiteState,
+    StockState,
+)
+
+_FRACTION_DIGITS: Final = 9
+"""A quantity has at most nine digits after the point, so a sum of scaled integers is exact."""
+
+
+class _RegisterFold:
+    """A stream that is nothing but registers."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self._writes: dict[str, Writes] = defaultdict(Writes)
+
+    def add(self, event: MergeEvent) -> None:
+        for row in REGISTERS_OF.get(event.name, ()):
+            if getattr(event.body, row.name, None) is not None:
+                self._writes[row.name].add(Write(event, event.value[row.name]))
+
+    def _fields(self) -> dict[str, Register]:
+        kind = self.record.stream.partition(":")[0]
+        fields = {}
+        for name, writes in sorted(self._writes.items()):
+            row = field_of(kind, name)
+            assert row is not None
+            fields[name] = decide(name, row.field_class, writes, {})
+        return fields
+
+
+class SiteFold(_RegisterFold):
+    """All events of one site."""
+
+    def state(self) -> SiteState:
+        return SiteState(**self.record.header(RULE_VERSION), fields=self._fields())
+
+
+class EquipmentFold(_RegisterFold):
+    """All events of one piece of equipment."""
+
+    def state(self) -> EquipmentState:
+        return EquipmentState(**self.record.header(RULE_VERSION), fields=self._fields())
+
+
+class StockFold:
+    """All movements of one van or depot: the quantity is their sum, never a register."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self._movements: list[MergeEvent] = []
+        self._sums: dict[str, int] = defaultdict(int)
+
+    def add(self, event: MergeEvent) -> None:
+        assert isinstance(event.body, StockMoved)
+        self._movements.append(event)
+        self._sums[event.body.part] += int(Decimal(event.body.quantity).scaleb(_FRACTION_DIGITS))
+
+    def state(self) -> StockState:
+        return StockState(
+            **self.record.header(RULE_VERSION),
+            quantities={part: decimal_text(total) for part, total in sorted(self._sums.items())},
+            movements=[_movement(event) for event in by_rank(self._movements)],
+        )
+
+
+def decimal_text(scaled: int) -> str:
+    """The shortest decimal text of billionths: no exponent, no trailing zeros, no negative zero."""
+    whole, fraction = divmod(abs(scaled), 10**_FRACTION_DIGITS)
+    digits = f"{fraction:0{_FRACTION_DIGITS}d}".rstrip("0")
+    return f"{'-' if scaled < 0 else ''}{whole}{'.' if digits else ''}{digits}"
+
+
+def _movement(event: MergeEvent) -> Movement:
+    body = event.body
+    assert isinstance(body, StockMoved)
+    return Movement(
+        part=body.part,
+        quantity=body.quantity,
+        cause=body.cause,
+        line=body.line,
+        counterpart=body.counterpart,
+        origin=event.origin,
+    )
+
+
+class ShiftFold:
+    """All events of one working day."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self._started = Writes()
+        self._ended = Writes()
+        self._notes: list[MergeEvent] = []
+
+    def add(self, event: MergeEvent) -> None:
+        if isinstance(event.body, ShiftNoted):
+            self._notes.append(event)
+        elif event.name == "shift.started":
+            self._started.add(Write(event, event.value))
+        else:
+            self._ended.add(Write(event, event.value))
+
+    def state(self) -> ShiftState:
+        fact = FieldClass.VISIT_FACT
+        return ShiftState(
+            **self.record.header(RULE_VERSION),
+            started=decide("started", fact, self._started, {}) if self._started else None,
+            ended=decide("ended", fact, self._ended, {}) if self._ended else None,
+            notes=[Note(text=_text(event), origin=event.origin) for event in by_rank(self._notes)],
+        )
+
+
+def _text(event: MergeEvent) -> Any:
+    return event.value["text"]
+
+
+class DeviceFold:
+    """All events about one device: counted, not merged."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+
+    def add(self, event: MergeEvent) -> None:
+        """Nothing: keys and revocations are read one by one."""
+
+    def state(self) -> DeviceState:
+        return DeviceState(**self.record.header(RULE_VERSION))
