@@ -1,0 +1,102 @@
+"""From ledger rows to a state, stream by stream, with the folds of busy streams kept between batches.
+
+Owns the cache of folds and nothing durable: a fold that is not there is built again from the ledger. What an event means is
+`zb_contracts.merge`'s matter. A stream whose fold raises is reported, never raised, so that it stops no other.
+"""
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from field_ingest.states import LedgerRow
+from zb_contracts.envelope import ParsedEvent, SignedEvent, parse_header
+from zb_contracts.events import AuthorKind
+from zb_contracts.merge.causality import MergeEvent, merge_event
+from zb_contracts.merge.fold import StreamFold
+from zb_contracts.merge.state import State, state_bytes
+
+STREAMS_KEPT_MAX: Final = 2_000
+EVENTS_KEPT_MAX: Final = 100_000
+REASON_MAX: Final = 500
+BOOKKEEPING: Final = ("billing.",)
+"""Types that do not put off the end of a closed intervention's time in the scopes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A stream's state. `received_ms`: when the ledger received the newest event that is not mere bookkeeping."""
+
+    state: State
+    state_json: bytes
+    received_ms: int
+
+
+class _Kept:
+    __slots__ = ("events", "fold", "received_ms")
+
+    def __init__(self, stream: str) -> None:
+        self.fold = StreamFold(stream)
+        self.events = 0
+        self.received_ms = 0
+
+    def add(self, rows: Sequence[LedgerRow]) -> Folded:
+        for row in rows:
+            self.fold.add(read_event(row))
+        self.events += len(rows)
+        times = (row.received_ms for row in rows if not row.type.startswith(BOOKKEEPING))
+        self.received_ms = max(self.received_ms, max(times, default=0))
+        state = self.fold.state()
+        return Folded(state, state_bytes(state), self.received_ms)
+
+
+class Folds:
+    """The folds of the streams that were touched last. Valid only for the checkpoint that `at` says."""
+
+    def __init__(self, *, streams_max: int = STREAMS_KEPT_MAX, events_max: int = EVENTS_KEPT_MAX) -> None:
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._streams_max, self._events_max = streams_max, events_max
+        self.at: dict[int, int] | None = None
+
+    def forget(self, streams: Iterable[str] | None = None) -> None:
+        """Drops the folds of these streams, or all: after a failed transaction, or when another projector went on."""
+        for stream in list(self._kept) if streams is None else streams:
+            self._kept.pop(stream, None)
+
+    def missing(self, streams: Iterable[str]) -> list[str]:
+        """Those of the streams that must be loaded whole."""
+        return [stream for stream in streams if stream not in self._kept]
+
+    def add(self, rows: Mapping[str, Sequence[LedgerRow]]) -> tuple[dict[str, Folded], dict[str, str]]:
+        """Folds the rows into their streams; the states, and the reason for each stream that could not be folded."""
+        folded: dict[str, Folded] = {}
+        faults: dict[str, str] = {}
+        for stream, found in rows.items():
+            kept = self._kept.pop(stream, None) or _Kept(stream)
+            try:
+                folded[stream] = kept.add(found)
+            except Exception as fault:  # a fold is total: whatever it raises is a fault of ours, listed and not hidden
+                faults[stream] = f"{type(fault).__name__}: {fault}"[:REASON_MAX]
+            else:
+                self._kept[stream] = kept
+        self._shrink()
+        return folded, faults
+
+    def _shrink(self) -> None:
+        events = sum(kept.events for kept in self._kept.values())
+        while self._kept and (len(self._kept) > self._streams_max or events > self._events_max):
+            events -= self._kept.popitem(last=False)[1].events
+
+
+def read_event(row: LedgerRow) -> MergeEvent:
+    """The fold's view of a ledger row."""
+    signed = SignedEvent(row.header, row.body, b"")
+    return merge_event(ParsedEvent(parse_header(row.header), b"", signed), AuthorKind(row.author_kind))
+
+
+def by_stream(rows: Iterable[LedgerRow]) -> dict[str, list[LedgerRow]]:
+    """The rows grouped by stream, in their order."""
+    groups: dict[str, list[LedgerRow]] = defaultdict(list)
+    for row in rows:
+        groups[row.stream].append(row)
+    return dict(groups)

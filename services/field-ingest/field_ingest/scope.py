@@ -1,0 +1,128 @@
+"""What a technician's devices may hold: which interventions, and with them which sites, equipment and stock.
+
+Pure: who is a member of an intervention, and what of it fits the budget. The change order, the counters and the rows are
+in `scope_store`; nothing here reads a clock, and nothing is sent from here.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from zb_contracts.merge.state import InterventionState
+from zb_contracts.times import parse_time_ms
+
+CLOSED: Final = frozenset({"done", "not_done", "cancelled"})
+NOBODY: Final = "none"
+_DAY_MS: Final = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeLimits:
+    """The budget of one technician's scope, and how long a closed intervention stays in it."""
+
+    documents_max: int = 400
+    bytes_max: int = 4 << 20
+    document_bytes_max: int = 256 << 10
+    keep_days: int = 3
+
+    @property
+    def keep_ms(self) -> int:
+        return self.keep_days * _DAY_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One intervention of one technician. Streams by their names; times in ms since 1970."""
+
+    technician: str
+    intervention: str
+    site: str | None
+    equipment: str | None
+    held: bool
+    planned_ms: int | None
+    expires_ms: int | None
+
+    @property
+    def documents(self) -> tuple[str, ...]:
+        """The streams that come with it."""
+        return tuple(stream for stream in (self.intervention, self.site, self.equipment) if stream)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What of a scope fits its budget. Both sorted; `omitted` is listed to the device by name."""
+
+    documents: tuple[str, ...]
+    omitted: tuple[str, ...]
+    bytes: int
+
+
+def stock_of(technician: str) -> str:
+    """The stream of a technician's van."""
+    return f"stock:van-{technician}"
+
+
+def members(state: InterventionState, received_ms: int, now_ms: int, limits: ScopeLimits) -> dict[str, Member]:
+    """The technicians who may hold this intervention.
+
+    The assignee, whoever holds it with an open visit and, once it is closed, whoever has visited it; all of them until
+    `keep_days` after `received_ms`, when the ledger received what closed it. Device clocks have no say in that.
+    """
+    technicians = {name for name in (state.assignee, *state.held_by) if name and name != NOBODY}
+    expires_ms = None
+    if state.status in CLOSED:
+        technicians |= {visit.technician for visit in state.visits if visit.technician}
+        expires_ms = received_ms + limits.keep_ms
+        if expires_ms <= now_ms:
+            return {}
+    held = set(state.held_by)
+    return {
+        name: Member(
+            name,
+            state.stream,
+            _stream(state, "site"),
+            _stream(state, "equipment"),
+            name in held,
+            _planned_ms(state),
+            expires_ms,
+        )
+        for name in technicians
+    }
+
+
+def select(technician: str, found: Iterable[Member], sizes: Mapping[str, int], limits: ScopeLimits) -> Selection:
+    """What fits: the van's stock, then interventions as wholes with their site and equipment, the held ones first, then
+    the soonest planned. `sizes` has the bytes of every document that exists; one that does not is no part of it."""
+    taken: dict[str, int] = {}
+    refused: set[str] = set()
+    groups = [(stock_of(technician),), *(member.documents for member in sorted(found, key=_rank))]
+    used = 0
+    for group in groups:
+        new = {stream: sizes[stream] for stream in group if stream in sizes and stream not in taken}
+        cost = sum(new.values())
+        too_large = any(size > limits.document_bytes_max for size in new.values())
+        if too_large or len(taken) + len(new) > limits.documents_max or used + cost > limits.bytes_max:
+            refused |= new.keys()
+            continue
+        taken |= new
+        used += cost
+    return Selection(tuple(sorted(taken)), tuple(sorted(refused - taken.keys())), used)
+
+
+def _rank(member: Member) -> tuple[bool, bool, int, str]:
+    return not member.held, member.planned_ms is None, member.planned_ms or 0, member.intervention
+
+
+def _value(state: InterventionState, name: str) -> Any:
+    register = state.fields.get(name)
+    return register.value if register else None
+
+
+def _stream(state: InterventionState, name: str) -> str | None:
+    value = _value(state, name)
+    return f"{name}:{value}" if isinstance(value, str) else None
+
+
+def _planned_ms(state: InterventionState) -> int | None:
+    value = _value(state, "planned_start")
+    return parse_time_ms(value) if isinstance(value, str) else None
