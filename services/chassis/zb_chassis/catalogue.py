@@ -14,22 +14,22 @@ IGNORED_SCHEMAS = ("pg_catalog", "information_schema", "pg_toast", "migrations")
 QUERIES = (
     """
     SELECT 'schema ' || nspname FROM pg_namespace
-    WHERE nspname <> ALL ($1) AND nspname NOT LIKE 'pg_temp%' AND nspname NOT LIKE 'pg_toast%'
+    WHERE nspname <> ALL ($1) AND NOT starts_with(nspname::text, 'pg_t')
     """,
     """
     SELECT format('column %s.%s %s %s%s%s%s', c.oid::regclass, a.attname, format_type(a.atttypid, a.atttypmod),
         CASE WHEN a.attnotnull THEN 'not null' ELSE 'null' END,
-        ' default ' || pg_get_expr(d.adbin, d.adrelid), ' identity ' || nullif(a.attidentity, ''),
-        ' generated ' || nullif(a.attgenerated, ''))
+        ' default ' || pg_get_expr(d.adbin, d.adrelid), ' identity ' || nullif(a.attidentity::text, ''),
+        ' generated ' || nullif(a.attgenerated::text, ''))
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
-    WHERE n.nspname <> ALL ($1) AND n.nspname NOT LIKE 'pg_t%' AND c.relkind IN ('r', 'p', 'v', 'm')
+    WHERE n.nspname <> ALL ($1) AND NOT starts_with(n.nspname::text, 'pg_t') AND c.relkind IN ('r', 'p', 'v', 'm')
         AND a.attnum > 0 AND NOT a.attisdropped
     """,
     """
     SELECT format('%s %s options %s', c.relkind, c.oid::regclass, c.reloptions)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname <> ALL ($1) AND n.nspname NOT LIKE 'pg_t%' AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
+    WHERE n.nspname <> ALL ($1) AND NOT starts_with(n.nspname::text, 'pg_t') AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
     """,
     """
     SELECT format('constraint %s %s %s', o.conrelid::regclass, o.conname, pg_get_constraintdef(o.oid))
@@ -38,7 +38,7 @@ QUERIES = (
     """
     SELECT 'index ' || pg_get_indexdef(i.indexrelid)
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname <> ALL ($1) AND n.nspname NOT LIKE 'pg_t%'
+    WHERE n.nspname <> ALL ($1) AND NOT starts_with(n.nspname::text, 'pg_t')
     """,
     """
     SELECT format('view %s %s', c.oid::regclass, pg_get_viewdef(c.oid))
@@ -48,7 +48,7 @@ QUERIES = (
     """
     SELECT 'function ' || pg_get_functiondef(p.oid)
     FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-    WHERE n.nspname <> ALL ($1) AND n.nspname NOT LIKE 'pg_t%' AND p.prokind IN ('f', 'p')
+    WHERE n.nspname <> ALL ($1) AND NOT starts_with(n.nspname::text, 'pg_t') AND p.prokind IN ('f', 'p')
     """,
     """
     SELECT 'trigger ' || pg_get_triggerdef(t.oid)
