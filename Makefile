@@ -33,13 +33,13 @@ check: setup ## format, lint, types, import rules, sizes, generated files up to 
 	@.venv/bin/mypy $(SOURCES)
 	@.venv/bin/lint-imports --no-cache
 	@$(PY) -m pytest tests/test_house_style.py
-	@$(PY) -m zb_contracts.generate --verify
+	@$(PY) -m zb.generate --verify
 
 format: setup ## format and mend what the linter can mend
 	@.venv/bin/ruff format --quiet . && .venv/bin/ruff check --fix --quiet .
 
 generate: setup ## write the generated contracts again (JSON Schema, AsyncAPI, OpenAPI, pages)
-	@$(PY) -m zb_contracts.generate
+	@$(PY) -m zb.generate
 
 lock: setup ## resolve the dependencies again into requirements.lock
 	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --group dev \
