@@ -227,11 +227,14 @@ class Relay:
             raise LeaseLost(f"another relay has taken over from fence {lease.fence}")
 
     async def _listen(self) -> None:
-        if self._listener is not None and not self._listener.is_closed():
-            return
-        await self._unlisten()
-        self._listener = await self._pool.acquire()
-        await self._listener.add_listener(CHANNEL, self._heard)
+        if self._listener is None:
+            listener = await self._pool.acquire()
+            listener.add_termination_listener(self._deafened)
+            self._listener = listener
+            await listener.add_listener(CHANNEL, self._heard)
+
+    def _deafened(self, *_: object) -> None:
+        self._listener = None  # its session was cut, and the pool has taken it back already
 
     def _heard(self, *_: object) -> None:
         self._wake.set()
@@ -244,9 +247,9 @@ class Relay:
         listener, self._listener = self._listener, None
         if listener is None:
             return
+        listener.remove_termination_listener(self._deafened)
         try:
-            if not listener.is_closed():
-                await listener.remove_listener(CHANNEL, self._heard)
+            await listener.remove_listener(CHANNEL, self._heard)
         finally:
             await self._pool.release(listener)
 
