@@ -32,7 +32,8 @@ def changed(**changes: object) -> bytes:
     [
         {"v": 2}, {"id": "0192f000-0000-4000-8000-000000000001"}, {"author": "*"}, {"author": "a.b"}, {"seq": 0}, {"seq": -1},
         {"seq": 2**63}, {"seq": 1.0}, {"prev": "00"}, {"type": "Intervention.started.v1"}, {"type": "x" * 300},
-        {"stream": "moon:1"}, {"stream": "intervention:a/b"}, {"at": "2026-03-16T09:00:00Z"}, {"at": "2026-02-30T09:00:00.000Z"}, {"elapsed_ms": -1},
+        {"stream": "moon:1"}, {"stream": "intervention:a/b"}, {"at": "2026-03-16T09:00:00Z"},
+        {"at": "2026-02-30T09:00:00.000Z"}, {"elapsed_ms": -1},
         {"anchor": {"id": "a", "server_time": "yesterday"}}, {"seen": {"a": 0}}, {"seen": {"A": 1}}, {"seen": [1]},
         {"body_type": "text/html"}, {"extra": 1}, {"visit": "not-a-uuid"}, {"actor": "Ana Müller"},
     ],

@@ -66,14 +66,15 @@ class Service:
     def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Return when /ready answers 200. ServiceFailed when the process ends or the time is over."""
         deadline = time.monotonic() + timeout_s
-        while not self._answers():
+        while not self.answers():
             if not self.is_running:
                 raise ServiceFailed(f"{self.name} ended at start:\n{self.last_words()}")
             if time.monotonic() > deadline:
                 raise ServiceFailed(f"{self.name} was not ready within {timeout_s:.0f} s:\n{self.last_words()}")
             time.sleep(0.05)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether /ready says 200 at this moment."""
         try:
             with urllib.request.urlopen(f"{self.url}/ready", timeout=2) as answer:  # noqa: S310 - loopback
                 return bool(answer.status == 200)

@@ -87,7 +87,7 @@ class Stack:
             self._describe_services()
             for service in self.services.values():
                 service.start()
-            self._write_run_file()
+                self._write_run_file()
             for service in self.services.values():
                 service.wait_ready()
                 say(f"{service.name} is ready at {service.url}")
@@ -144,13 +144,10 @@ class Stack:
         self.services = {ISSUER: self._issuer(free_port(ports.get(ISSUER)))}
         urls = {name: f"http://{HOST}:{free_port(ports.get(name))}" for name in PARTS}
         for name, part in PARTS.items():
-            self.services[name] = Service(
-                name,
-                (part.module, "serve"),
-                int(urls[name].rsplit(":", 1)[1]),
-                self._environment(name, part, keys, urls),
-                self.folder / "logs" / f"{name}.log",
-            )
+            environment = self._environment(name, part, keys, urls)
+            write_secret(environment_file(self.folder, name), json.dumps(environment, indent=2).encode())
+            port = int(urls[name].rsplit(":", 1)[1])
+            self.services[name] = Service(name, (part.module, "serve"), port, environment, self.folder / "logs" / f"{name}.log")
 
     def _environment(self, name: str, part: Part, keys: keyring.Keyring, urls: Mapping[str, str]) -> dict[str, str]:
         data = self.folder / name
@@ -177,11 +174,11 @@ class Stack:
 
     def _issuer(self, port: int) -> Service:
         folder = private_folder(self.folder / ISSUER)
-        self.passwords = self._people(folder)
+        self.passwords = self._people()
         arguments = ("zb_chassis.issuer", "serve", "--folder", str(folder), "--port", str(port))
         return Service(ISSUER, arguments, port, {}, self.folder / "logs" / f"{ISSUER}.log")
 
-    def _people(self, folder: Path) -> dict[str, str]:
+    def _people(self) -> dict[str, str]:
         """The passwords of the local people; made once."""
         path = self.folder / "keys" / "people.json"
         if not path.exists():
@@ -201,10 +198,17 @@ class Stack:
                 "monitor": self.nats.ports.monitor,
             },
             "processes": {
-                service.name: {"pid": service.pid, "arguments": ["-m", *service.arguments]} for service in self.services.values()
+                service.name: {"pid": service.pid, "arguments": ["-m", *service.arguments]}
+                for service in self.services.values()
+                if service.pid
             },
         }
         write_secret(self.run_file, json.dumps(run, indent=2).encode())
+
+
+def environment_file(folder: Path, service: str) -> Path:
+    """Where the settings of a service lie, so that its own commands can be run beside it."""
+    return folder / "handed-out" / f"{service}.env.json"
 
 
 def forget(folder: Path) -> None:

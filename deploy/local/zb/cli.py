@@ -1,0 +1,213 @@
+"""The `zb` command: start the platform on one machine, play a day on it, and reach the services' own commands.
+
+It starts things and hands over by process; it imports no service. Every fault that a person can mend is one sentence.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from zb.datasets.city import french_city
+from zb.datasets.db_lifts import DatasetMissing, berlin_and_around
+from zb.keys import KeysError
+from zb.nats import NatsStartError
+from zb.office import Person, Refused
+from zb.postgres import PostgresError
+from zb.processes import Service, ServiceFailed
+from zb.stack import DATA_VERSION, ISSUER, PARTS, StackError, environment_file
+from zb.supervise import pid_file
+
+DATA_FOLDER: Final = Path(".zb")
+UP_TIMEOUT_S: Final = 120.0
+DOWN_TIMEOUT_S: Final = 60.0
+MENDABLE: Final = (StackError, ServiceFailed, NatsStartError, PostgresError, KeysError, DatasetMissing, Refused)
+
+console = Console()
+
+
+class Commands(click.Group):
+    """A group whose mendable faults are one sentence and exit code 1, without a trace."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except MENDABLE as fault:
+            raise click.ClickException(str(fault)) from fault
+
+
+@click.group(cls=Commands)
+@click.option("--folder", type=click.Path(path_type=Path), default=DATA_FOLDER, show_default=True, help="where the data lie")
+@click.version_option(package_name="zb", message=f"%(version)s (data version {DATA_VERSION})")
+@click.pass_context
+def main(context: click.Context, folder: Path) -> None:
+    """Zone Blanche on one machine."""
+    context.obj = folder.absolute()
+
+
+@main.command()
+@click.option("--exit", "leave", is_flag=True, help="end by itself; the last line is one JSON object")
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="a folder with the real lifts data set")
+@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="which day's outages (with --data)")
+@click.option("--language", type=click.Choice(["fr", "en"]), default="fr", show_default=True, help="of the explanations")
+@click.pass_obj
+def demo(folder: Path, leave: bool, data: Path | None, day: Any, language: str) -> None:
+    """Play one technician's day on a real system and check what was promised."""
+    from zb.play.day import play  # imported late: the other commands need no pictures
+
+    dataset = (
+        berlin_and_around(data, *([day.date()] if day else [])) if data else french_city(**({"day": day.date()} if day else {}))
+    )
+    sys.exit(play(folder / "demo", dataset, leave=leave, language=language, console=console))
+
+
+@main.command()
+@click.option("--foreground", is_flag=True, help="stay, and stop on Ctrl-C")
+@click.pass_obj
+def up(folder: Path, foreground: bool) -> None:
+    """Start the platform; a second start on the same data goes on."""
+    home = folder / "up"
+    if supervisor(home):
+        raise StackError(f"it runs already on {home}: zb status shows where, zb down stops it")
+    command = [sys.executable, "-m", "zb.supervise", str(home)]
+    if foreground:
+        sys.exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - ourselves
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = home / "supervisor.log"
+    with log.open("ab") as out:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)  # noqa: S603
+    deadline = time.monotonic() + UP_TIMEOUT_S
+    with console.status("starting nats-server, PostgreSQL and the services"):
+        while not pid_file(home).exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise StackError(f"the platform did not start: {log.read_text().strip().splitlines()[-1]} (whole log: {log})")
+            time.sleep(0.1)
+    show(home)
+
+
+@main.command()
+@click.pass_obj
+def status(folder: Path) -> None:
+    """Show what runs, where, and whether it is ready; exit code 1 when something is not."""
+    sys.exit(0 if show(folder / "up") else 1)
+
+
+@main.command()
+@click.pass_obj
+def down(folder: Path) -> None:
+    """Stop the platform; the data stay."""
+    home = folder / "up"
+    pid = supervisor(home)
+    if pid is None:
+        console.print("nothing runs")
+        return
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + DOWN_TIMEOUT_S
+    while supervisor(home):
+        if time.monotonic() > deadline:
+            raise StackError(f"process {pid} did not stop within {DOWN_TIMEOUT_S:.0f} s: see {home / 'supervisor.log'}")
+        time.sleep(0.1)
+    console.print("stopped; the data stay in", str(home))
+
+
+@main.command("import")
+@click.argument("kind", type=click.Choice(["sites", "equipment", "interventions"]))
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--agency", default="main", show_default=True)
+@click.option("--good-rows", is_flag=True, help="take the good rows although others are wrong")
+@click.pass_obj
+def import_(folder: Path, kind: str, file: Path, agency: str, good_rows: bool) -> None:
+    """Import a CSV file of sites, equipment or interventions; every wrong row is named."""
+    run = running(folder / "up")
+    person = someone(folder / "up", run, "integrator")
+    url = f"http://127.0.0.1:{run['ports']['scheduling']}/v1/imports/{kind}"
+    mode = "good-rows" if good_rows else "all-or-nothing"
+    try:
+        report = person.post_csv(url, file.read_bytes(), agency=agency, mode=mode)
+    except Refused as refusal:
+        print_rows(refusal.problem.get("errors", []))
+        raise
+    print_rows(report.get("errors", []))
+    console.print({key: value for key, value in report.items() if key != "errors"})
+
+
+@main.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("service", type=click.Choice(list(PARTS)))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def service(folder: Path, service: str, arguments: tuple[str, ...]) -> None:
+    """Run a service's own command beside it, e.g. `zb service billing-bridge export --profile erp`."""
+    hand_over(folder, service, arguments)
+
+
+def _shortcut(name: str, text: str) -> None:
+    @main.command(name, help=text, context_settings={"ignore_unknown_options": True}, add_help_option=False)
+    @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+    @click.pass_obj
+    def run(folder: Path, arguments: tuple[str, ...]) -> None:
+        hand_over(folder, "field-ingest", (name, *arguments))
+
+
+_shortcut("audit", "Replay, verify and explain the ledger (field-ingest's own command).")
+_shortcut("rejects", "List the bytes that no known key signed.")
+_shortcut("deadletters", "List, show, retry and export dead letters.")
+
+
+def hand_over(folder: Path, service: str, arguments: tuple[str, ...]) -> None:
+    """Run `python -m <service> arguments` with that service's settings, and end with its exit code."""
+    homes = [home for home in (folder / "up", folder / "demo") if environment_file(home, service).exists()]
+    if not homes:
+        raise StackError(f"there is no platform in {folder}: zb up starts one")
+    environment = json.loads(environment_file(homes[0], service).read_text())
+    command = [sys.executable, "-m", PARTS[service].module, *arguments]
+    sys.exit(subprocess.run(command, env={**os.environ, **environment}, check=False).returncode)  # noqa: S603 - ourselves
+
+
+def supervisor(home: Path) -> int | None:
+    """The process id of the supervisor of this folder, if it lives."""
+    try:
+        pid = int(pid_file(home).read_text())
+        os.kill(pid, 0)
+    except (FileNotFoundError, ValueError, ProcessLookupError):
+        return None
+    return pid
+
+
+def running(home: Path) -> dict[str, Any]:
+    """What the running stack wrote about itself. StackError when none runs."""
+    if supervisor(home) is None:
+        raise StackError(f"the platform does not run on {home}: zb up starts it")
+    return dict(json.loads((home / "run.json").read_text()))
+
+
+def someone(home: Path, run: dict[str, Any], name: str) -> Person:
+    passwords = json.loads((home / "keys" / "people.json").read_text())
+    return Person(f"http://127.0.0.1:{run['ports'][ISSUER]}", name, passwords[name])
+
+
+def show(home: Path) -> bool:
+    """Print the table of services; True when all are ready."""
+    run = running(home)
+    table = Table("service", "address", "ready")
+    services = [Service(name, (), port, {}, home / "logs" / f"{name}.log") for name, port in run["ports"].items()]
+    ready = {service.name: service.answers() for service in services}
+    for service in services:
+        table.add_row(service.name, service.url, "yes" if ready[service.name] else "no")
+    table.add_row("nats-server", f"nats://127.0.0.1:{run['nats']['client']}", "")
+    table.add_row("nats-server, browsers", f"ws://127.0.0.1:{run['nats']['websocket']}", "")
+    console.print(table)
+    console.print(f"people and passwords: {home / 'keys' / 'people.json'}")
+    return all(ready.values())
+
+
+def print_rows(errors: list[dict[str, Any]]) -> None:
+    for error in errors:
+        console.print(f"row {error.get('row')}, {error.get('column')}: {error.get('reason')}", style="yellow", highlight=False)
