@@ -1,0 +1,89 @@
+"""Hints: "ask again", said to connected devices for which something moved, at most once an interval each.
+
+A hint has no body and no promise: a device that misses one asks by itself later. Owns who hears it and how often; it knows
+neither what moved nor how an answer is made.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+import structlog
+
+from zb_chassis.database import Connection
+from zb_contracts import subjects
+
+INTERVAL_S: Final = 1.0
+WAITING_MAX: Final = 100_000
+"""Devices that may wait for a hint at a time; beyond it the new ones hear nothing and ask by themselves."""
+REMEMBERED_MAX: Final = 200_000
+
+log: Final = structlog.get_logger(__name__)
+
+Publish = Callable[[str, bytes], Awaitable[None]]
+"""Publishes on a core NATS subject."""
+
+
+async def devices_concerned(connection: Connection, technicians: Iterable[str], authors: Iterable[str]) -> set[str]:
+    """The devices on which these technicians asked last, and those of these authors."""
+    rows = await connection.fetch(
+        """
+        SELECT device FROM sync_session WHERE technician = ANY($1)
+        UNION SELECT device FROM authors WHERE author = ANY($2) AND device IS NOT NULL
+        """,
+        sorted(technicians),
+        sorted(authors),
+    )
+    return {row["device"] for row in rows}
+
+
+class Hints:
+    """Devices that are to hear a hint, each at most once in `interval_s`; the last one is never lost on the way out."""
+
+    def __init__(self, publish: Publish, *, interval_s: float = INTERVAL_S) -> None:
+        self._publish, self._interval_s = publish, interval_s
+        self._waiting: dict[str, None] = {}
+        self._said: dict[str, float] = {}
+        self._wake = asyncio.Event()
+        self.published = 0
+        self.dropped = 0
+
+    def note(self, devices: Iterable[str]) -> None:
+        """These devices should ask again."""
+        for device in devices:
+            if device not in self._waiting and len(self._waiting) >= WAITING_MAX:
+                self.dropped += 1
+                continue
+            self._waiting[device] = None
+        if self._waiting:
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Says what is due, for ever. Ends by being cancelled."""
+        while True:
+            await self._wake.wait()
+            due_in_s = await self.say()
+            if due_in_s is None:
+                self._wake.clear()
+            else:
+                await asyncio.sleep(due_in_s)
+
+    async def say(self) -> float | None:
+        """Publishes every hint that is due; seconds until the next one is, None when nobody waits."""
+        now = asyncio.get_running_loop().time()
+        self._forget(now)
+        next_s = None
+        for device in list(self._waiting):
+            wait_s = self._said.get(device, now - self._interval_s) + self._interval_s - now
+            if wait_s > 0:
+                next_s = wait_s if next_s is None else min(next_s, wait_s)
+                continue
+            del self._waiting[device]
+            self._said[device] = now
+            await self._publish(subjects.hint(device), b"")
+            self.published += 1
+        return next_s
+
+    def _forget(self, now: float) -> None:
+        if len(self._said) > REMEMBERED_MAX:
+            self._said = {device: at for device, at in self._said.items() if now - at < self._interval_s}

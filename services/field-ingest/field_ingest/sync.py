@@ -1,0 +1,277 @@
+"""The sync responder: what a device lacks (receipts, proofs, scope), in one answer signed by the ledger's key.
+
+Device and technician come from the subject, which the broker guards; the body may only name an incarnation of that device.
+Everything in an answer is read in one snapshot. It writes nothing but who asked last, and it knows no transport: see
+`sync_subscriber`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import asyncpg
+import msgspec
+import structlog
+import zstandard
+
+from field_ingest import receipts, scope_store, tree
+from field_ingest.scope_store import Change, Counter
+from zb_chassis.clock import Clock
+from zb_chassis.database import Connection, Pool
+from zb_contracts import canonical
+from zb_contracts.envelope import Anchor
+from zb_contracts.keys import SigningKey
+from zb_contracts.problems import SYNC_CHECKPOINT_AHEAD, SYNC_WRONG_AUTHOR, SYNC_WRONG_TECHNICIAN, Problem
+from zb_contracts.signed import sign_document
+from zb_contracts.subjects import DRAIN, ID_PATTERN
+from zb_contracts.sync import (
+    ANSWER_TYPE,
+    DOCUMENTS_MAX,
+    RECEIPTS_MAX,
+    REQUEST_BYTES_MAX,
+    Command,
+    Gap,
+    Nonce,
+    Receipt,
+    ScopeDelta,
+    ScopeDocument,
+    SyncAnswer,
+    SyncRequest,
+    Verdict,
+    answer_payload,
+    pack,
+    unpack_request,
+)
+from zb_contracts.times import format_time_ms
+
+OVERHEAD_BYTES: Final = 4 * 1024
+"""Anchor, checkpoint, consistency proof, omitted names and signature: what every answer carries beside its content."""
+SESSION_NOTED_EVERY_MS: Final = 60_000
+NO_EPOCH: Final = "none"
+WIPED: Final = frozenset({"lost", "stolen"})
+
+log: Final = structlog.get_logger(__name__)
+_encoder = msgspec.msgpack.Encoder()
+
+
+@dataclass(slots=True)
+class SyncCounts:
+    """What the responder did since its start."""
+
+    answered: int = 0
+    refused: int = 0
+    unreadable: int = 0
+
+
+class _Room:
+    """The bytes that are left in an answer. Its first item always fits, so that every round gets further."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._empty = True
+
+    def takes(self, cost: int) -> bool:
+        if cost > self._left and not self._empty:
+            return False
+        self._left -= cost
+        self._empty = False
+        return True
+
+
+class _Salvage(msgspec.Struct, frozen=True):
+    """What a refusal needs of a request that cannot be read as a whole."""
+
+    nonce: Nonce
+    author: Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,64}$")] = "unknown"
+
+
+_salvage = msgspec.msgpack.Decoder(_Salvage)
+
+
+class SyncResponder:
+    """Answers requests. `new_id` makes the ids of anchors; `clock` is the service's, which a story may shift."""
+
+    def __init__(self, pool: Pool, key: SigningKey, *, clock: Clock, new_id: Callable[[], str]) -> None:
+        self._pool, self._key, self._clock, self._new_id = pool, key, clock, new_id
+        self.counts = SyncCounts()
+
+    async def answer(self, subject: str, data: bytes) -> bytes | None:
+        """The packed, signed answer to a request on `sync.v1.<device>.<technician>`; None where not even a nonce can be
+        read, or the subject is none."""
+        device, technician = session_of(subject)
+        if device is None or technician is None:
+            self.counts.unreadable += 1
+            return None
+        try:
+            request = unpack_request(data)
+        except Problem as fault:
+            return self._refusal_to_unreadable(device, data, fault)
+        try:
+            answer = await self._answer(request, device, technician)
+        except Problem as fault:
+            self.counts.refused += 1
+            log.warning("sync refused", device=device, technician=technician, author=request.author, code=fault.code)
+            return self._signed(self._refusal(request.nonce, request.author, fault.code))
+        await self._note_session(device, technician)
+        self.counts.answered += 1
+        return self._signed(answer)
+
+    async def _answer(self, request: SyncRequest, device: str, technician: str) -> SyncAnswer:
+        async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+            author = await _author(connection, request.author, device, technician)
+            shard = author["shard"]
+            head = await receipts.newest_head(connection, shard)
+            size = head.size if head else 0
+            if request.checkpoint_size > size:
+                raise Problem(SYNC_CHECKPOINT_AHEAD, claimed=request.checkpoint_size, size=size)
+            room = _Room(request.bytes_max - OVERHEAD_BYTES)
+            rows = await receipts.rows_after(connection, request.author, request.mark, size)
+            taken = rows[: _fitting([receipts.cost(row, size) for row in rows[:RECEIPTS_MAX]], room)]
+            given = await receipts.receipts_of(connection, shard, taken, size)
+            cut = len(taken) < len(rows)
+            scope, scope_waits = None, False
+            if technician != DRAIN and author["revoked_at_ms"] is None:
+                scope, scope_waits = await _scope(connection, technician, request, room)
+            return SyncAnswer(
+                nonce=request.nonce,
+                author=request.author,
+                anchor=self._anchor(),
+                shard=shard,
+                mark=author["mark"],
+                receipts=given if cut else given + _stopped(author, request.mark),
+                checkpoint=head.note if head else None,
+                consistency=await tree.consistency_proof(connection, shard, request.checkpoint_size, size),
+                gap=Gap(first=author["mark"] + 1, nonce=author["gap_nonce"]) if author["gap_nonce"] else None,
+                commands=_commands(author),
+                scope=scope,
+                more=cut or scope_waits,
+            )
+
+    def _anchor(self) -> Anchor:
+        return Anchor(self._new_id(), format_time_ms(self._clock()))
+
+    def _signed(self, answer: SyncAnswer) -> bytes:
+        return pack(sign_document(ANSWER_TYPE, answer_payload(answer), self._key))
+
+    def _refusal(self, nonce: str, author: str, code: str) -> SyncAnswer:
+        return SyncAnswer(nonce=nonce, author=author, anchor=self._anchor(), shard=0, mark=0, refusal=code)
+
+    def _refusal_to_unreadable(self, device: str, data: bytes, fault: Problem) -> bytes | None:
+        self.counts.unreadable += 1
+        log.warning("sync request unreadable", device=device, reason=str(fault))
+        try:
+            if not 0 <= zstandard.frame_content_size(data) <= REQUEST_BYTES_MAX:
+                return None
+            plain = zstandard.ZstdDecompressor().decompress(data, max_output_size=REQUEST_BYTES_MAX)
+            found = _salvage.decode(plain)
+        except (zstandard.ZstdError, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            return None
+        return self._signed(self._refusal(found.nonce, found.author, fault.code))
+
+    async def _note_session(self, device: str, technician: str) -> None:
+        await self._pool.execute(
+            """
+            INSERT INTO sync_session AS s (device, technician, asked_ms) VALUES ($1, $2, $3)
+            ON CONFLICT (device) DO UPDATE SET technician = excluded.technician, asked_ms = excluded.asked_ms
+            WHERE s.technician <> excluded.technician OR s.asked_ms < excluded.asked_ms - $4
+            """,
+            device,
+            technician,
+            self._clock(),
+            SESSION_NOTED_EVERY_MS,
+        )
+
+
+def session_of(subject: str) -> tuple[str | None, str | None]:
+    """Device and technician of a sync subject; None for each that is not an id."""
+    parts = subject.split(".")
+    if len(parts) != 4 or parts[:2] != ["sync", "v1"] or not all(map(ID_PATTERN.fullmatch, parts[2:])):
+        return None, None
+    return parts[2], parts[3]
+
+
+async def _author(connection: Connection, author: str, device: str, technician: str) -> asyncpg.Record:
+    """The author's row, if it is an incarnation of the device and the technician has had a session there."""
+    row = await connection.fetchrow(
+        """
+        SELECT device, shard, mark, revoked_at_ms, revoked_cause, stopped_seq, stopped_code, stopped_message, gap_nonce,
+            technician IS NOT DISTINCT FROM $2 OR EXISTS (
+                SELECT 1 FROM tokens t WHERE t.author = authors.author AND t.technician = $2) AS has_session
+        FROM authors WHERE author = $1
+        """,
+        author,
+        technician,
+    )
+    if row is None or row["device"] != device:
+        raise Problem(SYNC_WRONG_AUTHOR, author=author, device=device)
+    if technician != DRAIN and not row["has_session"]:
+        raise Problem(SYNC_WRONG_TECHNICIAN, device=device, technician=technician)
+    return row
+
+
+def _fitting(costs: list[int], room: _Room) -> int:
+    """How many of the items, from the first on, the answer still takes."""
+    for number, cost in enumerate(costs):
+        if not room.takes(cost):
+            return number
+    return len(costs)
+
+
+def _stopped(author: asyncpg.Record, mark: int) -> tuple[Receipt, ...]:
+    """The refusal at which the author's chain waits: it has no row, because trying again may help."""
+    seq = author["stopped_seq"]
+    if seq is None or seq <= mark:
+        return ()
+    return (
+        Receipt(
+            seq=seq,
+            id="",
+            verdict=Verdict.REFUSED,
+            code=author["stopped_code"],
+            retryable=True,
+            message=author["stopped_message"],
+        ),
+    )
+
+
+def _commands(author: asyncpg.Record) -> tuple[Command, ...]:
+    if author["revoked_at_ms"] is None:
+        return ()
+    cause = author["revoked_cause"]
+    return (Command(kind="wipe" if cause in WIPED else "suspend", argument=cause),)
+
+
+async def _scope(connection: Connection, technician: str, request: SyncRequest, room: _Room) -> tuple[ScopeDelta | None, bool]:
+    """The scope's changes that fit, and whether more wait. None where none of them fits beside the receipts."""
+    counter = await scope_store.counter_of(connection, technician) or Counter(NO_EPOCH, 0, 0, ())
+    full = _needs_all(request, counter)
+    cursor = 0 if full else request.scope_cursor
+    found = await scope_store.changes_after(connection, technician, cursor, DOCUMENTS_MAX + 1, tombstones=not full)
+    documents = [_document(change) for change in found[:DOCUMENTS_MAX]]
+    documents = documents[: _fitting([len(_encoder.encode(document)) for document in documents], room)]
+    more = len(documents) < len(found)
+    if more and not documents:
+        return None, True
+    return (
+        ScopeDelta(
+            epoch=counter.epoch,
+            cursor=documents[-1].change if more else counter.change,
+            full=full,
+            documents=tuple(documents),
+            count=counter.documents,
+            more=more,
+            omitted=counter.omitted,
+        ),
+        more,
+    )
+
+
+def _needs_all(request: SyncRequest, counter: Counter) -> bool:
+    """Another change order, a cursor that this one never gave, or a device that lost or invented documents."""
+    if request.scope_epoch != counter.epoch or request.scope_cursor > counter.change:
+        return True
+    return request.scope_cursor == counter.change and request.scope_count != counter.documents
+
+
+def _document(change: Change) -> ScopeDocument:
+    return ScopeDocument(id=change.document, change=change.change, vector=canonical.decode(change.vector), content=change.content)

@@ -1,0 +1,216 @@
+"""A small field company on a real ledger: authors with real keys, events admitted by the real write path."""
+
+import hashlib
+import itertools
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import pytest
+from field_ingest import ledger
+from field_ingest.projector import Projector
+from field_ingest.scope import ScopeLimits
+from field_ingest.verification import read_event
+from zb_chassis import migrate
+from zb_chassis.database import Pool, open_pool
+from zb_chassis.migrate import CHASSIS_MIGRATIONS, MigrationSet
+from zb_contracts import merkle, notes
+from zb_contracts.envelope import BODY_TYPE, GENESIS, Anchor, Header, SignedEvent, digest, parse_header, sign_event
+from zb_contracts.events import Body, type_of
+from zb_contracts.keys import SigningKey
+from zb_contracts.times import format_time_ms, parse_time_ms
+
+TEN_MS = parse_time_ms("2026-11-23T10:00:00.000Z")
+DAY_MS = 86_400_000
+ORIGIN = "zone-blanche.test/ledger/0"
+BOILER = "11111111-1111-4111-8111-111111111111"
+LIFT = "22222222-2222-4222-8222-222222222222"
+INGEST_MIGRATIONS = MigrationSet("field-ingest", "field_ingest")
+
+
+@dataclass
+class Pen:
+    """An author's key and chain: what it wrote, and what it knows of each stream."""
+
+    name: str
+    kind: str
+    key: SigningKey
+    device: str | None = None
+    technician: str | None = None
+    seq: int = 0
+    prev: str = GENESIS
+    seen: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+class Company:
+    """Writes events, admits them, projects them."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.now_ms = TEN_MS
+        self.ledger_key = SigningKey.from_seed(b"ledger key of the test company!!")
+        self.pens: dict[str, Pen] = {}
+        self.admitted: dict[str, dict[str, int]] = {}
+        self._ids = itertools.count(1)
+        self._epochs = itertools.count(1)
+        self.projector = self.new_projector()
+
+    def clock(self) -> int:
+        return self.now_ms
+
+    def new_projector(self, **options: Any) -> Projector:
+        options = {"limits": ScopeLimits(), "clock": self.clock, "new_epoch": lambda: f"epoch-{next(self._epochs)}"} | options
+        return Projector(**options)
+
+    async def hire(self, name: str, kind: str = "device", *, device: str | None = None, technician: str | None = None) -> Pen:
+        """Registers an author; a device's incarnation is named like its device unless said otherwise."""
+        device = (device or name) if kind == "device" else None
+        pen = Pen(name, kind, SigningKey.from_seed(hashlib.sha256(name.encode()).digest()), device, technician)
+        self.pens[name] = pen
+        await self.pool.execute(
+            """
+            INSERT INTO authors (author, kind, agency, device, technician, event_key, shard, head_hash, registered_at_ms)
+            VALUES ($1, $2, 'main', $3, $4, $5, 0, $6, $7)
+            """,
+            name,
+            kind,
+            device,
+            technician,
+            pen.key.public,
+            bytes(32),
+            self.now_ms,
+        )
+        return pen
+
+    def write(
+        self,
+        pen: Pen,
+        stream: str,
+        body: Body,
+        *,
+        visit: str | None = None,
+        informed: bool = True,
+        at_ms: int | None = None,
+        event_id: str | None = None,
+    ) -> SignedEvent:
+        """The author's next event. `informed`: it knows all that was admitted on the stream before it."""
+        known = dict(pen.seen.get(stream, {}))
+        if informed:
+            known |= self.admitted.get(stream, {})
+        known.pop(pen.name, None)
+        pen.seen[stream] = known
+        data = body.canonical_bytes()
+        number = next(self._ids)
+        header = Header(
+            id=event_id or f"019ac000-0000-7000-8000-{number:012x}",
+            author=pen.name,
+            seq=pen.seq + 1,
+            prev=pen.prev,
+            type=type_of(body).name,
+            stream=stream,
+            visit=visit,
+            actor=pen.technician,
+            token=None,
+            at=format_time_ms(at_ms if at_ms is not None else self.now_ms),
+            boot="boot-1" if pen.kind == "device" else None,
+            elapsed_ms=0,
+            anchor=Anchor("anchor-1", format_time_ms(at_ms if at_ms is not None else self.now_ms)),
+            seen=known,
+            body_sha256=digest(data),
+            body_type=BODY_TYPE,
+        )
+        signed = sign_event(pen.key, header, data)
+        pen.seq += 1
+        pen.prev = hashlib.sha256(signed.header).hexdigest()
+        return signed
+
+    async def admit(self, *events: SignedEvent) -> None:
+        """Appends events to the ledger, each in its own decision, in one transaction."""
+        async with self.pool.acquire() as connection, connection.transaction():
+            await admit(connection, events, self.now_ms)
+        for signed in events:
+            header = parse_header(signed.header)
+            known = self.admitted.setdefault(header.stream, {})
+            known[header.author] = max(known.get(header.author, 0), header.seq)
+
+    async def record(self, pen: Pen, stream: str, body: Body, **how: Any) -> str:
+        """Writes and admits one event; its id."""
+        signed = self.write(pen, stream, body, **how)
+        await self.admit(signed)
+        return parse_header(signed.header).id
+
+    async def project(self, projector: Projector | None = None) -> None:
+        """Steps until the ledger is read to its end."""
+        async with self.pool.acquire() as connection:
+            while (await (projector or self.projector).step(connection)).rows:
+                pass
+
+    async def checkpoint(self) -> None:
+        """A signed checkpoint of shard 0 as it is now."""
+        row = await self.pool.fetchrow("SELECT size, root FROM shards WHERE shard = 0")
+        assert row is not None
+        signer = notes.NoteSigner(ORIGIN, self.ledger_key)
+        note = notes.sign_checkpoint(notes.Checkpoint(ORIGIN, row["size"], row["root"]), signer)
+        await self.pool.execute(
+            "INSERT INTO checkpoints (shard, size, root, note, made_at_ms) VALUES (0, $1, $2, $3, $4) ON CONFLICT DO NOTHING",
+            row["size"],
+            row["root"],
+            note,
+            self.now_ms,
+        )
+
+
+async def admit(connection: Any, events: Any, now_ms: int) -> None:
+    """The write path, one event at a time, as admission would take single-event segments."""
+    for signed in events:
+        event = read_event(signed)
+        authors = await ledger.lock_authors(connection, [event.author])
+        chains = await ledger.open_chains(connection, authors, [event], received_at_ms=now_ms)
+        chains[event.author].take(event)
+        await ledger.write(connection, chains.values(), received_at_ms=now_ms)
+
+
+async def company_on(dsn: str) -> Company:
+    """A company on an empty database."""
+    await migrate.upgrade(dsn, [CHASSIS_MIGRATIONS, INGEST_MIGRATIONS])
+    pool = await open_pool(dsn, application_name="test")
+    await pool.execute(
+        "INSERT INTO shards (shard, origin, root, frontier) VALUES (0, $1, $2, $3) ON CONFLICT DO NOTHING",
+        ORIGIN,
+        merkle.EMPTY_ROOT,
+        merkle.Frontier().to_bytes(),
+    )
+    return Company(pool)
+
+
+@pytest.fixture
+async def company(database: str) -> AsyncIterator[Company]:
+    company = await company_on(database)
+    yield company
+    await company.pool.close()
+
+
+@pytest.fixture
+def company_at() -> Any:
+    """Opens a company on a DSN; for tests that need two. The caller closes its pool."""
+    return company_on
+
+
+@pytest.fixture
+def shuffled() -> random.Random:
+    return random.Random(20261123)
+
+
+@pytest.fixture
+async def office(company: Company) -> Pen:
+    return await company.hire("office-main", "office")
+
+
+@pytest.fixture
+async def camille(company: Company) -> Pen:
+    return await company.hire("device-a-1", device="device-a", technician="camille")
+
+
+_ = asyncpg
