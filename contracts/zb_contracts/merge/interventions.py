@@ -101,9 +101,16 @@ class InterventionFold:
         return fields
 
     def _exports(self) -> list[Export]:
-        exports = by_rank(self.named["billing.exported"])
+        exports = self.named["billing.exported"]
+        latest: dict[str, Writes] = defaultdict(Writes)
+        for event in exports:
+            latest[event.value["profile"]].add(Write(event, None))
+        compared = {write.event.id for writes in latest.values() for write in writes.candidates()}
         billed = by_rank([*self.lines, *self.named["intervention.line_voided"]]) if exports else []
-        return [_export(event, [line.id for line in billed if not knows(event, line)]) for event in exports]
+        return [
+            _export(event, [line.id for line in billed if not knows(event, line)] if event.id in compared else [])
+            for event in by_rank(exports)
+        ]
 
 
 def _export(event: MergeEvent, later: list[str]) -> Export:

@@ -162,7 +162,8 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Export(msgspec.Struct, frozen=True, kw_only=True):
-    """A frozen batch holds this intervention. `later`: ids of line events that the export did not know."""
+    """A frozen batch holds this intervention. `later`: ids of line events that the export did not know, on the last export
+    of each profile; empty on the others."""
 
     profile: str
     batch: int
