@@ -81,6 +81,18 @@ async def lock_authors(connection: Connection, names: Iterable[str]) -> dict[str
     return {row["author"]: _author(row) for row in rows}
 
 
+async def newest_vector(connection: Connection, author: str, stream: str) -> dict[str, int]:
+    """What the author had seen of the stream with its newest event there; empty before its first."""
+    header = await connection.fetchval(
+        """
+        SELECT header FROM ledger WHERE stream = $1 AND author = $2 AND kind <> 'refusal' ORDER BY seq DESC LIMIT 1
+        """,
+        stream,
+        author,
+    )
+    return _seen_of.decode(header).seen if header else {}
+
+
 async def open_chains(
     connection: Connection, authors: Mapping[str, Author], events: Sequence[Event], *, received_at_ms: int
 ) -> dict[str, Chain]:
