@@ -22,8 +22,23 @@ POLL_S: Final = 2.0
 """A notice can be lost with its connection: nothing waits longer than this."""
 SWEEP_EVERY_S: Final = 60.0
 RETRY_S: Final = 0.5
+AGAIN: Final = (
+    *LOST,
+    asyncpg.InterfaceError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.LockNotAvailableError,
+)
+"""Faults that pass by themselves; the step that met one has left nothing behind."""
 
 log: Final = structlog.get_logger(__name__)
+
+
+class _Notices:
+    """What the listening connection heard, and whether it is gone."""
+
+    def __init__(self) -> None:
+        self.woken = asyncio.Event()
+        self.lost = False
 
 
 @dataclass(slots=True)
@@ -44,24 +59,24 @@ async def projector_task(
     retried = False
     while True:
         try:
-            async with _notices(pool) as woken:
+            async with _notices(pool) as notices:
                 if not retried:
                     async with pool.acquire() as connection:
                         await _follow(pool, await projector.retry(connection), hints, counts)
                     retried = True
-                await _work(pool, projector, hints, counts, woken, poll_s)
-        except (*LOST, asyncpg.InterfaceError) as fault:
+                await _work(pool, projector, hints, counts, notices, poll_s)
+        except AGAIN as fault:
             log.warning("projector waits for the database", fault=str(fault) or type(fault).__name__)
             await asyncio.sleep(RETRY_S)
 
 
 async def _work(
-    pool: Pool, projector: Projector, hints: Hints | None, counts: ProjectionCounts, woken: asyncio.Event, poll_s: float
+    pool: Pool, projector: Projector, hints: Hints | None, counts: ProjectionCounts, notices: _Notices, poll_s: float
 ) -> None:
     loop = asyncio.get_running_loop()
     sweep_at = loop.time()
-    while True:
-        woken.clear()
+    while not notices.lost:
+        notices.woken.clear()
         async with pool.acquire() as connection:
             step = await projector.step(connection)
             if loop.time() >= sweep_at:
@@ -71,7 +86,7 @@ async def _work(
         await _follow(pool, step, hints, counts)
         if not step.rows:
             try:
-                await asyncio.wait_for(woken.wait(), poll_s)
+                await asyncio.wait_for(notices.woken.wait(), poll_s)
             except TimeoutError:
                 continue
 
@@ -87,18 +102,23 @@ async def _follow(pool: Pool, step: Step, hints: Hints | None, counts: Projectio
 
 
 @asynccontextmanager
-async def _notices(pool: Pool) -> AsyncIterator[asyncio.Event]:
-    """An event that is set whenever the ledger grew, and once at the beginning."""
-    woken = asyncio.Event()
-    woken.set()
+async def _notices(pool: Pool) -> AsyncIterator[_Notices]:
+    """`woken` is set whenever the ledger grew."""
+    notices = _Notices()
 
     def wake(*_: Any) -> None:
-        woken.set()
+        notices.woken.set()
+
+    def lose(*_: Any) -> None:
+        notices.lost = True
+        notices.woken.set()
 
     async with pool.acquire() as connection:
+        connection.add_termination_listener(lose)
         await connection.add_listener(CHANNEL, wake)
         try:
-            yield woken
+            yield notices
         finally:
+            connection.remove_termination_listener(lose)
             if not connection.is_closed():
                 await connection.remove_listener(CHANNEL, wake)

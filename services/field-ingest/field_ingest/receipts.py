@@ -21,6 +21,9 @@ RECEIPT_BYTES: Final = 320
 """What a receipt costs in an answer beside its leaf and its path."""
 
 
+_COLUMNS: Final = "position, kind, event_id, author, seq, header_hash, signature, received_at_ms, facts, code"
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """The newest checkpoint of a shard."""
@@ -71,16 +74,16 @@ async def newest_head(connection: Connection, shard: int) -> Head | None:
 async def rows_after(connection: Connection, author: str, mark: int, size: int, limit: int = RECEIPTS_MAX) -> list[Row]:
     """The author's rows beyond `mark` that a checkpoint of `size` covers, by number, one more than `limit` at most."""
     rows = await connection.fetch(
-        """
+        f"""
         SELECT r.position, r.kind, r.event_id, r.seq, r.header_hash, r.signature, r.received_at_ms, r.facts, r.code,
             r.kind = 'held' AND EXISTS (
                 SELECT 1 FROM lifted f WHERE f.event_id = r.event_id AND f.author = r.author AND f.seq = r.seq) AS lifted
         FROM (
-            (SELECT * FROM ledger WHERE author = $1 AND seq > $2 AND chained AND position < $3 ORDER BY seq LIMIT $4)
+            (SELECT {_COLUMNS} FROM ledger WHERE author = $1 AND seq > $2 AND chained AND position < $3 ORDER BY seq LIMIT $4)
             UNION ALL
-            (SELECT * FROM ledger WHERE author = $1 AND seq > $2 AND NOT chained AND position < $3 ORDER BY seq LIMIT $4)
+            (SELECT {_COLUMNS} FROM ledger WHERE author = $1 AND seq > $2 AND NOT chained AND position < $3 ORDER BY seq LIMIT $4)
         ) r ORDER BY r.seq, r.position LIMIT $4
-        """,
+        """,  # noqa: S608 a constant of this module
         author,
         mark,
         size,

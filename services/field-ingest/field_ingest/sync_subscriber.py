@@ -46,7 +46,7 @@ class SyncSubscriber:
     async def stop(self) -> None:
         """Takes no more requests and finishes those at work."""
         if self._subscription is not None:
-            await self._subscription.drain()
+            await self._subscription.drain()  # type: ignore[no-untyped-call]
         while self._at_work:
             await asyncio.gather(*self._at_work)
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from zb_contracts import canonical
-from zb_contracts.events import fieldwork, office, places
+from zb_contracts.events import office
 
 BOILER = "11111111-1111-4111-8111-111111111111"
 LIFT = "22222222-2222-4222-8222-222222222222"
