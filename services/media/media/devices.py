@@ -1,0 +1,106 @@
+"""Who uploads: the session token of a device, and the proof that the request comes from the holder of its login key.
+
+The token is the NATS user JWT of the session, signed by the deployment's device signer; both are checked in real time, never
+by a story's clock. A drain session (no technician) may upload as well. It stores nothing and asks nobody.
+"""
+
+import base64
+import binascii
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from zb_chassis.claims import ClaimError, Claims, decode
+from zb_contracts.enrolment import (
+    AUTHORIZATION_SCHEME,
+    PROOF_AGE_MAX_S,
+    PROOF_HEADER,
+    PROOF_TIME_HEADER,
+    request_statement,
+)
+from zb_contracts.faults import KeyMalformed
+from zb_contracts.keys import nkey_user_public, verify
+from zb_contracts.problems import DEVICE_PROOF_INVALID, UNAUTHENTICATED, Problem
+from zb_contracts.subjects import ID_PATTERN
+from zb_contracts.times import format_time_ms, parse_time_ms
+
+SIGNER_FILE: Final = "device-signer.pub"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The part of an HTTP request that a proof covers. `headers` are looked up in lower case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSigner:
+    """The keys that a session token must name: its signer, and the account of the devices."""
+
+    signer: str
+    account: str
+
+    @classmethod
+    def read(cls, keys_dir: Path) -> "DeviceSigner":
+        """From the keys folder. OSError, ValueError or KeyError, which stop the start, when it is not there or not whole."""
+        content = json.loads((keys_dir / SIGNER_FILE).read_text())
+        return cls(str(content["signer"]), str(content["account"]))
+
+
+class Devices:
+    """Tells which device sent a request. `now_s` is real time, in seconds since 1970."""
+
+    def __init__(self, signer: DeviceSigner, now_s: Callable[[], float] = time.time) -> None:
+        self._signer = signer
+        self._now_s = now_s
+
+    def token(self, headers: Mapping[str, str]) -> Claims:
+        """The verified session token: enough to look at a request's size, not to act on it. Problem UNAUTHENTICATED."""
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != AUTHORIZATION_SCHEME.lower() or not token:
+            raise Problem(UNAUTHENTICATED, reason=f"send `Authorization: {AUTHORIZATION_SCHEME} <session token>`")
+        try:
+            claims = decode(token.strip(), now=self._now_s(), issuers=[self._signer.signer])
+        except ClaimError as fault:
+            raise Problem(UNAUTHENTICATED, reason=str(fault)) from fault
+        if claims.kind != "user" or claims.nats.get("issuer_account") != self._signer.account:
+            raise Problem(UNAUTHENTICATED, reason="the token is not a device's session")
+        if claims.expires_at is None or not ID_PATTERN.fullmatch(claims.name):
+            raise Problem(UNAUTHENTICATED, reason="the token names no device, or never ends")
+        return claims
+
+    def device(self, request: Request) -> str:
+        """The device's id, when token and proof hold. Problem UNAUTHENTICATED or DEVICE_PROOF_INVALID."""
+        claims = self.token(request.headers)
+        at = request.headers.get(PROOF_TIME_HEADER.lower(), "")
+        self._check_age(at)
+        statement = request_statement(request.method, request.path, request.body, at)
+        try:
+            proof = _unpadded(request.headers.get(PROOF_HEADER.lower(), ""))
+            login_key = nkey_user_public(claims.subject)
+        except (binascii.Error, ValueError, KeyMalformed) as fault:
+            raise Problem(DEVICE_PROOF_INVALID, reason=f"{PROOF_HEADER} is no signature in base64url") from fault
+        if not verify(login_key, statement, proof):
+            raise Problem(DEVICE_PROOF_INVALID, reason="the signature is not the login key's over this request")
+        return claims.name
+
+    def _check_age(self, at: str) -> None:
+        now_ms = int(self._now_s() * 1000)
+        try:
+            age_ms = now_ms - parse_time_ms(at)
+        except ValueError as fault:
+            raise Problem(DEVICE_PROOF_INVALID, reason=f"{PROOF_TIME_HEADER} is {fault}") from fault
+        if abs(age_ms) > PROOF_AGE_MAX_S * 1000:
+            reason = f"it is of {at}, here it is {format_time_ms(now_ms)}; {PROOF_AGE_MAX_S} s are allowed"
+            raise Problem(DEVICE_PROOF_INVALID, reason=reason)
+
+
+def _unpadded(text: str) -> bytes:
+    return base64.b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), altchars=b"-_", validate=True)

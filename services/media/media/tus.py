@@ -1,0 +1,180 @@
+"""tus 1.0.0 over HTTP (core, creation, checksum, expiration): what a device's upload client speaks.
+
+Uploads are addressed by hash: `/v1/uploads/<sha256>` is this device's upload of that file. A part is taken whole or not at
+all, because the device's proof covers its bytes; so a part has a limit of its own. The rules are in uploads.py.
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+from email.utils import formatdate
+from typing import Final
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from media.devices import Devices
+from media.devices import Request as DeviceRequest
+from media.uploads import Declared, Progress, Uploads
+from zb_contracts.events.values import File
+from zb_contracts.problems import INPUT_INVALID, INPUT_TOO_LARGE, MEDIA_CHECKSUM, MEDIA_VERSION, Problem
+
+VERSION: Final = "1.0.0"
+EXTENSIONS: Final = "creation,checksum,expiration"
+ALGORITHM: Final = "sha256"
+PART_TYPE: Final = "application/offset+octet-stream"
+METADATA_CHARACTERS_MAX: Final = 2_048
+PATH: Final = "/v1/uploads"
+
+_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,17}")
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class Metadata(BaseModel):
+    """What `Upload-Metadata` has to say; other keys are ignored. `device`, where given, must be the session's."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    sha256: str
+    mime: str = Field(max_length=128)
+    device: str | None = None
+
+
+def router(uploads: Uploads, devices: Devices) -> APIRouter:
+    """The endpoints. Every one but OPTIONS asks for a device's token and proof."""
+    routes = APIRouter(tags=["uploads"])
+
+    @routes.options(PATH, status_code=204)
+    @routes.options(PATH + "/{sha256}", status_code=204)
+    async def speaks() -> Response:
+        """What this server speaks."""
+        sizes = {"Tus-Max-Size": str(uploads.limits.upload_bytes_max)}
+        return _answer(204, sizes | {"Tus-Extension": EXTENSIONS, "Tus-Checksum-Algorithm": ALGORITHM})
+
+    @routes.post(PATH, status_code=201)
+    async def begin(request: Request) -> Response:
+        """Begin an upload or go on with it. A file that is stored already answers with its whole length as offset."""
+        _check_version(request)
+        device = devices.device(await _proven(request, devices, 0))
+        progress = await uploads.begin(device, _declared(request, device))
+        return _answer(201, _headers(progress) | {"Location": f"{PATH}/{progress.sha256}"})
+
+    @routes.head(PATH + "/{sha256}")
+    async def look(sha256: str, request: Request) -> Response:
+        """How far the upload is."""
+        _check_version(request)
+        device = devices.device(await _proven(request, devices, 0))
+        return _answer(200, _headers(await uploads.look(device, _hash(sha256))) | {"Cache-Control": "no-store"})
+
+    @routes.patch(PATH + "/{sha256}", status_code=204)
+    async def append(sha256: str, request: Request) -> Response:
+        """Take the next part."""
+        _check_version(request)
+        if request.headers.get("content-type") != PART_TYPE:
+            raise _invalid("Content-Type", f"is not {PART_TYPE}")
+        offset = _number(request, "upload-offset")
+        part = await _proven(request, devices, uploads.limits.part_bytes_max)
+        device = devices.device(part)
+        _check_sum(request, part.body)
+        return _answer(204, _headers(await uploads.append(device, _hash(sha256), offset, part.body)))
+
+    return routes
+
+
+async def _proven(request: Request, devices: Devices, body_bytes_max: int) -> DeviceRequest:
+    """The request as its proof covers it. A stranger's body is not read at all, nobody's beyond the limit."""
+    devices.token(request.headers)
+    body = bytearray()
+    declared = request.headers.get("content-length", "0")
+    if _NUMBER.fullmatch(declared) is None or int(declared) > body_bytes_max:
+        raise Problem(INPUT_TOO_LARGE, limit=body_bytes_max)
+    async for block in request.stream():
+        body += block
+        if len(body) > body_bytes_max:
+            raise Problem(INPUT_TOO_LARGE, limit=body_bytes_max)
+    return DeviceRequest(request.method, request.url.path, request.headers, bytes(body))
+
+
+def _declared(request: Request, device: str) -> Declared:
+    if "upload-defer-length" in request.headers:
+        raise _invalid("Upload-Length", "has to be declared with the creation")
+    metadata = _metadata(request.headers.get("upload-metadata", ""))
+    if metadata.device not in (None, device):
+        raise _invalid("Upload-Metadata.device", "is not the device of the session")
+    try:
+        file = File(sha256=metadata.sha256, length_bytes=_number(request, "upload-length"), mime=metadata.mime)
+    except ValidationError as fault:
+        raise Problem(INPUT_INVALID, errors=_errors(fault)) from fault
+    return Declared(file.sha256, file.length_bytes, file.mime)
+
+
+def _metadata(text: str) -> Metadata:
+    """`key base64,key base64 ...` as tus has it."""
+    if len(text) > METADATA_CHARACTERS_MAX:
+        raise _invalid("Upload-Metadata", f"has more than {METADATA_CHARACTERS_MAX} characters")
+    found: dict[str, str] = {}
+    for pair in filter(None, (piece.strip() for piece in text.split(","))):
+        key, _, value = pair.partition(" ")
+        try:
+            found[key] = base64.b64decode(value, validate=True).decode()
+        except (binascii.Error, ValueError) as fault:
+            raise _invalid(f"Upload-Metadata.{key}", "is not base64 of UTF-8") from fault
+    try:
+        return Metadata.model_validate(found)
+    except ValidationError as fault:
+        raise Problem(INPUT_INVALID, errors=_errors(fault)) from fault
+
+
+def _check_version(request: Request) -> None:
+    offered = request.headers.get("tus-resumable", "nothing")
+    if offered != VERSION:
+        raise Problem(MEDIA_VERSION, offered=offered)
+
+
+def _check_sum(request: Request, body: bytes) -> None:
+    given = request.headers.get("upload-checksum")
+    if given is None:
+        return
+    algorithm, _, value = given.partition(" ")
+    if algorithm != ALGORITHM:
+        raise _invalid("Upload-Checksum", f"is not of the algorithm {ALGORITHM}")
+    try:
+        expected = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError) as fault:
+        raise _invalid("Upload-Checksum", "is not base64") from fault
+    if expected != hashlib.sha256(body).digest():
+        raise Problem(MEDIA_CHECKSUM)
+
+
+def _number(request: Request, name: str) -> int:
+    text = request.headers.get(name, "")
+    if _NUMBER.fullmatch(text) is None:
+        raise _invalid(name.title(), "is not a number of bytes")
+    return int(text)
+
+
+def _hash(text: str) -> str:
+    if _HASH.fullmatch(text) is None:
+        raise _invalid("sha256", "is not 64 hex digits")
+    return text
+
+
+def _invalid(field: str, reason: str) -> Problem:
+    return Problem(INPUT_INVALID, errors=({"field": field, "reason": reason},))
+
+
+def _errors(fault: ValidationError) -> tuple[dict[str, str], ...]:
+    listed = fault.errors(include_url=False, include_context=False, include_input=False)
+    return tuple({"field": f"Upload-Metadata.{'.'.join(map(str, one['loc']))}", "reason": one["msg"]} for one in listed)
+
+
+def _headers(progress: Progress) -> dict[str, str]:
+    headers = {"Upload-Offset": str(progress.offset), "Upload-Length": str(progress.length_bytes)}
+    if progress.expires_at_ms is not None:
+        headers["Upload-Expires"] = formatdate(progress.expires_at_ms / 1000, usegmt=True)
+    return headers
+
+
+def _answer(status: int, headers: dict[str, str]) -> Response:
+    return Response(status_code=status, headers={"Tus-Resumable": VERSION, "Tus-Version": VERSION} | headers)
