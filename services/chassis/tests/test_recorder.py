@@ -134,16 +134,30 @@ async def test_events_of_a_transaction_that_rolls_back_leave_no_gap(pool: Pool) 
         assert await positions(connection) == [1, 2, 3]
 
 
-async def test_a_conflict_leaves_the_callers_transaction_usable_and_the_order_dense(pool: Pool) -> None:
+async def test_a_conflict_inside_a_savepoint_leaves_the_callers_transaction_usable_and_the_order_dense(pool: Pool) -> None:
     recorder = ProcessRecorder()
+
+    async def again(connection: Connection) -> None:
+        async with connection.transaction():
+            await recorder.insert_events(connection, stored(BOILER, 1), tracking=Tracking("upstream", 7))
+
     async with transaction(pool) as connection:
         await recorder.insert_events(connection, stored(BOILER, 1))
         with pytest.raises(IntegrityError):
-            await recorder.insert_events(connection, stored(BOILER, 1), tracking=Tracking("upstream", 7))
+            await again(connection)
         assert await recorder.max_tracking_id(connection, "upstream") is None
         assert await recorder.insert_events(connection, stored(BOILER, 2)) == [2]
     async with transaction(pool) as connection:
         assert await positions(connection) == [1, 2]
+
+
+async def test_without_a_transaction_of_the_caller_events_and_tracking_are_still_one_step(pool: Pool) -> None:
+    recorder = ProcessRecorder()
+    async with pool.acquire() as connection:
+        await recorder.insert_events(connection, stored(BOILER, 1))
+        with pytest.raises(IntegrityError):
+            await recorder.insert_events(connection, stored(BOILER, 1), tracking=Tracking("upstream", 7))
+        assert await recorder.max_tracking_id(connection, "upstream") is None
 
 
 async def test_a_reader_that_pages_by_position_misses_nothing_under_many_writers(pool: Pool) -> None:

@@ -158,7 +158,7 @@ async def test_an_upstream_notification_is_processed_once(connection: Connection
     kept = interventions()
     plan = [Planned("Rue de la Fuite 4", AT_TWO)]
     await kept.append(connection, LEAKY_BOILER, 0, plan, tracking=Tracking("upstream", 7))
-    with pytest.raises(IntegrityError):
+    with pytest.raises(IntegrityError, match="is not beyond what was processed"):
         await kept.append(connection, LEAKY_BOILER, 1, plan, tracking=Tracking("upstream", 7))
     assert (await kept.load(connection, LEAKY_BOILER)).version == 1
 

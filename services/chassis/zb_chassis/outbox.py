@@ -23,14 +23,18 @@ PRUNE_BATCH_MAX = 10_000
 SUBJECT = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
+# One statement, as for events: every other writer waits from here to the end of the transaction.
 INSERT = """
+WITH taken AS (
+    UPDATE chassis.head SET outbox_position = outbox_position + cardinality($1::text[])
+    RETURNING outbox_position - cardinality($1::text[]) AS before
+)
 INSERT INTO chassis.outbox (position, message_id, subject, headers, payload)
-SELECT $5 + place, message_id, subject, headers::jsonb, payload
-FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[])
+SELECT before + place, message_id, subject, headers::jsonb, payload
+FROM taken, unnest($1::text[], $2::text[], $3::text[], $4::bytea[])
     WITH ORDINALITY AS given (message_id, subject, headers, payload, place)
-ORDER BY place ON CONFLICT (message_id) DO NOTHING RETURNING message_id
+ORDER BY place ON CONFLICT (message_id) DO NOTHING RETURNING message_id, pg_notify($5, '')
 """
-TAKE_POSITIONS = "UPDATE chassis.head SET outbox_position = outbox_position + $1 RETURNING outbox_position - $1"
 
 
 class InvalidMessage(ValueError):
@@ -88,19 +92,16 @@ async def enqueue_all(connection: Connection, messages: Sequence[Message]) -> No
         _check(message)
     if not messages:
         return
-    async with connection.transaction():
-        before = await connection.fetchval(TAKE_POSITIONS, len(messages))
-        written = await connection.fetch(
-            INSERT,
-            [message.message_id for message in messages],
-            [message.subject for message in messages],
-            [msgspec.json.encode(message.headers).decode() for message in messages],
-            [message.payload for message in messages],
-            before,
-        )
-        if len(written) < len(messages):
-            await _refuse_other_content(connection, messages)
-        await connection.execute("SELECT pg_notify($1, '')", CHANNEL)
+    written = await connection.fetch(
+        INSERT,
+        [message.message_id for message in messages],
+        [message.subject for message in messages],
+        [msgspec.json.encode(message.headers).decode() for message in messages],
+        [message.payload for message in messages],
+        CHANNEL,
+    )
+    if len(written) < len(messages):
+        await _refuse_other_content(connection, messages, [row["message_id"] for row in written])
 
 
 async def parked(connection: Connection, *, limit: int = PARKED_PER_PAGE_MAX) -> list[Parked]:
@@ -147,7 +148,7 @@ async def prune(connection: Connection, *, older_than_s: float, batch_max: int =
     return len(gone)
 
 
-async def _refuse_other_content(connection: Connection, messages: Sequence[Message]) -> None:
+async def _refuse_other_content(connection: Connection, messages: Sequence[Message], written: Sequence[str]) -> None:
     rows = await connection.fetch(
         "SELECT message_id, subject, payload FROM chassis.outbox WHERE message_id = ANY ($1)",
         [message.message_id for message in messages],
@@ -155,6 +156,7 @@ async def _refuse_other_content(connection: Connection, messages: Sequence[Messa
     stored = {row["message_id"]: (row["subject"], row["payload"]) for row in rows}
     for message in messages:
         if stored[message.message_id] != (message.subject, message.payload):
+            await connection.execute("DELETE FROM chassis.outbox WHERE message_id = ANY ($1)", written)
             raise MessageIdConflict(f"{message.message_id} is in the outbox already with other content")
 
 

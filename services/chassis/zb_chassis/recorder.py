@@ -8,7 +8,7 @@ append late in a transaction. It never commits and does not know what an event m
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from uuid import UUID
 
 import asyncpg
@@ -39,14 +39,19 @@ SELECT originator_id, originator_version, topic, state
 FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bytea[])
     AS given (originator_id, originator_version, topic, state)
 """
+# One statement, for every other writer waits from here to the end of the transaction. The row of positions is locked and
+# then read as it was last committed, whatever the statement's snapshot saw; the rest depends on no snapshot.
 INSERT_EVENTS = """
+WITH taken AS (
+    UPDATE chassis.head SET event_position = event_position + cardinality($1::uuid[])
+    RETURNING event_position - cardinality($1::uuid[]) AS before
+)
 INSERT INTO chassis.event (position, originator_id, originator_version, topic, state)
-SELECT $5 + given.place, given.originator_id, given.originator_version, given.topic, given.state
-FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bytea[])
+SELECT taken.before + given.place, given.originator_id, given.originator_version, given.topic, given.state
+FROM taken, unnest($1::uuid[], $2::bigint[], $3::text[], $4::bytea[])
     WITH ORDINALITY AS given (originator_id, originator_version, topic, state, place)
+ORDER BY given.place RETURNING position
 """
-# Locks the row before the position is read from it: under READ COMMITTED that is the position last committed.
-TAKE_POSITIONS = "UPDATE chassis.head SET event_position = event_position + $1 RETURNING event_position - $1"
 SELECT_SNAPSHOTS = """
 SELECT originator_id, originator_version, topic, state FROM chassis.snapshot
 WHERE originator_id = $1 AND ($2::bigint IS NULL OR originator_version > $2)
@@ -111,7 +116,7 @@ class ProcessRecorder(AggregateRecorder):
         """Insert all events and the tracking, or none; returns the events' positions in the order given.
 
         Raises IntegrityError when a version is there already or the tracking is not beyond the last one. The caller's
-        transaction stays usable then: the insert is a savepoint of it.
+        transaction is aborted then: give the call a savepoint (`connection.transaction()`) to go on after it.
         """
         if len(stored_events) > EVENTS_PER_INSERT_MAX:
             raise DataError(f"{len(stored_events)} events in one insert: the limit is {EVENTS_PER_INSERT_MAX}")
@@ -120,9 +125,7 @@ class ProcessRecorder(AggregateRecorder):
                 await self._insert_tracking(connection, tracking)
             if not stored_events:
                 return []
-            before = await connection.fetchval(TAKE_POSITIONS, len(stored_events))
-            await connection.execute(INSERT_EVENTS, *_columns(stored_events), before)
-        return list(range(before + 1, before + 1 + len(stored_events)))
+            return sorted(row[0] for row in await connection.fetch(INSERT_EVENTS, *_columns(stored_events)))
 
     async def select_notifications(
         self,
@@ -205,8 +208,8 @@ def _columns(events: Sequence[StoredEvent]) -> tuple[list[UUID | str], list[int]
 
 @asynccontextmanager
 async def _one_step(connection: Connection) -> AsyncIterator[None]:
-    """All of the block or nothing: a transaction, or a savepoint of the caller's."""
-    async with _translated(), connection.transaction():
+    """All of the block or nothing: the caller's transaction, or one of our own where there is none."""
+    async with _translated(), nullcontext() if connection.is_in_transaction() else connection.transaction():
         yield
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
+import asyncpg
 import msgspec
 from eventsourcing.persistence import (
     Cipher,
@@ -178,8 +179,8 @@ class Repository(Generic[State, Event]):
     ) -> list[int]:
         """Add what was decided on `expected_version`, in the caller's transaction; returns the events' positions.
 
-        Raises VersionConflict when the aggregate is at another version, and the caller's transaction stays usable. With
-        `tracking`, eventsourcing's IntegrityError says that the upstream notification was processed before.
+        Raises VersionConflict when the aggregate is at another version: roll the transaction back, load and decide
+        again. With `tracking`, eventsourcing's IntegrityError says that the upstream notification was processed before.
         """
         # A version never falls, so looking first and the unique key afterwards together leave neither gap nor fork.
         if events and await self._version(connection, aggregate_id) != expected_version:
@@ -191,7 +192,7 @@ class Repository(Generic[State, Event]):
         try:
             return await self._recorder.insert_events(connection, stored, tracking=tracking)
         except IntegrityError as error:
-            if events and await self._version(connection, aggregate_id) != expected_version:
+            if isinstance(error.__cause__, asyncpg.UniqueViolationError):
                 raise VersionConflict(aggregate_id, expected_version) from error
             raise
 
