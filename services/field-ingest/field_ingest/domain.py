@@ -104,9 +104,10 @@ class Appended:
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """The ledger has exactly this event: same id, same content, nothing changes."""
+    """The ledger has exactly this event: same id, same content, nothing changes. `chained` as it stands there."""
 
     event: Event
+    chained: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ Outcome = Appended | Duplicate | Waiting | Dropped
 
 def ends_segment(outcome: Outcome) -> bool:
     """Whether the events after this one hang in the air: they descend from what is not in the chain."""
-    return isinstance(outcome, Waiting | Dropped) or (isinstance(outcome, Appended) and not outcome.chained)
+    return isinstance(outcome, Waiting | Dropped) or not outcome.chained
 
 
 class Chain:
@@ -235,7 +236,7 @@ class Chain:
 
     def _stray(self, event: Event, problem: Problem) -> Outcome:
         if (event.seq, event.header_hash) in self._strays:
-            return Duplicate(event)
+            return Duplicate(event, chained=False)
         if self.author.stray_refusals >= STRAY_REFUSALS_MAX:
             return Dropped(event, problem)
         return Appended(event, "refusal", refusal_facts(problem), chained=False, problem=problem)
