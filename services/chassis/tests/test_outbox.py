@@ -1,8 +1,10 @@
 """The outbox and its relay on a real nats-server: in order, once, whatever is killed, paused, absent or poisoned."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -149,24 +151,23 @@ async def test_a_relay_that_dies_leaves_each_message_in_the_stream_once(
     assert await waiting(pool) == 0
 
 
-async def test_a_relay_killed_in_the_middle_is_replaced_and_nothing_is_lost_or_doubled(
-    pool: Pool, boilers: JetStreamContext
+async def test_a_relay_killed_after_a_publish_is_replaced_and_nothing_is_lost_or_doubled(
+    pool: Pool, database: str, boilers: JetStreamContext, broker: Broker, tmp_path: Path
 ) -> None:
     names = [f"leak-{number}" for number in range(10)]
     await put(pool, *names)
-    reached = asyncio.Event()
-
-    async def hang() -> None:
-        reached.set()
-        await asyncio.Event().wait()
-
-    dying = Faulty(boilers)
-    dying.after[b"leak-4"] = hang
-    task = asyncio.create_task(Relay(pool, dying, limits=QUICK, holder="killed").run(asyncio.Event()))
+    (tmp_path / "credentials").write_text(broker.administrator().text())
+    script = str(Path(__file__).with_name("relay_process.py"))
+    arguments = (script, database, broker.url, str(tmp_path / "credentials"), "leak-4")
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
     async with asyncio.timeout(WITHIN_S):
-        await reached.wait()
-    task.cancel()
-    await asyncio.wait([task])
+        while (await process.stdout.readline()).strip() != b"published":
+            assert process.returncode is None
+    process.kill()
+    await process.wait()
+    assert await stored(boilers) == names[:5]
+    assert await waiting(pool) == 10, "it died before it marked any"
     async with running(Relay(pool, boilers, limits=QUICK, holder="next")):
         await until(lambda: is_empty(pool))
     assert await stored(boilers) == names
