@@ -15,8 +15,8 @@ from eventsourcing.persistence import IntegrityError, MapperDeserialisationError
 from zb_chassis import migrate, repository
 from zb_chassis.database import Connection, Pool, open_pool, transaction
 from zb_chassis.migrate import CHASSIS_MIGRATIONS
-from zb_chassis.recorder import ProcessRecorder
-from zb_chassis.repository import EventMapper, EventTooLarge, Recorded, Repository, UnknownTopic, VersionConflict
+from zb_chassis.recorder import AggregateRecorder, ProcessRecorder
+from zb_chassis.repository import EventMapper, EventTooLarge, Recorded, Repository, Snapshots, UnknownTopic, VersionConflict
 
 LEAKY_BOILER = UUID("00000000-0000-4000-8000-00000000b011")
 WITHIN_S = 10
@@ -181,6 +181,32 @@ async def test_an_event_of_an_old_version_is_read_through_its_upcaster(connectio
     await ProcessRecorder().insert_events(connection, stored)
     read = await ProcessRecorder().select_events(connection, LEAKY_BOILER)
     assert [new.to_domain_event(event).event for event in read] == [ClosedInCents(995, ("valve",))] * 2
+
+
+async def test_a_snapshot_is_a_short_cut_to_the_same_state_and_an_outdated_one_is_passed_over(connection: Connection) -> None:
+    def kept(states: dict[str, type]) -> Repository[State, Event]:
+        snapshots = Snapshots(EventMapper(states), every=2)
+        return Repository(EventMapper(TOPICS), initial=Unknown(), evolve=evolve, snapshots=snapshots)
+
+    ours, renamed, plain = kept({"open.v1": Open, "done.v1": Done}), kept({"open.v2": Open, "done.v2": Done}), interventions()
+    story: list[Event] = [
+        Planned("a", AT_TWO),
+        Closed(Decimal(1)),
+        Planned("b", AT_TWO),
+        Closed(Decimal(2)),
+        Planned("c", AT_TWO),
+    ]
+    for version, event in enumerate(story):
+        await ours.append(connection, LEAKY_BOILER, version, [event])
+        for other in (ours, renamed, plain):
+            assert await other.load(connection, LEAKY_BOILER) == await plain.load(connection, LEAKY_BOILER)
+    taken = await AggregateRecorder().select_events(connection, LEAKY_BOILER)
+    assert [(snapshot.originator_version, snapshot.topic) for snapshot in taken] == [(2, "done.v1"), (4, "done.v1")]
+    for version in range(6):
+        past = await ours.load(connection, LEAKY_BOILER, version=version)
+        assert past == await plain.load(connection, LEAKY_BOILER, version=version)
+    await connection.execute("DELETE FROM chassis.event WHERE originator_version <= 4")
+    assert (await ours.load(connection, LEAKY_BOILER)).version == 5, "the short cut is really taken"
 
 
 async def test_a_compressed_store_reads_what_it_wrote(connection: Connection) -> None:

@@ -26,7 +26,7 @@ from eventsourcing.persistence import (
 )
 
 from zb_chassis.database import Connection
-from zb_chassis.recorder import ProcessRecorder
+from zb_chassis.recorder import AggregateRecorder, ProcessRecorder
 
 State = TypeVar("State")
 Event = TypeVar("Event")
@@ -88,6 +88,10 @@ class EventMapper(Mapper[UUID]):
         if len(self._topics) != len(self._classes):
             raise UnknownTopic("an event class is registered under two topics")
 
+    def knows(self, topic: str) -> bool:
+        """True when the topic is registered."""
+        return topic in self._classes
+
     def to_stored_event(self, domain_event: Any) -> StoredEvent:
         """Raises UnknownTopic and EventTooLarge."""
         recorded: Recorded[Any] = domain_event
@@ -144,6 +148,18 @@ class Loaded(Generic[State]):
     version: int
 
 
+@dataclass(frozen=True)
+class Snapshots:
+    """Keep a state after every `every` events. `mapper` names the classes of the states, as one names events' classes.
+
+    A snapshot is a short cut and never the truth: one whose topic is not registered is passed over, so give the states
+    new topics whenever `evolve` changes.
+    """
+
+    mapper: EventMapper
+    every: int
+
+
 class Repository(Generic[State, Event]):
     """The aggregates of one kind: `initial` is the state before any event, `evolve` the pure step that never refuses."""
 
@@ -153,17 +169,20 @@ class Repository(Generic[State, Event]):
         *,
         initial: State,
         evolve: Callable[[State, Event], State],
-        recorder: ProcessRecorder | None = None,
+        snapshots: Snapshots | None = None,
     ) -> None:
         self._mapper = mapper
         self._initial = initial
         self._evolve = evolve
-        self._recorder = recorder or ProcessRecorder()
+        self._recorder = ProcessRecorder()
+        self._snapshots = snapshots
+        self._snapshot_recorder = AggregateRecorder()
 
     async def load(self, connection: Connection, aggregate_id: UUID, *, version: int | None = None) -> Loaded[State]:
         """The aggregate as it is, or as it was at `version`."""
-        state, reached = self._initial, 0
-        for stored in await self._recorder.select_events(connection, aggregate_id, lte=version):
+        start = await self._snapshot(connection, aggregate_id, version)
+        state, reached = start.state, start.version
+        for stored in await self._recorder.select_events(connection, aggregate_id, gt=reached, lte=version):
             recorded: Recorded[Event] = self._mapper.to_domain_event(stored)
             state, reached = self._evolve(state, recorded.event), recorded.originator_version
         return Loaded(state, reached)
@@ -190,11 +209,30 @@ class Repository(Generic[State, Event]):
             for place, event in enumerate(events, start=1)
         ]
         try:
-            return await self._recorder.insert_events(connection, stored, tracking=tracking)
+            positions = await self._recorder.insert_events(connection, stored, tracking=tracking)
         except IntegrityError as error:
             if isinstance(error.__cause__, asyncpg.UniqueViolationError):
                 raise VersionConflict(aggregate_id, expected_version) from error
             raise
+        if (
+            self._snapshots
+            and (expected_version + len(events)) // self._snapshots.every > expected_version // self._snapshots.every
+        ):
+            await self._keep_snapshot(connection, aggregate_id, self._snapshots)
+        return positions
+
+    async def _snapshot(self, connection: Connection, aggregate_id: UUID, version: int | None) -> Loaded[State]:
+        if self._snapshots is not None:
+            kept = await self._snapshot_recorder.select_events(connection, aggregate_id, lte=version, desc=True, limit=1)
+            if kept and self._snapshots.mapper.knows(kept[0].topic):
+                recorded: Recorded[State] = self._snapshots.mapper.to_domain_event(kept[0])
+                return Loaded(recorded.event, recorded.originator_version)
+        return Loaded(self._initial, 0)
+
+    async def _keep_snapshot(self, connection: Connection, aggregate_id: UUID, snapshots: Snapshots) -> None:
+        reached = await self.load(connection, aggregate_id)
+        recorded = Recorded(aggregate_id, reached.version, reached.state)
+        await self._snapshot_recorder.insert_events(connection, [snapshots.mapper.to_stored_event(recorded)])
 
     async def _version(self, connection: Connection, aggregate_id: UUID) -> int:
         last = await self._recorder.select_events(connection, aggregate_id, desc=True, limit=1)
