@@ -17,7 +17,7 @@ CREATE TABLE authors (
     device text CHECK (device ~ '^[a-z0-9-]{1,64}$'),
     incarnation integer,                       -- 1, 2 ... of this device
     technician text,                           -- null: a device of a pool, or no device
-    event_key bytea NOT NULL CHECK (octet_length(event_key) = 32),
+    event_key bytea NOT NULL UNIQUE CHECK (octet_length(event_key) = 32), -- one incarnation has it for life
     wrap_key bytea CHECK (octet_length(wrap_key) = 32),
     login_key text,                            -- public NKey (U...)
     shard integer NOT NULL REFERENCES shards,

@@ -1,0 +1,143 @@
+"""Session tokens of devices: NATS user tokens under the scoped signing key of the devices' account, for 24 to 72 hours.
+
+A device proves its login key for each; no earlier token is needed, so an expired one stops nobody. A revoked device gets a
+drain session only: it may send what it has and collect receipts. Times here are real time, never a story's: the broker checks
+them. What a session may do is the account's template, not the token's.
+"""
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import Final
+
+from field_ingest.keyring import KeyRing
+from zb_chassis import claims
+from zb_chassis.clock import Clock
+from zb_chassis.database import Connection
+from zb_contracts import subjects
+from zb_contracts.enrolment import PROOF_AGE_MAX_S, TokenAnswer, TokenRequest, request_statement
+from zb_contracts.faults import SealMalformed
+from zb_contracts.keys import nkey_user_public, verify
+from zb_contracts.problems import DEVICE_PROOF_INVALID, DEVICE_REVOKED, FORBIDDEN, Problem
+from zb_contracts.sealed import from_base64url
+from zb_contracts.times import format_time_ms, parse_time_ms
+
+HOURS_MIN: Final = 24
+HOURS_MAX: Final = 72
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a request carries to show the device's login key: the signature and the time it names."""
+
+    device: str
+    signature: str
+    time: str
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A token, and when it ends (ms, real time)."""
+
+    token: str
+    expires_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Incarnation:
+    """The device that proved itself: which author, whose."""
+
+    author: str
+    device: str
+    technician: str | None
+    login_key: str
+    revoked_at_ms: int | None
+
+
+class Tokens:
+    """Mints session tokens. `clock` is real time in ms."""
+
+    def __init__(self, keys: KeyRing, clock: Clock, *, hours: int = HOURS_MIN) -> None:
+        if not HOURS_MIN <= hours <= HOURS_MAX:
+            raise ValueError(f"a session token lives {HOURS_MIN} to {HOURS_MAX} hours, not {hours}")
+        self._keys = keys
+        self._clock = clock
+        self._hours = hours
+
+    async def mint(self, connection: Connection, author: str, device: str, login_key: str, technician: str | None) -> Session:
+        """A session of the device for this technician, None for a drain; noted beside the ledger."""
+        now_ms = self._clock()
+        issued_at = now_ms // 1000
+        expires_at = issued_at + self._hours * 3600
+        token = claims.scoped_user(
+            self._keys.device_signer,
+            self._keys.device_account,
+            login_key,
+            subjects.checked_id(device),
+            tags=(f"t:{subjects.checked_id(technician or subjects.DRAIN)}",),
+            issued_at=issued_at,
+            expires_at=expires_at,
+        )
+        await connection.execute(
+            """
+            INSERT INTO tokens (token_id, author, technician, issued_at_ms, expires_at_ms) VALUES ($1, $2, $3, $4, $5)
+            ON CONFLICT (token_id) DO NOTHING
+            """,
+            token_id(token),
+            author,
+            technician,
+            now_ms,
+            expires_at * 1000,
+        )
+        return Session(token, expires_at * 1000)
+
+    async def renew(
+        self, connection: Connection, request: TokenRequest, proof: Proof, body: bytes, *, person: str | None = None
+    ) -> TokenAnswer:
+        """A new session for a device that proves its login key over this request.
+
+        `person` is a technician who signed in beside the device, for a device that belongs to a pool. Problems:
+        DEVICE_PROOF_INVALID, FORBIDDEN for another's technician, DEVICE_REVOKED for more than a drain.
+        """
+        found = await self.proven(connection, request.device, proof, "POST", "/v1/tokens", body)
+        if request.technician is not None:
+            if found.revoked_at_ms is not None:
+                raise Problem(DEVICE_REVOKED, device=found.device, since=format_time_ms(found.revoked_at_ms))
+            if request.technician == subjects.DRAIN or request.technician != (found.technician or person):
+                raise Problem(FORBIDDEN, roles=f"technician {request.technician}")
+        session = await self.mint(connection, found.author, found.device, found.login_key, request.technician)
+        return TokenAnswer(token=session.token, expires_at=format_time_ms(session.expires_at_ms))
+
+    async def proven(self, connection: Connection, device: str, proof: Proof, method: str, path: str, body: bytes) -> Incarnation:
+        """The incarnation of `device` whose login key signed this request, not long ago. Problem DEVICE_PROOF_INVALID."""
+        if proof.device != device:
+            raise Problem(DEVICE_PROOF_INVALID, reason="header and body name different devices")
+        statement, signature = self._statement(proof, method, path, body)
+        rows = await connection.fetch(
+            """
+            SELECT author, device, technician, login_key, revoked_at_ms FROM authors
+            WHERE device = $1 AND login_key IS NOT NULL ORDER BY incarnation DESC
+            """,
+            device,
+        )
+        for row in rows:
+            if verify(nkey_user_public(row["login_key"]), statement, signature):
+                return Incarnation(**dict(row))
+        raise Problem(DEVICE_PROOF_INVALID, reason="no key of this device made the signature")
+
+    def _statement(self, proof: Proof, method: str, path: str, body: bytes) -> tuple[bytes, bytes]:
+        try:
+            age_ms = abs(self._clock() - parse_time_ms(proof.time))
+            signature = from_base64url(proof.signature)
+        except (ValueError, SealMalformed) as fault:
+            raise Problem(DEVICE_PROOF_INVALID, reason="the proof's headers are missing or malformed") from fault
+        if age_ms > PROOF_AGE_MAX_S * 1000:
+            raise Problem(DEVICE_PROOF_INVALID, reason=f"its time is more than {PROOF_AGE_MAX_S} s away from the server's")
+        return request_statement(method, path, body, proof.time), signature
+
+
+def token_id(token: str) -> str:
+    """The id of a token of ours, as `token` of an event's header names it: its `jti` in lower case."""
+    middle = token.split(".")[1]
+    claim = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
+    return str(claim["jti"]).lower()
