@@ -1,0 +1,125 @@
+"""Connections to the broker: nats-py and FastStream with the same credentials, the same patience and the same alarms.
+
+Owns connecting, reconnecting for ever and naming a refusal. It creates no stream (streams.py) and acknowledges nothing
+(consuming.py).
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+import structlog
+from faststream.nats import NatsBroker
+from faststream.nats.security import NatsCredentials
+from nats import errors
+from nats.aio.client import Client, RawCredentials
+
+from zb_chassis.claims import Credentials
+
+CONNECT_TIMEOUT_S: Final = 5
+RECONNECT_WAIT_S: Final = 1
+PENDING_BYTES_MAX: Final = 8 << 20
+"""What a client keeps for sending while it reconnects; a publish beyond it fails instead of filling the memory."""
+GRACEFUL_TIMEOUT_S: Final = 15.0
+
+_REFUSALS: Final = ("authorization violation", "authentication expired", "authentication revoked", "account expired")
+
+log: Final = structlog.get_logger(__name__)
+
+
+class BrokerRefused(ConnectionError):
+    """The broker does not accept these credentials: trying again will not help."""
+
+
+class BrokerLost(ConnectionError):
+    """The connection was closed for good by the broker; the process should end and be started again."""
+
+
+class Watch:
+    """The callbacks of one connection: errors to the log, a refusal or a final close to whoever waits for it."""
+
+    def __init__(self, user: str) -> None:
+        self.user = user
+        self.connecting = False
+        """While true a refusal is raised out of the attempt; afterwards it can only be logged, and ends in `lost`."""
+        self.stopping = False
+        self._closed = asyncio.Event()
+        self._last = ""
+
+    async def on_error(self, error: Exception) -> None:
+        """nats-py's error callback. A refused publish is known only here: to its caller it is a time-out."""
+        self._last = str(error) or type(error).__name__
+        refused = isinstance(error, errors.AuthorizationError) or any(word in self._last.lower() for word in _REFUSALS)
+        log.warning("broker error", user=self.user, error=self._last, refused=refused)
+        if refused and self.connecting:
+            raise BrokerRefused(f"the broker refused {self.user}: {self._last}")
+
+    async def on_disconnected(self) -> None:
+        """nats-py's callback for a connection that it will try to mend."""
+        log.info("broker disconnected", user=self.user)
+
+    async def on_reconnected(self) -> None:
+        """nats-py's callback for a mended connection."""
+        log.info("broker reconnected", user=self.user)
+
+    async def on_closed(self) -> None:
+        """nats-py's callback for a connection that it gave up."""
+        self._closed.set()
+
+    async def lost(self) -> None:
+        """Waits until the connection is closed for good. Raises BrokerLost unless `stopping` says that we wanted it."""
+        await self._closed.wait()
+        if not self.stopping:
+            raise BrokerLost(f"the broker closed the connection of {self.user}: {self._last or 'no reason given'}")
+
+
+def inbox_prefix(user: str) -> str:
+    """Where a user may receive answers: nobody else can listen there, and the user nowhere else."""
+    return f"_INBOX.{user}"
+
+
+async def connect(url: str, credentials: Credentials, watch: Watch | None = None) -> Client:
+    """A connection as the credentials' user; waits for a broker that is not there yet. Raises BrokerRefused."""
+    watch = watch or Watch(credentials.name)
+    client = Client()
+    watch.connecting = True
+    try:
+        secret = RawCredentials(credentials.text())
+        await client.connect(url, user_credentials=secret, **_patience(credentials.name, watch))
+    except BaseException:
+        watch.stopping = True
+        await client.close()
+        raise
+    finally:
+        watch.connecting = False
+    return client
+
+
+def faststream_broker(
+    url: str, credentials: Credentials, watch: Watch, *, middlewares: Sequence[Any] = (), **options: Any
+) -> NatsBroker:
+    """A FastStream broker, not connected yet, with the same patience; `options` are NatsBroker's own."""
+    return NatsBroker(
+        url,
+        security=NatsCredentials.from_raw(credentials.text()),
+        graceful_timeout=GRACEFUL_TIMEOUT_S,
+        middlewares=middlewares,
+        logger=None,
+        **_patience(credentials.name, watch),
+        **options,
+    )
+
+
+def _patience(user: str, watch: Watch) -> dict[str, Any]:
+    return {
+        "name": user,
+        "inbox_prefix": inbox_prefix(user),
+        "max_reconnect_attempts": -1,
+        "reconnect_time_wait": RECONNECT_WAIT_S,
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "pending_size": PENDING_BYTES_MAX,
+        "error_cb": watch.on_error,
+        "disconnected_cb": watch.on_disconnected,
+        "reconnected_cb": watch.on_reconnected,
+        "closed_cb": watch.on_closed,
+    }
