@@ -24,6 +24,11 @@ def uuid7(number: int) -> str:
     return str(uuid.UUID(int=(0x0190D000 << 96) | (7 << 76) | (0b10 << 62) | number))
 
 
+def dice(seed: int) -> random.Random:
+    """Randomness that can be repeated."""
+    return random.Random(seed)  # noqa: S311
+
+
 def clock_ms(text: str) -> int:
     """`10:05` on the day of every story."""
     hours, minutes = text.split(":")
