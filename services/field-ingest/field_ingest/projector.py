@@ -69,11 +69,14 @@ class Projector:
         self._announces, self._batch_rows = announces, batch_rows
         self._folds = folds or Folds()
 
-    async def step(self, connection: Connection) -> Step:
-        """Takes the next batch, whole or not at all. `Step()` when there is nothing, or another projector works."""
+    async def step(self, connection: Connection, until: Mapping[int, int] | None = None) -> Step:
+        """Takes the next batch, whole or not at all. `Step()` when there is nothing, or another projector works.
+
+        `until` (shard -> position) is where a replay ends.
+        """
         try:
             async with connection.transaction():
-                step, marks = await self._step(connection)
+                step, marks = await self._step(connection, until)
         except BaseException:
             self._folds.forget()
             self._folds.at = None
@@ -96,7 +99,7 @@ class Projector:
             self._folds.forget(listed)
             return await self._project(connection, marks, listed, []) if marks and listed else Step()
 
-    async def _step(self, connection: Connection) -> tuple[Step, dict[int, int] | None]:
+    async def _step(self, connection: Connection, until: Mapping[int, int] | None) -> tuple[Step, dict[int, int] | None]:
         marks = await states.lock_marks(connection)
         if marks is None:
             return Step(), None
@@ -105,7 +108,7 @@ class Projector:
         rows = [
             row
             for shard, position in sorted(marks.items())
-            for row in await states.ledger_rows(connection, shard, position, self._batch_rows)
+            for row in await states.ledger_rows(connection, shard, position, self._rows_wanted(shard, position, until))
         ]
         if not rows:
             return Step(), marks
@@ -113,6 +116,9 @@ class Projector:
         step = await self._project(connection, after, await self._touched(connection, rows), rows)
         await states.move_marks(connection, after)
         return step, after
+
+    def _rows_wanted(self, shard: int, position: int, until: Mapping[int, int] | None) -> int:
+        return self._batch_rows if until is None else max(0, min(self._batch_rows, until.get(shard, 0) - position))
 
     async def _touched(self, connection: Connection, rows: Sequence[LedgerRow]) -> list[str]:
         """The streams whose set of events this batch changes."""

@@ -1,4 +1,4 @@
--- The read side: everything here is rebuilt from the ledger (`audit replay`), nothing here is the record.
+-- The read side: rebuilt from the ledger by `audit replay` (but for sync_session), nothing here is the record.
 
 -- How far a projection has read: `position` is the next one that it will take from the shard.
 CREATE TABLE projection_mark (

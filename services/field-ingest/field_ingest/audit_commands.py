@@ -1,0 +1,101 @@
+"""The auditor's commands of the read side: replay, explain, state-hash. The last line of each is one JSON object.
+
+Only the way from a terminal to `replay` and `explain`. `audit verify` (chains, signatures, Merkle root) is the write side's.
+"""
+
+import asyncio
+import json
+import sys
+import uuid
+from typing import Any
+
+import asyncpg
+import click
+import msgspec
+
+from field_ingest.explain import current_state, explain_stream
+from field_ingest.projector import Projector
+from field_ingest.replay import Progress, Replayed, ReplayRefused, live_hash, replay
+from field_ingest.scope import ScopeLimits
+from zb_chassis.clock import system_clock
+from zb_contracts.merge.wording import Language
+from zb_contracts.problems import Problem
+
+DATABASE = click.option("--database-url", envvar="ZB_INGEST_DATABASE_URL", required=True, help="DSN of field-ingest's database.")
+
+
+@click.command("replay")
+@DATABASE
+@click.option("--swap", is_flag=True, help="Put the rebuilt states in the place of the live ones.")
+@click.option("--quiet", is_flag=True, help="No progress on standard error.")
+def replay_command(database_url: str, swap: bool, quiet: bool) -> None:
+    """Rebuild all states from the ledger in a shadow and compare. Exit code 1 where they differ."""
+    try:
+        done = asyncio.run(_replay(database_url, swap, quiet))
+    except ReplayRefused as fault:
+        raise click.ClickException(str(fault)) from fault
+    click.echo(json.dumps(done.as_json()))
+    if not done.same and not swap:
+        sys.exit(1)
+
+
+@click.command("explain")
+@DATABASE
+@click.argument("intervention")
+@click.option("--field", "field", help="Only the decisions on this field.")
+@click.option("--language", type=click.Choice(["fr", "en"]), default="fr", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a decision.")
+def explain_command(database_url: str, intervention: str, field: str | None, language: Language, as_json: bool) -> None:
+    """Say why the intervention's state is what it is: rule, winner, what was set aside, who knew of whom."""
+    stream = intervention if ":" in intervention else f"intervention:{intervention}"
+    try:
+        decisions = asyncio.run(_explain(database_url, stream, field, language))
+    except Problem as fault:
+        raise click.ClickException(str(fault)) from fault
+    for decision in decisions:
+        click.echo(msgspec.json.encode(decision).decode() if as_json else f"{decision.field}: {decision.sentence}")
+
+
+@click.command("state-hash")
+@DATABASE
+@click.argument("stream", required=False)
+def state_hash_command(database_url: str, stream: str | None) -> None:
+    """The hash over all states, or that of one stream."""
+    try:
+        click.echo(json.dumps(asyncio.run(_state_hash(database_url, stream))))
+    except Problem as fault:
+        raise click.ClickException(str(fault)) from fault
+
+
+COMMANDS = (replay_command, explain_command, state_hash_command)
+"""For the `audit` group of the service."""
+
+
+async def _replay(dsn: str, swap: bool, quiet: bool) -> Replayed:
+    def make() -> Projector:
+        return Projector(limits=ScopeLimits(), clock=system_clock, new_epoch=lambda: uuid.uuid4().hex, announces=False)
+
+    def show(progress: Progress) -> None:
+        click.echo(f"{progress.rows} of {progress.total} rows, {progress.rows_per_s:.0f}/s", err=True)
+
+    return await replay(dsn, make, swap=swap, progress=(lambda _: None) if quiet else show)
+
+
+async def _explain(dsn: str, stream: str, field: str | None, language: Language) -> list[Any]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return list(await explain_stream(connection, stream, field, language))
+    finally:
+        await connection.close()
+
+
+async def _state_hash(dsn: str, stream: str | None) -> dict[str, Any]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        if stream is None:
+            total = await live_hash(connection)
+            return {"streams": total.streams, "state_hash": total.state_hash}
+        current = await current_state(connection, stream)
+        return {"stream": stream, "version": current.row.version, "state_hash": current.row.state_hash.hex()}
+    finally:
+        await connection.close()

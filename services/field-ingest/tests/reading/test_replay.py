@@ -1,0 +1,101 @@
+"""A replay gives the same hash, finds what was changed behind the ledger's back, and can put it right."""
+
+from typing import Any
+
+import asyncpg
+import pytest
+
+from field_ingest.explain import explain_stream, history
+from field_ingest.replay import ADVISORY_LOCK, Progress, ReplayRefused, replay
+from zb_contracts.events.fieldwork import CommentAdded, Started
+from zb_contracts.events.office import Assigned, Cancelled, InterventionCreated, Planned, Policy
+from zb_contracts.events.places import SiteRegistered, StockMoved
+from zb_contracts.problems import INPUT_NOT_FOUND, Problem
+
+BOILER = "intervention:11111111-1111-4111-8111-111111111111"
+
+
+async def a_day(company: Any, office: Any, camille: Any) -> None:
+    """A plan, a visit that the office's cancel did not know, a site, some stock."""
+    await company.record(
+        office, BOILER, InterventionCreated(reference="W-1", kind="repair", title="leaky boiler", site="site-1", agency="main")
+    )
+    await company.record(office, BOILER, Assigned(assignee="camille"))
+    await company.record(
+        office, BOILER, Planned(planned_start="2026-11-23T14:00:00.000Z", duration_min=60, policy=Policy(version=1))
+    )
+    await company.record(
+        office,
+        "site:site-1",
+        SiteRegistered.model_validate(
+            {"reference": "S-1", "name": "old town", "agency": "main", "address": {"town": "Lyon", "country": "FR"}}
+        ),
+    )
+    visit = f"019ac111-0000-7000-8000-{camille.seq:012x}"
+    started = company.write(camille, BOILER, Started(), visit=visit, event_id=visit)
+    await company.record(office, BOILER, Cancelled(reason="the customer called"))
+    await company.admit(started)
+    for number in range(20):
+        await company.record(camille, "stock:van-camille", StockMoved(part=f"p-{number % 3}", quantity="-1", cause="used"))
+    await company.project()
+
+
+async def test_a_replay_of_the_ledger_gives_the_live_hash(company: Any, office: Any, camille: Any, database: str) -> None:
+    await a_day(company, office, camille)
+    seen: list[Progress] = []
+    done = await replay(database, lambda: company.new_projector(announces=False, batch_rows=7), progress=seen.append)
+    assert done.same
+    assert (done.streams, done.events, done.behind, done.quarantined) == (3, 26, 0, 0)
+    assert seen[-1].rows == seen[-1].total == 26
+    assert await company.pool.fetchval("SELECT count(*) FROM pg_namespace WHERE nspname = 'replay'") == 0
+
+
+async def test_a_replay_ends_where_the_live_projection_stands(company: Any, office: Any, camille: Any, database: str) -> None:
+    await a_day(company, office, camille)
+    await company.record(camille, BOILER, CommentAdded(text="not projected yet"))
+    done = await replay(database, lambda: company.new_projector(announces=False))
+    assert (done.same, done.events, done.behind) == (True, 26, 1)
+
+
+async def test_a_state_that_was_changed_by_hand_is_found_and_swapped(
+    company: Any, office: Any, camille: Any, database: str
+) -> None:
+    await a_day(company, office, camille)
+    before = await company.pool.fetchrow("SELECT version, state_hash FROM states WHERE stream = $1", BOILER)
+    sent = await company.pool.fetchval("SELECT count(*) FROM chassis.outbox")
+    await company.pool.execute("UPDATE states SET state_hash = $1 WHERE stream = $2", bytes(32), BOILER)
+    done = await replay(database, lambda: company.new_projector(announces=False), swap=True)
+    assert not done.same
+    assert done.swapped
+    after = await company.pool.fetchrow("SELECT version, state_hash FROM states WHERE stream = $1", BOILER)
+    assert (after["version"], after["state_hash"]) == (before["version"] + 1, before["state_hash"])
+    assert await company.pool.fetchval("SELECT count(*) FROM chassis.outbox") == sent + 1
+    assert (await replay(database, lambda: company.new_projector(announces=False))).same
+    await company.record(camille, BOILER, CommentAdded(text="life goes on"))
+    await company.project()
+    assert await company.pool.fetchval("SELECT version FROM states WHERE stream = $1", BOILER) == before["version"] + 2
+
+
+async def test_a_second_replay_is_refused_while_one_works(company: Any, database: str) -> None:
+    other = await asyncpg.connect(database)
+    await other.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
+    with pytest.raises(ReplayRefused, match="another replay"):
+        await replay(database, lambda: company.new_projector(announces=False))
+    await other.close()
+
+
+async def test_an_explanation_names_the_rule_and_the_history_has_every_clock(company: Any, office: Any, camille: Any) -> None:
+    await a_day(company, office, camille)
+    async with company.pool.acquire() as connection:
+        sentences = {item.field: item.sentence for item in await explain_stream(connection, BOILER, language="en")}
+        assert sentences["status"]
+        assert [item.field for item in await explain_stream(connection, BOILER, "planned_start")] == ["planned_start"]
+        entries = await history(connection, BOILER)
+        rest = await history(connection, BOILER, after=(0, entries[1]["position"]))
+        with pytest.raises(Problem) as refused:
+            await explain_stream(connection, "intervention:unknown")
+    assert refused.value.kind is INPUT_NOT_FOUND
+    assert [entry["type"].split(".")[1] for entry in entries] == ["created", "assigned", "planned", "cancelled", "started"]
+    assert entries[-1]["anchor"]["server_time"] == entries[-1]["received_at"] == "2026-11-23T10:00:00.000Z"
+    assert entries[-1]["seen"] == {"office-main": 3}
+    assert [entry["position"] for entry in rest] == [entry["position"] for entry in entries[2:]]
