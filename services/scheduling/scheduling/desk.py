@@ -88,8 +88,9 @@ class Sitting:
         return self.desk.ids(self.now_ms)
 
     async def finish(self) -> None:
-        """Sign, enqueue, and write the board."""
-        await self._pen.write(self._facts)
+        """Sign, enqueue, and write the board: what is new since the last time."""
+        facts, self._facts = self._facts, []
+        await self._pen.write(facts)
         await store.save_board(self.connection, list(self._states.values()))
 
     def _announce(self, intervention: str, state: Intervention, event: Event) -> None:

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from scheduling import store
 from scheduling.commands import AssignTechnician, PlanIntervention
 from scheduling.desk import Desk, Sitting
+from scheduling.domain import status_of
 from scheduling.insertion import Day, Place, Placed, Stop, Technician, Unplaced, plan_day
 from zb_contracts.problems import INPUT_INVALID, INPUT_NOT_FOUND, PLAN_IMPOSSIBLE, Problem
 
@@ -128,9 +129,9 @@ async def _carry_out(
     for tour in day.tours.values():
         for stop in tour:
             row = rows[stop.stop]
-            if row["announced_status"] in BEGUN:
-                continue
             state = await sitting.load(stop.stop)
+            if status_of(state) in BEGUN:
+                continue
             version = state.version
             if row["planned_start_ms"] is None:
                 version = (await sitting.decide(stop.stop, _plan(row, stop, policy, version, sitting.now_ms))).version
@@ -139,7 +140,8 @@ async def _carry_out(
                 version=version,
                 at_ms=sitting.now_ms,
                 technician=stop.technician,
-                skills=skills[stop.technician],
+                # Who has it already keeps it: a person decided that.
+                skills=skills[stop.technician] | (frozenset(row["details"]["required_skills"]) if row["technician"] else set()),
                 tour_position=stop.position,
             )
             await sitting.decide(stop.stop, assign)

@@ -55,7 +55,7 @@ class Published:
 async def publish(pool: Pool, clock: Clock, kind: Kind, id_: str, content: dict[str, Any]) -> Published:
     """Make `content` (without its version) the newest version and publish it; nothing where it is that already."""
     async with transaction(pool) as connection:
-        await _take_turn(connection, kind, id_)
+        await store.lock_reference(connection, kind.name, id_)
         before = await store.load_reference(connection, kind.name, id_)
         if before is not None and before[1] == content:
             return Published(before[0], False, content)
@@ -72,11 +72,6 @@ async def read(pool: Pool, kind: Kind, id_: str) -> Published:
     if found is None:
         raise Problem(INPUT_NOT_FOUND, what=kind.name, id=id_)
     return Published(found[0], False, found[1])
-
-
-async def _take_turn(connection: Connection, kind: Kind, id_: str) -> None:
-    """Two writers of the same thing go one after the other, also before its first row exists."""
-    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"{kind.name}/{id_}")
 
 
 async def _announce(connection: Connection, kind: Kind, id_: str, content: dict[str, Any], now_ms: int) -> None:

@@ -234,10 +234,14 @@ async def load_technicians(connection: Connection, agency: str) -> list[Technici
     return [TechnicianRecord(**(dict(row) | {"skills": tuple(row["skills"])})) for row in rows]
 
 
-async def load_reference(connection: Connection, kind: str, id_: str, *, lock: bool = False) -> tuple[int, dict[str, Any]] | None:
+async def lock_reference(connection: Connection, kind: str, id_: str) -> None:
+    """Two writers of the same thing go one after the other, also before its first row exists."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"{kind}/{id_}")
+
+
+async def load_reference(connection: Connection, kind: str, id_: str) -> tuple[int, dict[str, Any]] | None:
     """Version and content of a piece of reference data."""
-    query = "SELECT version, content FROM scheduling.reference WHERE kind = $1 AND id = $2"
-    row = await connection.fetchrow(query + (" FOR UPDATE" if lock else ""), kind, id_)
+    row = await connection.fetchrow("SELECT version, content FROM scheduling.reference WHERE kind = $1 AND id = $2", kind, id_)
     return None if row is None else (row["version"], row["content"])
 
 
