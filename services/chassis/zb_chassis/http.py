@@ -1,0 +1,166 @@
+"""The HTTP edge: an application whose refusals are RFC 9457 documents, whose bodies are limited, whose endpoints state access.
+
+Every route carries a dependency that says who may call it (`stated`); an application with one that does not refuses to
+start. Health, readiness and metrics are here. Who a caller is, `identity` says.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, TypeVar
+from uuid import uuid4
+
+import structlog
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.routing import APIRoute
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from starlette.exceptions import HTTPException
+
+from zb_chassis.telemetry import TraceRequests
+from zb_contracts.problems import INPUT_INVALID, INPUT_METHOD, INPUT_NOT_FOUND, INPUT_TOO_LARGE, INTERNAL, Problem, ProblemType
+
+BODY_BYTES_MAX: Final = 32 * 1024 * 1024
+PROBLEM_TYPE: Final = "application/problem+json"
+Ready = Callable[[], Awaitable[None]]
+"""Returns when the service can work; raises with a sentence when it cannot."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+log = structlog.get_logger()
+
+
+def stated(access: str, dependency: F) -> F:
+    """Mark a dependency as one that states who may call (`public`, `device`, `roles: ...`)."""
+    dependency.access = access  # type: ignore[attr-defined]
+    return dependency
+
+
+async def _anyone() -> None:
+    return None
+
+
+PUBLIC: Final = Depends(stated("public", _anyone))
+"""For `dependencies=[PUBLIC]` on an endpoint that anybody may call."""
+
+
+def application(title: str, routers: Iterable[APIRouter], *, ready: Ready, body_bytes_max: int = BODY_BYTES_MAX) -> FastAPI:
+    """The service's application. ValueError when an endpoint states no access."""
+    app = FastAPI(title=title, version="1", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
+    for router in routers:
+        unstated = [route.path for route in router.routes if isinstance(route, APIRoute) and access_of(route) is None]
+        if unstated:
+            raise ValueError(f"{title}: these endpoints state no role: {', '.join(unstated)}")
+        app.include_router(router)
+    app.include_router(_operations(ready))
+    for kind, handler in (
+        (Problem, _refused),
+        (RequestValidationError, _invalid),
+        (HTTPException, _plain),
+        (Exception, _unexpected),
+    ):
+        app.add_exception_handler(kind, handler)  # type: ignore[arg-type]
+    app.add_middleware(LimitBody, limit=body_bytes_max)
+    app.add_middleware(TraceRequests)
+    return app
+
+
+def access_of(route: APIRoute) -> str | None:
+    """What the route says about who may call it; None when it says nothing."""
+
+    def walk(dependant: Dependant) -> str | None:
+        own = getattr(dependant.call, "access", None)
+        return own or next(filter(None, map(walk, dependant.dependencies)), None)
+
+    return walk(route.dependant)
+
+
+def problem_response(kind: ProblemType, detail: str, **members: Any) -> JSONResponse:
+    """An RFC 9457 document. `code` is the stable name that programs should read."""
+    body = {
+        "type": f"urn:zone-blanche:problem:{kind.code}",
+        "title": kind.code,
+        "status": kind.status,
+        "detail": detail,
+        "code": kind.code,
+        "retryable": kind.retryable,
+        **members,
+    }
+    return JSONResponse(body, status_code=kind.status, media_type=PROBLEM_TYPE)
+
+
+def _operations(ready: Ready) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/health")
+    async def health() -> PlainTextResponse:
+        return PlainTextResponse("alive")
+
+    @router.get("/ready")
+    async def readiness() -> PlainTextResponse:
+        try:
+            await ready()
+        except Exception as fault:
+            return PlainTextResponse(f"not ready: {fault}", status_code=503)
+        return PlainTextResponse("ready")
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+async def _refused(_request: Request, problem: Problem) -> JSONResponse:
+    members: dict[str, Any] = {"errors": list(problem.errors)} if problem.errors else {}
+    response = problem_response(problem.kind, str(problem), **members)
+    if problem.kind.status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+async def _invalid(_request: Request, fault: RequestValidationError) -> JSONResponse:
+    errors = [{"field": ".".join(str(part) for part in error["loc"]), "reason": error["msg"]} for error in fault.errors()]
+    return problem_response(INPUT_INVALID, INPUT_INVALID.message, errors=errors)
+
+
+async def _plain(request: Request, fault: HTTPException) -> JSONResponse:
+    if fault.status_code == 405:
+        return problem_response(INPUT_METHOD, INPUT_METHOD.message.format(method=request.method))
+    kind = ProblemType(INPUT_NOT_FOUND.code if fault.status_code == 404 else INPUT_INVALID.code, "", fault.status_code)
+    return problem_response(kind, str(fault.detail))
+
+
+async def _unexpected(request: Request, fault: Exception) -> JSONResponse:
+    trace = uuid4().hex
+    log.error("unexpected fault", path=request.url.path, trace=trace, exc_info=fault)
+    return problem_response(INTERNAL, INTERNAL.message.format(trace=trace))
+
+
+class LimitBody:
+    """ASGI middleware: a body beyond the limit is refused by its declared length, or while it is read."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]], limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > self._limit:
+            response = problem_response(INPUT_TOO_LARGE, INPUT_TOO_LARGE.message.format(limit=self._limit))
+            await response(scope, receive, send)
+            return
+        read = 0
+
+        async def limited() -> Any:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self._limit:
+                raise Problem(INPUT_TOO_LARGE, limit=self._limit)
+            return message
+
+        await self._app(scope, limited, send)
