@@ -6,6 +6,7 @@ causally closed as admission demands. `random_history` makes such a history of o
 
 import random
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -165,10 +166,15 @@ class _Play:
     authors: Sequence[Author]
     events: list[MergeEvent] = field(default_factory=list)
     visits: dict[str, str] = field(default_factory=dict)
+    ids: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def record(self, event: MergeEvent) -> None:
+        self.events.append(event)
+        self.ids[event.name].append(event.id)
 
     def pick(self, *names: str) -> str:
         """The id of some event of these (unversioned) types, or one that does not exist."""
-        ids = [event.id for event in self.events if event.name in {f"intervention.{name}" for name in names}]
+        ids = [event_id for name in names for event_id in self.ids[f"intervention.{name}"]]
         return self.dice.choice(ids) if ids else uuid7(1)
 
 
@@ -191,7 +197,7 @@ def random_history(dice: random.Random, steps: int) -> list[MergeEvent]:
         author.now_ms = max(each.now_ms for each in authors) + dice.randint(0, 600_000)
         if dice.random() < 0.4:
             author.learn(dice.choice(authors))
-        play.events.append(_MOVES[author.kind](play, author))
+        play.record(_MOVES[author.kind](play, author))
     return play.events
 
 

@@ -100,3 +100,14 @@ def test_an_export_names_the_lines_that_it_did_not_know() -> None:
     late = story.anna.write(photo("late"), visit=visit)
     (export,) = merged(everything(story.office, story.anna, bridge)).exports
     assert (export.batch, export.later) == (1, [late.id])
+
+
+def test_the_version_that_stands_is_one_that_no_removal_knew() -> None:
+    story, visit = at_work()
+    line = story.anna.at("10:10").write(part(quantity="1"), visit=visit)
+    tablet = device("device-a2", "anna", 3).learn(story.anna)
+    story.anna.at("10:20").write(part(quantity="2", replaces=line.id), visit=visit)
+    tablet.at("10:40").write(part(quantity="3", replaces=line.id), visit=visit)
+    tablet.write(void(line), visit=visit)
+    (kept,) = merged([*story.events, *tablet.written]).lines
+    assert (kept.void, kept.value["quantity"]) == (None, "2")

@@ -163,6 +163,16 @@ def test_an_end_that_an_abandonment_did_not_know_stands_and_the_abandonment_is_s
     assert (item.origin.event, item.against, item.rule) == (abandonment.id, done.id, "abandoned_visit_continued")
 
 
+def test_an_abandonment_of_a_visit_that_it_knew_as_ended_changes_nothing() -> None:
+    story, visit = at_work()
+    story.anna.write(fieldwork.Done(), visit=visit)
+    story.office.learn(story.anna)
+    story.office.write(office.VisitAbandoned(visit=visit, reason="device in the river"))
+    story.anna.write(part(), visit=visit)
+    state = story.state()
+    assert (state.visits[0].outcome, state.conflicts) == ("done", [])
+
+
 def test_nobody_writes_into_the_visit_of_another() -> None:
     story, visit = at_work()
     story.boris.learn(story.anna)

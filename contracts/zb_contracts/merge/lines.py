@@ -65,10 +65,12 @@ def _replaced(event: MergeEvent, by_id: dict[str, MergeEvent]) -> MergeEvent | N
 
 
 def _line(first: MergeEvent, versions: list[MergeEvent], voids: list[MergeEvent], acknowledged: Acknowledgements) -> Line:
-    current = Writes(Write(event, None) for event in versions).candidates()[0].event if versions[1:] else first
-    standing = Writes(Write(event, None) for event in (*versions, *voids)).candidates() if voids else []
-    removals = [write.event for write in standing if isinstance(write.event.body, LineVoided)]
-    is_void = bool(removals) and len(removals) == len(standing)
+    standing = [write.event for write in Writes(Write(event, None) for event in (*versions, *voids)).candidates()]
+    removals = [event for event in standing if isinstance(event.body, LineVoided)]
+    kept = [event for event in standing if not isinstance(event.body, LineVoided)]
+    is_void = not kept
+    # A void overtakes the versions that it knew, so the current version is one that no void knew, while there is one.
+    current = kept[0] if kept else Writes(Write(event, None) for event in versions).candidates()[0].event
     return Line(
         id=first.id,
         kind=LINE_OF[first.name].name,

@@ -13,7 +13,7 @@ from zb_contracts.events.fieldwork import EquipmentStateSet, Paused
 from zb_contracts.events.office import VisitAbandoned
 from zb_contracts.fields import FACT_OF, FieldClass
 from zb_contracts.merge import rules
-from zb_contracts.merge.causality import MergeEvent, Write, Writes, by_rank, covers, earliest, knows, reach
+from zb_contracts.merge.causality import MergeEvent, Write, Writes, by_rank, covers, earliest, knows, knows_up_to, reach
 from zb_contracts.merge.registers import Acknowledgements, decide
 from zb_contracts.merge.state import CancelVerdict, Outcome, Pause, Phase, Register, SetAside, Visit
 
@@ -140,31 +140,35 @@ def _outcome(visit: Presence) -> Outcome:
 
 
 def _abandon(visit: Presence, abandonments: Sequence[MergeEvent], acknowledged: Acknowledgements) -> None:
+    """The office's end holds while it knew all that the field recorded; of a visit that it knew as ended it says nothing."""
     wanted = reach(visit.touched)
     heard = [event for event in abandonments if covers(event, wanted)]
+    ended = visit.facts.get("ended")
+    if ended is None and heard:
+        last = heard[-1]
+        visit.phase, visit.outcome = "ended", "abandoned"
+        visit.facts["ended"] = Register(value=last.value, origin=last.origin, rule=rules.ABANDONED)
     if heard:
-        if visit.phase != "ended":
-            last = heard[-1]
-            visit.phase, visit.outcome = "ended", "abandoned"
-            visit.facts["ended"] = Register(value=last.value, origin=last.origin, rule=rules.ABANDONED)
         return
     visit.unheard = list(abandonments)
-    ended = visit.facts.get("ended")
-    if ended is not None and abandonments:
-        set_aside = [
-            SetAside(
-                field="ended",
-                value=event.value,
-                origin=event.origin,
-                rule=rules.ABANDONED_BUT_CONTINUED,
-                against=ended.origin.event,
-                acknowledged=list(acknowledged.get((event.id, "ended"), ())),
-            )
-            for event in abandonments
-        ]
-        visit.facts["ended"] = Register(
-            value=ended.value, origin=ended.origin, rule=ended.rule, set_aside=[*ended.set_aside, *set_aside]
-        )
+    if ended is None:
+        return
+    visit.unheard = [event for event in abandonments if knows_up_to(event, ended.origin.author) < ended.origin.seq]
+    set_aside = [_unheard(event, ended, acknowledged) for event in visit.unheard]
+    visit.facts["ended"] = Register(
+        value=ended.value, origin=ended.origin, rule=ended.rule, set_aside=[*ended.set_aside, *set_aside]
+    )
+
+
+def _unheard(event: MergeEvent, ended: Register, acknowledged: Acknowledgements) -> SetAside:
+    return SetAside(
+        field="ended",
+        value=event.value,
+        origin=event.origin,
+        rule=rules.ABANDONED_BUT_CONTINUED,
+        against=ended.origin.event,
+        acknowledged=list(acknowledged.get((event.id, "ended"), ())),
+    )
 
 
 def to_state(visit: Presence) -> Visit:
