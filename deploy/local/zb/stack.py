@@ -19,6 +19,8 @@ from zb.keys import private_folder, write_secret
 from zb.nats import NatsServer, Ports
 from zb.postgres import Postgres
 from zb.processes import HOST, Service, end_leftovers, free_port
+from zb_chassis.identity import ALL_AGENCIES
+from zb_chassis.issuer import add_user
 
 DATA_VERSION: Final = 1
 AGENCIES: Final = ("main",)
@@ -174,15 +176,18 @@ class Stack:
 
     def _issuer(self, port: int) -> Service:
         folder = private_folder(self.folder / ISSUER)
-        self.passwords = self._people()
+        self.passwords = self._people(folder)
         arguments = ("zb_chassis.issuer", "serve", "--folder", str(folder), "--port", str(port))
         return Service(ISSUER, arguments, port, {}, self.folder / "logs" / f"{ISSUER}.log")
 
-    def _people(self) -> dict[str, str]:
-        """The passwords of the local people; made once."""
+    def _people(self, folder: Path) -> dict[str, str]:
+        """The local people and their passwords; made once."""
         path = self.folder / "keys" / "people.json"
         if not path.exists():
-            write_secret(path, json.dumps({name: secrets.token_urlsafe(12) for name in PEOPLE}).encode())
+            passwords = {name: secrets.token_urlsafe(12) for name in PEOPLE}
+            for name, roles in PEOPLE.items():
+                add_user(folder, name, passwords[name], roles, (ALL_AGENCIES,))
+            write_secret(path, json.dumps(passwords, indent=2).encode())
         return dict(json.loads(path.read_text()))
 
     def _last_run(self) -> dict[str, dict[str, int]]:
