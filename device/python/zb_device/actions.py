@@ -1,0 +1,79 @@
+"""What a technician does in one gesture, as the drafts that must commit together.
+
+A part used is its line and its stock movement; a voided part gives its quantity back; a customer's signature carries the
+signer's name sealed under a key that was made here and is wrapped to escrow. Pure but for ids, keys and nonces.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from zb_contracts.events.fieldwork import LineVoided, PartUsed, SignatureTaken
+from zb_contracts.events.places import StockMoved
+from zb_contracts.events.values import File, WrappedKey
+from zb_contracts.keys import KeyCertificate, seal_to
+from zb_contracts.merge.state import InterventionState, Line
+from zb_contracts.sealed import fresh_nonce, fresh_subject_key, seal, to_base64url
+from zb_device.faults import LineUnknown, RecordInvalid
+from zb_device.ids import uuid7
+from zb_device.recording import Draft
+
+PART_LINE: Final = "part"
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSignature:
+    """The draft of a signature, and the subject key with which the technician can read the signer's name."""
+
+    draft: Draft
+    kid: str
+    key: bytes
+
+
+def part_used(intervention: str, body: PartUsed, *, stock: str, now_ms: int, replaced: Line | None = None) -> tuple[Draft, ...]:
+    """The line and the movements that it causes. A new version gives back what the replaced one had taken."""
+    if body.quantity.startswith("-") or Decimal(body.quantity) == 0:
+        raise RecordInvalid(f"a quantity of {body.quantity} was not used: use a positive number, or void the line")
+    line = Draft(f"intervention:{intervention}", body, uuid7(now_ms))
+    taken = StockMoved(part=body.part, quantity=f"-{body.quantity}", cause="used", line=line.id)
+    returned = (_returned(replaced, stock),) if replaced else ()
+    return (line, *returned, Draft(f"stock:{stock}", taken))
+
+
+def line_voided(intervention: str, line: Line, reason: str, *, stock: str) -> tuple[Draft, ...]:
+    """The void, and for a part the movement back."""
+    void = Draft(f"intervention:{intervention}", LineVoided(line=line.id, reason=reason))
+    return (void, _returned(line, stock)) if line.kind == PART_LINE else (void,)
+
+
+def signature_taken(
+    intervention: str, *, file: File, signer: str, role: str, shown_sha256: str, escrow: KeyCertificate, now_ms: int
+) -> SealedSignature:
+    """A customer first met off line gets a key made here, wrapped to escrow."""
+    event_id, key = uuid7(now_ms), fresh_subject_key()
+    kid = f"subject-{uuid7(now_ms)}"
+    body = SignatureTaken.model_validate(
+        {
+            "file": file,
+            "signer": seal(key, kid, event_id, "signer", signer, fresh_nonce()),
+            "signer_role": role,
+            "shown_sha256": shown_sha256,
+            "keys": (WrappedKey(kid=kid, recipient_kid=escrow.kid, wrapped=to_base64url(seal_to(escrow.public, key))),),
+        }
+    )
+    return SealedSignature(Draft(f"intervention:{intervention}", body, event_id), kid, key)
+
+
+def line_of(state: InterventionState, line_id: str) -> Line:
+    """The line that still stands. LineUnknown else."""
+    for line in state.lines:
+        if line.id == line_id and line.void is None:
+            return line
+    raise LineUnknown(f"the intervention has no line {line_id}, or it is voided already")
+
+
+def _returned(line: Line, stock: str) -> Draft:
+    quantity, part = str(line.value["quantity"]), str(line.value["part"])
+    return Draft(
+        f"stock:{line.value.get('stock') or stock}", StockMoved(part=part, quantity=quantity, cause="voided", line=line.id)
+    )

@@ -1,0 +1,112 @@
+"""The device's clocks, all of them arguments: the wall clock, suspend-proof time since the boot, and real time for tokens.
+
+It says what a header may claim about time (anchor, elapsed, boot) and how far the trusted clock can be trusted. A story clock
+moves wall clock and elapsed time together, as time passing would; `wall_error_ms` makes only the wall clock wrong. It stores
+nothing: the log keeps the anchor and the high-water mark.
+"""
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from zb_contracts.envelope import Anchor
+from zb_contracts.times import parse_time_ms
+
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Four readings. `wall_ms` may be wrong; `elapsed_ms` counts sleep too and begins anew with `boot`."""
+
+    wall_ms: Callable[[], int]
+    elapsed_ms: Callable[[], int]
+    real_ms: Callable[[], int]
+    """Real time for token expiry and request proofs, which no story moves."""
+    boot: str
+
+
+class AnchorMark(msgspec.Struct, frozen=True, kw_only=True):
+    """A signed server time and the device's own elapsed time when it came."""
+
+    id: str
+    server_time: str
+    boot: str
+    elapsed_ms: int
+
+    @property
+    def anchor(self) -> Anchor:
+        return Anchor(self.id, self.server_time)
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedTime:
+    """It is at least `earliest_ms`; `exact` while the anchor's boot lasts, else only a lower bound."""
+
+    earliest_ms: int
+    exact: bool
+
+
+def machine_clock(*, wall_error_ms: int = 0) -> Clock:
+    """The machine's own clocks, the wall clock wrong by `wall_error_ms`."""
+    return Clock(
+        wall_ms=lambda: _real_ms() + wall_error_ms,
+        elapsed_ms=_boottime_ms,
+        real_ms=_real_ms,
+        boot=_boot_id(),
+    )
+
+
+def story_clock(offset_file: Path, *, wall_error_ms: int = 0) -> Clock:
+    """The machine's clocks, moved by the milliseconds that stand in `offset_file`; no file, no shift."""
+    return Clock(
+        wall_ms=lambda: _real_ms() + _offset_ms(offset_file) + wall_error_ms,
+        elapsed_ms=lambda: _boottime_ms() + _offset_ms(offset_file),
+        real_ms=_real_ms,
+        boot=_boot_id(),
+    )
+
+
+def elapsed_since(mark: AnchorMark | None, clock: Clock) -> int | None:
+    """Milliseconds since the anchor; None where that cannot be known (no anchor, another boot)."""
+    if mark is None or mark.boot != clock.boot:
+        return None
+    elapsed = clock.elapsed_ms() - mark.elapsed_ms
+    return elapsed if elapsed >= 0 else None
+
+
+def trusted_time(mark: AnchorMark | None, high_water_ms: int, clock: Clock) -> TrustedTime:
+    """Anchor plus elapsed, never below the persisted high-water mark; after a reboot only the lower bound."""
+    elapsed = elapsed_since(mark, clock)
+    if mark is None or elapsed is None:
+        anchored = parse_time_ms(mark.server_time) if mark else 0
+        return TrustedTime(max(high_water_ms, anchored), exact=False)
+    return TrustedTime(max(high_water_ms, parse_time_ms(mark.server_time) + elapsed), exact=True)
+
+
+def _real_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _boottime_ms() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
+def _offset_ms(offset_file: Path) -> int:
+    try:
+        return int(offset_file.read_text())
+    except FileNotFoundError:
+        return 0
+
+
+def _boot_id() -> str:
+    # Where the system names no boot, each process is one: elapsed time is then unknown after a restart, never wrong.
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return secrets.token_hex(16)

@@ -1,0 +1,90 @@
+"""Opening an encrypted SQLite file so that a commit is durable and a wrong key or damaged page is a named fault.
+
+SQLCipher with a raw key (32 bytes), WAL, `synchronous=FULL`. It knows no table: `log` and `reading` bring their schema.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from sqlcipher3 import dbapi2
+
+from zb_contracts.problems import NEWER_DATA, Problem
+from zb_device.faults import DiskFull, StoreDamaged
+
+BUSY_TIMEOUT_MS: Final = 5_000
+SCHEMA_VERSION: Final = 1
+
+Connection = Any
+"""A sqlcipher3 connection; the library has no types."""
+
+Row = tuple[Any, ...]
+
+
+def open_database(path: Path, key: bytes, schema: str) -> Connection:
+    """The database at `path` with the tables of `sql/<schema>.sql`. StoreDamaged on a wrong key or a damaged file."""
+    connection = dbapi2.connect(str(path), isolation_level=None, cached_statements=256)
+    try:
+        connection.execute(f"pragma key = \"x'{key.hex()}'\"")
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = full")
+        connection.execute("pragma foreign_keys = on")
+        connection.execute(f"pragma busy_timeout = {BUSY_TIMEOUT_MS}")
+        _ensure_schema(connection, path, schema)
+    except dbapi2.DatabaseError as fault:
+        connection.close()
+        raise _named(fault, path) from fault
+    except BaseException:
+        connection.close()
+        raise
+    path.chmod(0o600)
+    return connection
+
+
+def _ensure_schema(connection: Connection, path: Path, schema: str) -> None:
+    (version,) = connection.execute("pragma user_version").fetchone()
+    if version > SCHEMA_VERSION:
+        raise Problem(NEWER_DATA, place=path.name, found=version, known=SCHEMA_VERSION)
+    if version == SCHEMA_VERSION:
+        return
+    script = files("zb_device").joinpath("sql", f"{schema}.sql").read_text()
+    connection.executescript(f"begin immediate;\n{script}\npragma user_version = {SCHEMA_VERSION};\ncommit;")
+
+
+@contextmanager
+def transaction(connection: Connection) -> Iterator[Connection]:
+    """Everything inside commits together, durably, or not at all. DiskFull and StoreDamaged name what stopped it."""
+    try:
+        connection.execute("begin immediate")
+        try:
+            yield connection
+            connection.execute("commit")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("rollback")
+            raise
+    except dbapi2.DatabaseError as fault:
+        raise _named(fault, None) from fault
+
+
+def check_integrity(connection: Connection, path: Path) -> None:
+    """Read and authenticate every page. StoreDamaged names the first that fails."""
+    try:
+        faults = [row[0] for row in connection.execute("pragma cipher_integrity_check").fetchall()]
+        faults += [row[0] for row in connection.execute("pragma quick_check").fetchall() if row[0] != "ok"]
+    except dbapi2.DatabaseError as fault:
+        raise _named(fault, path) from fault
+    if faults:
+        raise StoreDamaged(f"{path.name} is damaged: {faults[0]}")
+
+
+def _named(fault: Exception, path: Path | None) -> Exception:
+    text = str(fault)
+    place = path.name if path else "the store"
+    if "full" in text:
+        return DiskFull("the disk is full: nothing was recorded; free some space and try again")
+    if "not a database" in text or "malformed" in text or "disk I/O" in text:
+        return StoreDamaged(f"{place} cannot be read ({text}): wrong key, damaged or half copied. Do not delete it")
+    return fault

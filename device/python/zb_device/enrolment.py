@@ -1,0 +1,129 @@
+"""Enrolment: a one-time code becomes a device with keys of its own that pins the platform's root.
+
+The keys are in the encrypted store before the code is sent, so that a lost answer is asked for again with the same keys. What
+the answer holds is checked against the root before anything is kept. It opens no read model: that needs a PIN (`vault`).
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+
+from zb_contracts.enrolment import EnrolmentAnswer, EnrolmentRequest, enrolment_statement
+from zb_contracts.faults import CryptoFault
+from zb_contracts.keys import KeyPurpose, verify_certificate
+from zb_contracts.sealed import from_base64url, to_base64url
+from zb_device.clock import AnchorMark, Clock
+from zb_device.database import Connection, transaction
+from zb_device.faults import AlreadyEnrolled, Refused
+from zb_device.keys import DeviceKeys, StoredKeys
+from zb_device.sessions import post, session_of
+from zb_device.settings import Pending, Pinned, Settings, SignedIn
+from zb_device.trust import certificate_of
+
+PATH: Final = "/v1/enrolments"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the platform is reached."""
+
+    ingest_url: str
+    nats_url: str
+    media_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """What an administrator handed over: code and addresses; `root_sha256`, where it is given, is what the root must be."""
+
+    code: str
+    places: Places
+    model: str | None = None
+    root_sha256: str | None = None
+
+
+async def enrol(connection: Connection, clock: Clock, invitation: Invitation, client: httpx.AsyncClient) -> Pinned:
+    """Send the code and keep what came back, whole or not at all.
+
+    AlreadyEnrolled, Unreachable (the same call again goes on), or Refused with the server's code.
+    """
+    settings = Settings(connection)
+    if settings.get(Pinned) is not None:
+        raise AlreadyEnrolled("this folder holds an enrolled device: use another folder for another device")
+    keys = _keys(connection, settings, invitation)
+    body = _request(keys, invitation).model_dump_json(exclude_none=True).encode()
+    answer = await post(client, invitation.places.ingest_url + PATH, body, EnrolmentAnswer)
+    pinned = _pinned(answer, invitation, clock.real_ms())
+    with transaction(connection):
+        settings.put(pinned)
+        settings.put(session_of(answer.token))
+        settings.put(
+            AnchorMark(id=answer.anchor_id, server_time=answer.server_time, boot=clock.boot, elapsed_ms=clock.elapsed_ms())
+        )
+        if answer.technician:
+            settings.put(SignedIn(technician=answer.technician))
+        settings.forget(Pending)
+    return pinned
+
+
+def _keys(connection: Connection, settings: Settings, invitation: Invitation) -> DeviceKeys:
+    """The keys of this code: those of an unfinished try, or new ones, durable before they leave."""
+    stored, pending = settings.get(StoredKeys), settings.get(Pending)
+    if stored is not None and pending is not None and pending.code == invitation.code:
+        return DeviceKeys.from_stored(stored)
+    keys, places = DeviceKeys.generate(), invitation.places
+    with transaction(connection):
+        settings.put(keys.stored())
+        settings.put(
+            Pending(
+                code=invitation.code,
+                ingest_url=places.ingest_url,
+                nats_url=places.nats_url,
+                media_url=places.media_url,
+                model=invitation.model,
+            )
+        )
+    return keys
+
+
+def _request(keys: DeviceKeys, invitation: Invitation) -> EnrolmentRequest:
+    login, event, wrap = keys.login_text, to_base64url(keys.event.public), to_base64url(keys.wrap.public)
+    return EnrolmentRequest(
+        code=invitation.code,
+        login_key=login,
+        event_key=event,
+        wrap_key=wrap,
+        certification=to_base64url(keys.certification()),
+        proof=to_base64url(keys.event.sign(enrolment_statement(invitation.code, login, event, wrap))),
+        model=invitation.model,
+    )
+
+
+def _pinned(answer: EnrolmentAnswer, invitation: Invitation, real_ms: int) -> Pinned:
+    try:
+        root = from_base64url(answer.root_key)
+        if invitation.root_sha256 and hashlib.sha256(root).hexdigest() != invitation.root_sha256:
+            raise Refused("the platform's root is not the one that the code names", problem="enrolment.root")
+        certificates = tuple(certificate_of(key) for key in answer.keys)
+        for certificate in certificates:
+            verify_certificate(root, certificate, purpose=certificate.purpose, at_ms=real_ms)
+        purposes = {certificate.purpose for certificate in certificates}
+        if not {KeyPurpose.LEDGER, KeyPurpose.ESCROW} <= purposes:
+            raise Refused("the answer lacks a ledger key or an escrow key", problem="enrolment.keys")
+    except CryptoFault as fault:
+        raise Refused(f"the answer's keys are not certified by its root: {fault}", problem="enrolment.keys") from fault
+    return Pinned(
+        device=answer.device,
+        author=answer.author,
+        agency=answer.agency,
+        shard=answer.shard,
+        shards=answer.shards,
+        log_origin=answer.log_origin,
+        root_key=root,
+        certificates=certificates,
+        ingest_url=invitation.places.ingest_url,
+        nats_url=invitation.places.nats_url,
+        media_url=invitation.places.media_url,
+    )

@@ -1,0 +1,107 @@
+"""The device's folder: one process at a time, one secret, one database, and the parts that are opened from them.
+
+It puts the parts together and closes them; what they do is theirs. `device` is the way in for everybody else.
+"""
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from zb_contracts.keys import SigningKey
+from zb_device.bound_secret import FILE_NAME as SECRET_FILE
+from zb_device.bound_secret import BoundSecret
+from zb_device.clock import Clock
+from zb_device.database import Connection, open_database
+from zb_device.faults import DeviceBusy, NotEnrolled, StoreDamaged
+from zb_device.keys import DeviceKeys, StoredKeys
+from zb_device.log import Log
+from zb_device.media import MediaStore
+from zb_device.recording import Recorder
+from zb_device.sessions import Sessions
+from zb_device.settings import Pinned, Settings
+from zb_device.syncing import Syncer
+from zb_device.vault import Vault
+
+DATABASE_FILE: Final = "device.db"
+LOCK_FILE: Final = "device.lock"
+
+
+@dataclass(slots=True)
+class Folder:
+    """An open folder, enrolled or not. Exactly one process has it."""
+
+    path: Path
+    secret: BoundSecret
+    connection: Connection
+    _lock: int
+
+    @classmethod
+    def open(cls, path: Path, *, create: bool = False) -> "Folder":
+        """DeviceBusy when another process has it, NotEnrolled when there is no device, StoreDamaged when it cannot be read."""
+        if not create and not (path / SECRET_FILE).exists():
+            if (path / DATABASE_FILE).exists():
+                raise StoreDamaged(f"{path / SECRET_FILE} is missing: the store cannot be opened without it")
+            raise NotEnrolled(f"there is no device in {path}: enrol one first")
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = _locked(path)
+        try:
+            secret = BoundSecret.create(path) if create else BoundSecret.read(path)
+            connection = open_database(path / DATABASE_FILE, secret.derive("device.db"), "device")
+        except BaseException:
+            os.close(lock)
+            raise
+        return cls(path, secret, connection, lock)
+
+    def close(self) -> None:
+        self.connection.close()
+        os.close(self._lock)
+
+
+def _locked(path: Path) -> int:
+    handle = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        # The kernel lets go when the process dies, however it dies.
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as fault:
+        os.close(handle)
+        raise DeviceBusy(f"another process has the device in {path} open") from fault
+    return handle
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """An enrolled device's parts."""
+
+    pinned: Pinned
+    keys: DeviceKeys
+    settings: Settings
+    vault: Vault
+    log: Log
+    media: MediaStore
+    recorder: Recorder
+    syncer: Syncer
+    sessions: Sessions
+
+    @classmethod
+    def of(cls, folder: Folder, clock: Clock) -> "Parts":
+        """NotEnrolled while the folder has no enrolment, or an unfinished one."""
+        connection, settings = folder.connection, Settings(folder.connection)
+        pinned, stored = settings.get(Pinned), settings.get(StoredKeys)
+        if pinned is None or stored is None:
+            raise NotEnrolled(f"the enrolment of the device in {folder.path} was not finished: enrol it again with its code")
+        keys, escrow = DeviceKeys.from_stored(stored), pinned.escrow.public
+        log = Log(connection, escrow)
+        event_key: SigningKey = keys.event
+        return cls(
+            pinned=pinned,
+            keys=keys,
+            settings=settings,
+            vault=Vault(connection, folder.secret),
+            log=log,
+            media=MediaStore(connection, folder.path, escrow),
+            recorder=Recorder(connection, log, settings, event_key, pinned.author, clock),
+            syncer=Syncer(connection, log, settings, pinned, clock),
+            sessions=Sessions(connection, settings, pinned, keys, clock),
+        )

@@ -1,0 +1,275 @@
+"""The log: what the device signed, in order, and what became of each event. Nothing leaves it before a receipt covers it.
+
+Each event is kept sealed to the escrow key and to the technician's reader key; in clear stand only the head and what sending
+and receipts need. It composes no event (`recording`), sends none (`syncing`), and never commits for a caller: `append` and
+`settle` run inside the caller's transaction.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from zb_contracts import canonical
+from zb_contracts.envelope import GENESIS, ParsedEvent, SignedEvent
+from zb_contracts.keys import WrapKey, open_sealed, seal_to
+from zb_contracts.sync import Receipt, Verdict
+from zb_device.database import Connection
+from zb_device.faults import StoreDamaged
+from zb_device.visits import Visit, VisitStatus
+
+KEEP_MS: Final = 7 * 86_400_000
+"""Admitted events are kept so long after their receipt, in case a rewound ledger asks again."""
+OUTGOING_MAX: Final = 1024
+"""Events that one round reads for sending."""
+
+_bundle_decoder = msgspec.msgpack.Decoder(tuple[bytes, bytes, bytes])
+
+
+class EventState(StrEnum):
+    """`received`: the broker has it, the ledger has not answered yet. Only the last three are the ledger's word."""
+
+    QUEUED = "queued"
+    RECEIVED = "received"
+    ADMITTED = "admitted"
+    HELD = "held"
+    REFUSED = "refused"
+
+
+_VERDICTS: Final = {
+    Verdict.ADMITTED: EventState.ADMITTED,
+    Verdict.DUPLICATE: EventState.ADMITTED,
+    Verdict.HELD: EventState.HELD,
+    Verdict.REFUSED: EventState.REFUSED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest event: where the chain goes on."""
+
+    seq: int
+    prev: str
+    at_ms: int
+    high_water_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the log shows of one event without opening it."""
+
+    seq: int
+    id: str
+    state: EventState
+    recorded_ms: int
+    settled_ms: int | None
+    position: int | None
+    code: str | None
+    message: str | None
+    dealt_with: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One event to send: sealed to escrow as it always is, and sealed to the reader who may open it."""
+
+    seq: int
+    header_sha256: str
+    for_escrow: bytes
+    for_reader: bytes | None
+    reader: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderBox:
+    """To whom the technician's events are sealed."""
+
+    technician: str
+    public: bytes
+
+
+class Log:
+    """The tables `head`, `log`, `streams` and `visits` of device.db."""
+
+    def __init__(self, connection: Connection, escrow_public: bytes) -> None:
+        self._db = connection
+        self._escrow = escrow_public
+
+    def head(self) -> Head:
+        row = self._db.execute("select seq, prev, at_ms, high_water_ms from head").fetchone()
+        return Head(*row) if row else Head(0, GENESIS, 0, 0)
+
+    def append(self, events: Sequence[ParsedEvent], reader: ReaderBox | None, high_water_ms: int) -> None:
+        """Consecutive events after the head, and the new head."""
+        for event in events:
+            bundle = msgspec.msgpack.encode(tuple(event.signed))
+            self._db.execute(
+                "insert into log (seq, id, header_sha256, length_bytes, reader, for_escrow, for_reader, state, recorded_ms)"
+                " values (?, ?, ?, ?, ?, ?, ?, 'queued', ?)",
+                (
+                    event.header.seq,
+                    event.header.id,
+                    event.header_hash.hex(),
+                    len(bundle),
+                    reader.technician if reader else None,
+                    seal_to(self._escrow, bundle),
+                    seal_to(reader.public, bundle) if reader else None,
+                    event.header.at_ms,
+                ),
+            )
+        last = events[-1]
+        self._db.execute(
+            "insert into head (one, seq, prev, at_ms, high_water_ms) values (1, ?, ?, ?, ?) on conflict (one) do update set"
+            " seq = excluded.seq, prev = excluded.prev, at_ms = excluded.at_ms,"
+            " high_water_ms = max(high_water_ms, excluded.high_water_ms)",
+            (last.header.seq, last.header_hash.hex(), last.header.at_ms, high_water_ms),
+        )
+
+    def raise_high_water(self, trusted_ms: int) -> None:
+        """The trusted clock never goes below what it once showed."""
+        self._db.execute(
+            "insert into head (one, seq, prev, at_ms, high_water_ms) values (1, 0, ?, 0, ?) on conflict (one) do update set"
+            " high_water_ms = max(high_water_ms, excluded.high_water_ms)",
+            (GENESIS, trusted_ms),
+        )
+
+    # --- What the author knows of a stream, and where the technician is with it ---
+
+    def vector(self, stream: str) -> dict[str, int]:
+        row = self._db.execute("select vector from streams where stream = ?", (stream,)).fetchone()
+        return dict(canonical.decode(row[0].encode())) if row else {}
+
+    def raise_vector(self, stream: str, vector: dict[str, int]) -> None:
+        """Knowledge only grows: the pointwise maximum of what stands there and `vector`."""
+        merged = merged_vector(self.vector(stream), vector)
+        self._db.execute(
+            "insert into streams (stream, vector) values (?, ?) on conflict (stream) do update set vector = excluded.vector",
+            (stream, canonical.encode(merged).decode()),
+        )
+
+    def visit(self, stream: str, technician: str) -> Visit | None:
+        row = self._db.execute(
+            "select visit, status from visits where stream = ? and technician = ?", (stream, technician)
+        ).fetchone()
+        return Visit(row[0], VisitStatus(row[1])) if row else None
+
+    def put_visit(self, stream: str, technician: str, visit: Visit) -> None:
+        self._db.execute(
+            "insert into visits (stream, technician, visit, status) values (?, ?, ?, ?)"
+            " on conflict (stream, technician) do update set visit = excluded.visit, status = excluded.status",
+            (stream, technician, visit.visit, visit.status.value),
+        )
+
+    # --- Sending ---
+
+    def outgoing(self, first: int | None = None) -> list[Outgoing]:
+        """What waits to be sent, in order: queued events, or after a gap answer everything from `first` on."""
+        where = "state = 'queued'" if first is None else "seq >= :first and for_escrow is not null"
+        rows = self._db.execute(
+            f"select seq, header_sha256, for_escrow, for_reader, reader from log where {where} order by seq limit :limit",  # noqa: S608
+            {"first": first, "limit": OUTGOING_MAX},
+        )
+        return [Outgoing(*row) for row in rows]
+
+    def mark_received(self, first: int, last: int) -> None:
+        """The broker has these; the ledger has not said anything yet."""
+        self._db.execute("update log set state = 'received' where seq between ? and ? and state = 'queued'", (first, last))
+
+    def mark(self) -> int:
+        """Up to here, contiguous, every event has the ledger's word and its bytes may go when they are old enough."""
+        return self._before_first("'queued', 'received'")
+
+    def asking_mark(self) -> int:
+        """Receipts are wanted from here on: also again those of held events, which a supervisor may have let in."""
+        return self._before_first("'queued', 'received', 'held'")
+
+    def _before_first(self, states: str) -> int:
+        (waiting,) = self._db.execute(f"select min(seq) from log where state in ({states})").fetchone()  # noqa: S608
+        return int(waiting) - 1 if waiting is not None else self.head().seq
+
+    # --- Receipts ---
+
+    def settle(self, receipt: Receipt, settled_ms: int) -> bool:
+        """Note the ledger's word on one event; whether it is about an event of this log. An admitted event stays admitted."""
+        row = self._db.execute("select id, header_sha256, state from log where seq = ?", (receipt.seq,)).fetchone()
+        if row is None or row[0] != receipt.id or row[1] != receipt.header_sha256:
+            return False
+        if row[2] != EventState.ADMITTED:
+            self._db.execute(
+                "update log set state = ?, settled_ms = ?, position = ?, code = ?, message = ?, retryable = 0 where seq = ?",
+                (_VERDICTS[receipt.verdict], settled_ms, receipt.position, receipt.code, receipt.message, receipt.seq),
+            )
+        return True
+
+    def note_waiting(self, receipt: Receipt) -> None:
+        """The chain waits at this event and a retry can help: it stays in the outbox, with the reason."""
+        self._db.execute(
+            "update log set code = ?, message = ?, retryable = 1 where seq = ? and state in ('queued', 'received')",
+            (receipt.code, receipt.message, receipt.seq),
+        )
+
+    def prune(self, trusted_ms: int) -> int:
+        """Drop the bytes of events admitted more than KEEP_MS ago, up to the mark; how many. Refused and held ones stay."""
+        cursor = self._db.execute(
+            "update log set for_escrow = null, for_reader = null"
+            " where state = 'admitted' and settled_ms < ? and seq <= ? and for_escrow is not null",
+            (trusted_ms - KEEP_MS, self.mark()),
+        )
+        return int(cursor.rowcount)
+
+    def deal_with(self, event_id: str) -> bool:
+        """A person has read what became of a held or refused event; whether there was one."""
+        cursor = self._db.execute("update log set dealt_with = 1 where id = ? and state in ('held', 'refused')", (event_id,))
+        return bool(cursor.rowcount)
+
+    # --- Reading ---
+
+    def counts(self) -> dict[str, int]:
+        """How many events are in each state."""
+        found = dict(self._db.execute("select state, count(*) from log group by state").fetchall())
+        return {state.value: int(found.get(state.value, 0)) for state in EventState}
+
+    def entries(self, *, open_only: bool, limit: int) -> list[Entry]:
+        """The newest events, oldest first; `open_only`: those without the ledger's word, or that a person must see."""
+        where = "state in ('queued', 'received') or (state in ('held', 'refused') and dealt_with = 0)" if open_only else "1"
+        rows = self._db.execute(
+            "select seq, id, state, recorded_ms, settled_ms, position, code, message, dealt_with from log"  # noqa: S608
+            f" where {where} order by seq desc limit ?",
+            (limit,),
+        ).fetchall()
+        return [_entry(*row) for row in reversed(rows)]
+
+    def state_of(self, seq: int) -> EventState:
+        (state,) = self._db.execute("select state from log where seq = ?", (seq,)).fetchone()
+        return EventState(state)
+
+    def opened(self, reader: WrapKey, technician: str) -> list[SignedEvent]:
+        """Every kept event of this technician, in order. StoreDamaged where one does not open."""
+        rows = self._db.execute(
+            "select for_reader from log where reader = ? and for_reader is not null order by seq", (technician,)
+        )
+        return [open_bundle(reader, row[0]) for row in rows]
+
+
+def _entry(seq: int, event_id: str, state: str, recorded_ms: int, settled_ms: int | None, *rest: Any) -> Entry:
+    position, code, message, dealt_with = rest
+    return Entry(seq, event_id, EventState(state), recorded_ms, settled_ms, position, code, message, bool(dealt_with))
+
+
+def open_bundle(reader: WrapKey, box: bytes) -> SignedEvent:
+    """The three byte strings in a box sealed to this reader."""
+    try:
+        return SignedEvent(*_bundle_decoder.decode(open_sealed(reader.private, box)))
+    except (ValueError, msgspec.DecodeError) as fault:
+        raise StoreDamaged(f"a stored event does not open: {fault}") from fault
+
+
+def merged_vector(*vectors: dict[str, int]) -> dict[str, int]:
+    """The pointwise maximum."""
+    merged: dict[str, int] = {}
+    for vector in vectors:
+        for author, seq in vector.items():
+            merged[author] = max(seq, merged.get(author, 0))
+    return merged

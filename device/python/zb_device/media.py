@@ -1,0 +1,228 @@
+"""Photos and signatures on the device: encrypted chunk files, durable before the event that names them, and their queue.
+
+The file key is sealed to escrow and to the technician's reader key, like an event. Bytes go when the server says that it holds
+them, verified, and not before. Uploading is `uploads`' matter.
+"""
+
+import errno
+import hashlib
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from zb_contracts.events.values import File
+from zb_contracts.faults import CryptoFault
+from zb_contracts.keys import WrapKey, open_sealed, seal_to
+from zb_device.bound_secret import sync_folder
+from zb_device.database import Connection, transaction
+from zb_device.faults import DiskFull, FileInvalid, StoreDamaged
+from zb_device.log import ReaderBox
+
+CHUNK_BYTES: Final = 1024 * 1024
+FILE_BYTES_MAX: Final = 64 * 1024 * 1024
+FOLDER: Final = "media"
+_NONCE_BYTES: Final = 12
+_DISK_FULL: Final = errno.ENOSPC
+
+
+class MediaState(StrEnum):
+    """`failed`: the server refused it for good; it stays visible with the reason, and so do the bytes."""
+
+    QUEUED = "queued"
+    UPLOADING = "uploading"
+    STORED = "stored"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A file whose chunks are on disk, not yet named by an event."""
+
+    file: File
+    chunks: int
+    for_escrow: bytes
+    for_reader: bytes | None
+    reader: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MediaItem:
+    """One file of the queue."""
+
+    sha256: str
+    length_bytes: int
+    mime: str
+    chunks: int
+    reader: str | None
+    for_reader: bytes | None
+    state: MediaState
+    upload_url: str | None
+    tries: int
+    code: str | None
+    message: str | None
+    attached_ms: int
+
+
+_COLUMNS: Final = "sha256, length_bytes, mime, chunks, reader, for_reader, state, upload_url, tries, code, message, attached_ms"
+
+
+class MediaStore:
+    """The table `media` and the folder of chunks."""
+
+    def __init__(self, connection: Connection, folder: Path, escrow_public: bytes) -> None:
+        self._db = connection
+        self._folder = folder / FOLDER
+        self._escrow = escrow_public
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+
+    def prepare(self, data: bytes, mime: str, reader: ReaderBox | None) -> Prepared:
+        """Encrypt and write the chunks, durable before this returns. Touches no database: it may run in a thread."""
+        if not 1 <= len(data) <= FILE_BYTES_MAX:
+            raise FileInvalid(f"the file has {len(data)} bytes, 1 to {FILE_BYTES_MAX} are possible")
+        file = File(sha256=hashlib.sha256(data).hexdigest(), length_bytes=len(data), mime=mime)
+        key = AESGCM.generate_key(256)
+        chunks = -(-len(data) // CHUNK_BYTES)
+        try:
+            for number in range(chunks):
+                part = data[number * CHUNK_BYTES : (number + 1) * CHUNK_BYTES]
+                self._write(file.sha256, number, _encrypted(key, file.sha256, number, part))
+            sync_folder(self._folder)
+        except OSError as fault:
+            if fault.errno != _DISK_FULL:
+                raise
+            raise DiskFull("the disk is full: the file was not attached; free some space and try again") from fault
+        for_reader = seal_to(reader.public, key) if reader else None
+        return Prepared(file, chunks, seal_to(self._escrow, key), for_reader, reader.technician if reader else None)
+
+    def enqueue(self, prepared: Prepared, attached_ms: int) -> None:
+        """Inside the transaction of the event that names the file."""
+        self._db.execute(
+            "insert into media (sha256, length_bytes, mime, chunks, reader, for_escrow, for_reader, state, attached_ms)"
+            " values (?, ?, ?, ?, ?, ?, ?, 'queued', ?)",
+            (
+                prepared.file.sha256,
+                prepared.file.length_bytes,
+                prepared.file.mime,
+                prepared.chunks,
+                prepared.reader,
+                prepared.for_escrow,
+                prepared.for_reader,
+                attached_ms,
+            ),
+        )
+
+    def item(self, sha256: str) -> MediaItem | None:
+        row = self._db.execute(f"select {_COLUMNS} from media where sha256 = ?", (sha256,)).fetchone()  # noqa: S608
+        return _item(row) if row else None
+
+    def waiting(self) -> list[MediaItem]:
+        """What is to be uploaded, oldest first."""
+        rows = self._db.execute(
+            f"select {_COLUMNS} from media where state in ('queued', 'uploading') order by attached_ms, sha256"  # noqa: S608
+        )
+        return [_item(row) for row in rows]
+
+    def items(self) -> list[MediaItem]:
+        return [_item(row) for row in self._db.execute(f"select {_COLUMNS} from media order by attached_ms, sha256")]  # noqa: S608
+
+    def read_chunk(self, item: MediaItem, reader: WrapKey, number: int) -> bytes:
+        """One chunk of the file (CHUNK_BYTES, the last one shorter). StoreDamaged where it is missing or was changed."""
+        if item.for_reader is None:
+            raise StoreDamaged(f"no reader may open {item.sha256}")
+        try:
+            key = open_sealed(reader.private, item.for_reader)
+        except CryptoFault as fault:
+            raise StoreDamaged(f"the key of {item.sha256} does not open") from fault
+        return self._chunk(key, item.sha256, number)
+
+    def read(self, item: MediaItem, reader: WrapKey) -> bytes:
+        """The whole file."""
+        return b"".join(self.read_chunk(item, reader, number) for number in range(item.chunks))
+
+    # --- The upload's progress ---
+
+    def begun(self, sha256: str, upload_url: str) -> None:
+        with transaction(self._db) as db:
+            db.execute("update media set state = 'uploading', upload_url = ? where sha256 = ?", (upload_url, sha256))
+
+    def begin_again(self, sha256: str) -> None:
+        """The server does not know the upload any more."""
+        with transaction(self._db) as db:
+            db.execute("update media set state = 'queued', upload_url = null where sha256 = ?", (sha256,))
+
+    def tried(self, sha256: str, code: str, message: str) -> None:
+        """A try failed; another will follow."""
+        with transaction(self._db) as db:
+            db.execute(
+                "update media set tries = tries + 1, code = ?, message = ? where sha256 = ?", (code, message[:500], sha256)
+            )
+
+    def failed(self, sha256: str, code: str, message: str) -> None:
+        """No further try will help."""
+        with transaction(self._db) as db:
+            db.execute(
+                "update media set state = 'failed', tries = tries + 1, code = ?, message = ? where sha256 = ?",
+                (code, message[:500], sha256),
+            )
+
+    def stored(self, sha256: str, stored_ms: int) -> None:
+        """The server holds the bytes, verified: ours go."""
+        with transaction(self._db) as db:
+            db.execute(
+                "update media set state = 'stored', stored_ms = ?, code = null, message = null where sha256 = ?",
+                (stored_ms, sha256),
+            )
+        self._remove(sha256)
+
+    def tidy(self) -> int:
+        """After a crash: remove chunks that no event names, or whose file is stored. How many files went."""
+        kept = {row[0] for row in self._db.execute("select sha256 from media where state <> 'stored'")}
+        gone = [path for path in self._folder.iterdir() if path.name.partition(".")[0] not in kept]
+        for path in gone:
+            path.unlink()
+        return len(gone)
+
+    # --- Chunk files ---
+
+    def _path(self, sha256: str, number: int) -> Path:
+        return self._folder / f"{sha256}.{number}"
+
+    def _write(self, sha256: str, number: int, data: bytes) -> None:
+        temporary = self._path(sha256, number).with_suffix(f".{number}-new")
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(self._path(sha256, number))
+
+    def _chunk(self, key: bytes, sha256: str, number: int) -> bytes:
+        try:
+            data = self._path(sha256, number).read_bytes()
+            return AESGCM(key).decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], _name(sha256, number))
+        except (FileNotFoundError, InvalidTag, ValueError) as fault:
+            raise StoreDamaged(f"chunk {number} of {sha256} is missing or was changed") from fault
+
+    def _remove(self, sha256: str) -> None:
+        for path in self._folder.glob(f"{sha256}.*"):
+            path.unlink(missing_ok=True)
+
+
+def _encrypted(key: bytes, sha256: str, number: int, part: bytes) -> bytes:
+    nonce = os.urandom(_NONCE_BYTES)
+    return nonce + AESGCM(key).encrypt(nonce, part, _name(sha256, number))
+
+
+def _name(sha256: str, number: int) -> bytes:
+    # Binds a chunk to its place: chunks cannot be swapped between files or within one.
+    return f"{sha256}.{number}".encode()
+
+
+def _item(row: tuple[object, ...]) -> MediaItem:
+    values = list(row)
+    values[6] = MediaState(str(row[6]))
+    return MediaItem(*values)  # type: ignore[arg-type]

@@ -1,0 +1,167 @@
+"""Session tokens: the NATS user JWT with which a device opens the broker, its renewal, and what it says off line.
+
+Renewal proves the login key and may be repeated as often as answers are lost: nothing rotates. Times of tokens are real time.
+An expired token never stops recording; a drain session (no technician) sends and collects receipts.
+"""
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import httpx
+import msgspec
+from pydantic import BaseModel, ValidationError
+
+from zb_contracts.enrolment import TokenAnswer, TokenRequest
+from zb_contracts.subjects import DRAIN, ID_PATTERN
+from zb_device.clock import Clock
+from zb_device.database import Connection, transaction
+from zb_device.faults import Refused, Unreachable
+from zb_device.keys import DeviceKeys
+from zb_device.settings import Pinned, Session, Settings, SignedIn
+
+PATH: Final = "/v1/tokens"
+RENEW_BEFORE_MS: Final = 6 * 3_600_000
+TOKEN_BYTES_MAX: Final = 16 * 1024
+ANSWER_BYTES_MAX: Final = 256 * 1024
+TIMEOUT_S: Final = 20.0
+_TAG: Final = "t:"
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class _NatsClaims(msgspec.Struct, frozen=True):
+    tags: tuple[str, ...] = ()
+
+
+class _Claims(msgspec.Struct, frozen=True):
+    jti: str
+    sub: str
+    name: str
+    exp: int
+    nats: _NatsClaims
+
+
+_claims = msgspec.json.Decoder(_Claims)
+
+
+def session_of(token: str) -> Session:
+    """What a token says. It comes over an authenticated connection; the broker and the services verify it.
+
+    Refused for text that is no token. The id of a token is its `jti` in lower case, as headers spell ids.
+    """
+    try:
+        middle = token.split(".")[1]
+        claims = _claims.decode(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
+    except (IndexError, binascii.Error, ValueError, msgspec.DecodeError) as fault:
+        raise Refused(f"the server's session token cannot be read: {fault}", problem="session.token") from fault
+    technician = next((tag.removeprefix(_TAG) for tag in claims.nats.tags if tag.startswith(_TAG)), DRAIN)
+    token_id = claims.jti.lower()
+    if len(token) > TOKEN_BYTES_MAX or not ID_PATTERN.fullmatch(token_id) or not ID_PATTERN.fullmatch(technician):
+        raise Refused("the server's session token has an impossible id or technician", problem="session.token")
+    return Session(
+        token=token,
+        token_id=token_id,
+        technician=None if technician == DRAIN else technician,
+        expires_ms=claims.exp * 1000,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """The device's session: kept, renewed before it ends, exchanged for another technician's or a drain session."""
+
+    connection: Connection
+    settings: Settings
+    pinned: Pinned
+    keys: DeviceKeys
+    clock: Clock
+
+    def current(self) -> Session:
+        """The newest token, perhaps expired. Refused before enrolment."""
+        session = self.settings.get(Session)
+        if session is None:
+            raise Refused("the device has no session", problem="session.none")
+        return session
+
+    def expired(self) -> bool:
+        return self.clock.real_ms() >= self.current().expires_ms
+
+    def sign_in(self, technician: str) -> None:
+        """Note durably who works with the device."""
+        with transaction(self.connection):
+            self.settings.put(SignedIn(technician=technician))
+
+    async def ensure(self, technician: str | None, client: httpx.AsyncClient) -> Session:
+        """A session for this technician (None: drain) that lasts a while longer. Unreachable or Refused else.
+
+        A token that is due for renewal but still good stays in use when the server cannot be reached.
+        """
+        session, now = self.current(), self.clock.real_ms()
+        fits = session.technician == technician
+        if fits and now < session.expires_ms - RENEW_BEFORE_MS:
+            return session
+        try:
+            return await self.renew(technician, client)
+        except Unreachable:
+            if fits and now < session.expires_ms:
+                return session
+            raise
+
+    async def renew(self, technician: str | None, client: httpx.AsyncClient) -> Session:
+        """A new token, kept durably."""
+        body = TokenRequest(device=self.pinned.device, technician=technician).model_dump_json().encode()
+        headers = self.keys.request_headers(
+            device=self.pinned.device,
+            token=self.current().token,
+            method="POST",
+            path=PATH,
+            body=body,
+            real_ms=self.clock.real_ms(),
+        )
+        answer = await post(client, self.pinned.ingest_url + PATH, body, TokenAnswer, headers)
+        session = session_of(answer.token)
+        with transaction(self.connection):
+            self.settings.put(session)
+        return session
+
+
+async def post(client: httpx.AsyncClient, url: str, body: bytes, answer: type[M], headers: dict[str, str] | None = None) -> M:
+    """One JSON request and its typed answer. Unreachable without a network or on 5xx; Refused with the problem's code."""
+    try:
+        response = await client.post(
+            url, content=body, headers={"Content-Type": "application/json", **(headers or {})}, timeout=TIMEOUT_S
+        )
+    except httpx.HTTPError as fault:
+        raise Unreachable(f"{url} cannot be reached: {fault or type(fault).__name__}") from fault
+    if response.status_code >= 400:
+        raise refusal(response)
+    if len(response.content) > ANSWER_BYTES_MAX:
+        raise Refused(f"the answer has {len(response.content)} bytes", problem="session.answer")
+    try:
+        return answer.model_validate_json(response.content)
+    except ValidationError as fault:
+        raise Refused(f"the answer of {url} cannot be read: {fault.error_count()} faults", problem="session.answer") from fault
+
+
+class _ProblemDocument(msgspec.Struct, frozen=True):
+    """The part of an RFC 9457 problem document that we use."""
+
+    code: str = ""
+    type: str = ""
+    title: str = ""
+    detail: str = ""
+
+
+def refusal(response: httpx.Response) -> Refused | Unreachable:
+    """The fault that an HTTP answer of 400 or more stands for."""
+    try:
+        problem = msgspec.json.decode(response.content, type=_ProblemDocument)
+    except msgspec.DecodeError:
+        problem = _ProblemDocument()
+    text = problem.detail or problem.title or f"HTTP {response.status_code}"
+    if response.status_code >= 500:
+        return Unreachable(f"{response.request.url}: {text}")
+    code = problem.code or problem.type or f"http.{response.status_code}"
+    return Refused(text, problem=code, may_retry=response.status_code in (408, 409, 425, 429, 460))

@@ -1,0 +1,111 @@
+"""The small facts that the device keeps in its encrypted store: keys, what enrolment pinned, session, anchor, checkpoint.
+
+One value of each type, as MessagePack under a stable name. It interprets none of them.
+"""
+
+from typing import Final, TypeVar
+
+import msgspec
+
+from zb_contracts.keys import KeyCertificate, KeyPurpose
+from zb_device.clock import AnchorMark
+from zb_device.database import Connection
+from zb_device.keys import StoredKeys
+
+
+class Pinned(msgspec.Struct, frozen=True, kw_only=True):
+    """What the device trusts and where it sends, since its enrolment."""
+
+    device: str
+    author: str
+    agency: str
+    shard: int
+    shards: int
+    log_origin: str
+    root_key: bytes
+    certificates: tuple[KeyCertificate, ...]
+    ingest_url: str
+    nats_url: str
+    media_url: str
+
+    @property
+    def escrow(self) -> KeyCertificate:
+        """The newest escrow key."""
+        keys = [certificate for certificate in self.certificates if certificate.purpose == KeyPurpose.ESCROW]
+        return max(keys, key=lambda certificate: certificate.not_before_ms)
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest session token. `technician` None is a drain session."""
+
+    token: str
+    token_id: str
+    technician: str | None
+    expires_ms: int
+
+
+class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
+    """Who works with the device now: the actor of what is recorded, locked or not."""
+
+    technician: str
+
+
+class LedgerView(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest checkpoint that the device verified, and its contiguous mark of receipts."""
+
+    size: int = 0
+    root: bytes = b""
+    note: str = ""
+    mark: int = 0
+    ledger_mark: int = 0
+    """The ledger's own mark, which may be ahead of the receipts that the device has."""
+
+
+class Pending(msgspec.Struct, frozen=True, kw_only=True):
+    """An enrolment that was sent: the same keys and code are sent again until an answer comes."""
+
+    code: str
+    ingest_url: str
+    nats_url: str
+    media_url: str
+    model: str | None
+
+
+class Problems(msgspec.Struct, frozen=True, kw_only=True):
+    """What the server did that the device refused (split view, rollback, false signature), newest last."""
+
+    entries: tuple[tuple[int, str, str], ...] = ()
+
+
+_NAMES: Final[dict[type, str]] = {
+    StoredKeys: "keys",
+    Pinned: "pinned",
+    Session: "session",
+    SignedIn: "signed_in",
+    AnchorMark: "anchor",
+    LedgerView: "ledger",
+    Pending: "pending",
+    Problems: "problems",
+}
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Settings:
+    """Typed access to the table `settings`. `put` takes part in the caller's transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._db = connection
+
+    def get(self, kind: type[T]) -> T | None:
+        row = self._db.execute("select value from settings where name = ?", (_NAMES[kind],)).fetchone()
+        return msgspec.msgpack.decode(row[0], type=kind) if row else None
+
+    def put(self, value: msgspec.Struct) -> None:
+        self._db.execute(
+            "insert into settings (name, value) values (?, ?) on conflict (name) do update set value = excluded.value",
+            (_NAMES[type(value)], msgspec.msgpack.encode(value)),
+        )
+
+    def forget(self, kind: type[msgspec.Struct]) -> None:
+        self._db.execute("delete from settings where name = ?", (_NAMES[kind],))

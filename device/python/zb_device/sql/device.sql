@@ -1,0 +1,76 @@
+-- device.db: the log and outbox of the device. Its key needs only the device-bound secret.
+-- Event and media contents are sealed (X25519) to the escrow key and to the technician's reader key; in clear stand the
+-- head and what sending and receipts need.
+
+create table settings (
+    name text primary key,
+    value blob not null
+) without rowid;
+
+create table head (
+    one integer primary key check (one = 1),
+    seq integer not null,
+    prev text not null,
+    at_ms integer not null,
+    high_water_ms integer not null
+);
+
+create table log (
+    seq integer primary key,
+    id text not null unique,
+    header_sha256 text not null,
+    length_bytes integer not null,
+    reader text,
+    for_escrow blob,
+    for_reader blob,
+    state text not null check (state in ('queued', 'received', 'admitted', 'held', 'refused')),
+    recorded_ms integer not null,
+    settled_ms integer,
+    position integer,
+    code text,
+    message text,
+    retryable integer not null default 0,
+    dealt_with integer not null default 0
+);
+
+create index log_open on log (seq) where state in ('queued', 'received');
+create index log_visible on log (seq) where state in ('held', 'refused') and dealt_with = 0;
+
+create table streams (
+    stream text primary key,
+    vector text not null
+) without rowid;
+
+create table visits (
+    stream text not null,
+    technician text not null,
+    visit text not null,
+    status text not null check (status in ('travelling', 'arrived', 'working', 'paused', 'closed')),
+    primary key (stream, technician)
+) without rowid;
+
+create table readers (
+    technician text primary key,
+    public blob not null,
+    salt blob not null,
+    wrapped blob not null,
+    tries integer not null default 0,
+    blocked_until_ms integer not null default 0
+) without rowid;
+
+create table media (
+    sha256 text primary key,
+    length_bytes integer not null,
+    mime text not null,
+    chunks integer not null,
+    reader text,
+    for_escrow blob not null,
+    for_reader blob,
+    state text not null check (state in ('queued', 'uploading', 'stored', 'failed')),
+    upload_url text,
+    tries integer not null default 0,
+    code text,
+    message text,
+    attached_ms integer not null,
+    stored_ms integer
+) without rowid;

@@ -1,0 +1,186 @@
+"""One sync: send what waits, ask, believe nothing unsigned, apply receipts and scope each in one transaction.
+
+It owns the order of these steps and their limits. It opens no connection (the transport is an argument), keeps no timer
+(`background` does) and drops no event: `log` does, once a receipt that was proven covers it.
+"""
+
+import secrets
+from dataclasses import dataclass, field
+from typing import Final
+
+from zb_contracts.envelope import Anchor
+from zb_contracts.problems import Problem
+from zb_contracts.sync import SyncAnswer, SyncRequest, Verdict, pack, unpack_document
+from zb_contracts.times import parse_time_ms
+from zb_device.clock import AnchorMark, Clock
+from zb_device.database import Connection, transaction
+from zb_device.faults import Refused, StoreRestored
+from zb_device.log import Log
+from zb_device.outbox import OpenReader, segments_of
+from zb_device.reading import ReadModel, Scope
+from zb_device.settings import LedgerView, Pinned, Problems, Settings
+from zb_device.transport import Transport
+from zb_device.trust import check_receipt, ledger_keys, next_view, open_answer
+
+ROUNDS_MAX: Final = 64
+"""Continuations of one sync; what is left comes with the next."""
+PROBLEMS_KEPT_MAX: Final = 50
+
+
+@dataclass(slots=True)
+class SyncReport:
+    """What one sync did."""
+
+    sent: int = 0
+    receipts: int = 0
+    documents: int = 0
+    resent: int = 0
+    mark: int = 0
+    more: bool = False
+    full_resync: bool = False
+    commands: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Syncer:
+    """One incarnation's side of the protocol."""
+
+    connection: Connection
+    log: Log
+    settings: Settings
+    pinned: Pinned
+    clock: Clock
+
+    async def sync(self, transport: Transport, reading: ReadModel | None, reader: OpenReader | None) -> SyncReport:
+        """Send and ask until nothing more comes. `reading` None (locked): receipts only.
+
+        Unreachable without a network; a Problem, reported in the store, when the server's answer cannot be believed.
+        """
+        report = SyncReport()
+        await self._send(transport, reader, report)
+        for _ in range(ROUNDS_MAX):
+            answer = await self._ask(transport, reading)
+            self._apply(answer, reading, report)
+            if answer.gap is not None:
+                await self._resend(transport, reader, answer.gap.first, answer.gap.nonce, report)
+            report.more = answer.more or (reading is not None and answer.scope is not None and answer.scope.more)
+            if not report.more:
+                break
+        report.mark = self.log.mark()
+        return report
+
+    # --- Sending ---
+
+    async def _send(self, transport: Transport, reader: OpenReader | None, report: SyncReport) -> None:
+        while waiting := self.log.outgoing():
+            for segment in segments_of(self.pinned.author, waiting, reader):
+                await transport.publish(segment.data, segment.message_id)
+                with transaction(self.connection):
+                    self.log.mark_received(segment.first, segment.last)
+                report.sent += segment.last - segment.first + 1
+
+    async def _resend(self, transport: Transport, reader: OpenReader | None, first: int, nonce: str, report: SyncReport) -> None:
+        for segment in segments_of(self.pinned.author, self.log.outgoing(first), reader, nonce):
+            await transport.publish(segment.data, segment.message_id)
+            with transaction(self.connection):
+                self.log.mark_received(segment.first, segment.last)
+            report.resent += segment.last - segment.first + 1
+
+    # --- Asking ---
+
+    async def _ask(self, transport: Transport, reading: ReadModel | None) -> SyncAnswer:
+        scope = reading.scope() if reading else Scope()
+        count = reading.count() if reading else 0
+        if not scope.complete:
+            # The count did not fit: an unknown epoch asks for everything again.
+            scope, count = Scope(epoch="resync"), 0
+        request = SyncRequest(
+            nonce=secrets.token_hex(16),
+            author=self.pinned.author,
+            mark=self.log.asking_mark(),
+            head=self.log.head().seq,
+            checkpoint_size=self._view().size,
+            scope_epoch=scope.epoch,
+            scope_cursor=scope.cursor,
+            scope_count=count,
+        )
+        data = await transport.ask(pack(request))
+        try:
+            answer = open_answer(
+                unpack_document(data), ledger_keys(self.pinned, self.clock.real_ms()), nonce=request.nonce, pinned=self.pinned
+            )
+        except Problem as fault:
+            self._report(fault)
+            raise
+        if answer.refusal is not None:
+            self._note(answer.refusal, "the server refused to sync")
+            raise Refused(f"the server refused to sync: {answer.refusal}", problem=answer.refusal)
+        return answer
+
+    def _view(self) -> LedgerView:
+        return self.settings.get(LedgerView) or LedgerView()
+
+    # --- Applying ---
+
+    def _apply(self, answer: SyncAnswer, reading: ReadModel | None, report: SyncReport) -> None:
+        if answer.mark > self.log.head().seq:
+            raise StoreRestored(
+                f"the ledger has {answer.mark} events of this device, its store {self.log.head().seq}: it is an old copy. "
+                "Enrol it again; what it recorded stays in this folder"
+            )
+        try:
+            self._apply_ledger(answer, report)
+            if reading is not None and answer.scope is not None:
+                reading.apply(answer.scope)
+                report.documents += len(answer.scope.documents)
+                report.full_resync = report.full_resync or answer.scope.full
+        except Problem as fault:
+            self._report(fault)
+            raise
+        report.commands += [command.kind for command in answer.commands]
+
+    def _apply_ledger(self, answer: SyncAnswer, report: SyncReport) -> None:
+        """Checkpoint, receipts, mark and anchor together: none of them when one cannot be believed."""
+        keys = ledger_keys(self.pinned, self.clock.real_ms())
+        view = next_view(self._view(), answer, keys, self.pinned.log_origin)
+        for receipt in answer.receipts:
+            check_receipt(receipt, view)
+        server_ms = parse_time_ms(answer.anchor.server_time)
+        foreign: list[int] = []
+        with transaction(self.connection):
+            for receipt in answer.receipts:
+                if receipt.verdict is Verdict.REFUSED and receipt.retryable:
+                    self.log.note_waiting(receipt)
+                elif self.log.settle(receipt, server_ms):
+                    report.receipts += 1
+                elif receipt.verdict is not Verdict.REFUSED:
+                    foreign.append(receipt.seq)
+            self._put_view(view, answer.mark)
+            self._put_anchor(answer.anchor)
+            self.log.raise_high_water(server_ms)
+            self.log.prune(server_ms)
+        if foreign:
+            raise StoreRestored(
+                f"the ledger has another event {foreign[0]} of this device than its store: two copies of it are in use. "
+                "Enrol it again; what it recorded stays in this folder"
+            )
+
+    def _put_view(self, view: LedgerView, ledger_mark: int) -> None:
+        mark = self.log.mark()
+        self.settings.put(LedgerView(size=view.size, root=view.root, note=view.note, mark=mark, ledger_mark=ledger_mark))
+
+    def _put_anchor(self, anchor: Anchor) -> None:
+        self.settings.put(
+            AnchorMark(id=anchor.id, server_time=anchor.server_time, boot=self.clock.boot, elapsed_ms=self.clock.elapsed_ms())
+        )
+
+    def _report(self, fault: Problem) -> None:
+        self._note(fault.code, str(fault))
+
+    def _note(self, code: str, text: str) -> None:
+        """A server that contradicts itself is remembered until a person has seen it; the same again is one entry."""
+        held = self.settings.get(Problems) or Problems()
+        others = tuple(entry for entry in held.entries if entry[1:] != (code, text))
+        with transaction(self.connection):
+            entry = (self.clock.real_ms(), code, text)
+            self.settings.put(Problems(entries=(*others, entry)[-PROBLEMS_KEPT_MAX:]))

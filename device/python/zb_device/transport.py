@@ -1,0 +1,154 @@
+"""The way to the broker: publish a segment, ask for a sync, hear a hint. One NATS connection, opened when it is needed.
+
+The login key signs plain nonces only. Reconnecting is ours, not the library's: a failed call closes the connection and is
+Unreachable, and whoever called has a retry timer of its own. Nothing here decides what is sent.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from zb_contracts import subjects
+from zb_contracts.segment import MESSAGE_ID_HEADER
+from zb_device.faults import NonceSuspicious, Refused, Unreachable
+from zb_device.keys import DeviceKeys
+from zb_device.settings import Pinned, Session
+
+CONNECT_TIMEOUT_S: Final = 5
+PUBLISH_TIMEOUT_S: Final = 5.0
+ASK_TIMEOUT_S: Final = 10.0
+PING_INTERVAL_S: Final = 20
+PER_SUBJECT_FULL: Final = 10077
+"""JetStream's code when a device's own quota is full: admitted messages leave with time, so waiting helps."""
+
+Hinted = Callable[[], None]
+
+
+class Transport(Protocol):
+    """What a sync round needs of the network. Unreachable means: try later, nothing is lost."""
+
+    async def publish(self, data: bytes, message_id: str) -> None:
+        """Return when the broker has stored the message or had it already."""
+        ...
+
+    async def ask(self, request: bytes) -> bytes:
+        """One request, one answer."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class NatsTransport:
+    """A device's connection under its session token. `session` is read at each connect, so a renewed token is used."""
+
+    pinned: Pinned
+    keys: DeviceKeys
+    session: Callable[[], Session]
+    hinted: Hinted = lambda: None
+    _client: Client | None = field(default=None, init=False)
+    _token: str = field(default="", init=False)
+    _last_error: str = field(default="", init=False)
+
+    async def publish(self, data: bytes, message_id: str) -> None:
+        """Unreachable without a network, Refused with may_retry when the device's quota on the broker is full."""
+        answer = json.loads(
+            await self._request(subjects.field(self.pinned.device), data, PUBLISH_TIMEOUT_S, {MESSAGE_ID_HEADER: message_id})
+        )
+        if "error" in answer:
+            error = answer["error"]
+            full = error.get("code") == 503 or error.get("err_code") == PER_SUBJECT_FULL
+            text = f"the broker did not take the segment: {error.get('description')} ({error.get('err_code')})"
+            raise Refused(text, problem="broker.full" if full else "broker.refused", may_retry=full)
+
+    async def ask(self, request: bytes) -> bytes:
+        """The answer of the sync responder, unread."""
+        technician = self.session().technician or subjects.DRAIN
+        return await self._request(subjects.sync(self.pinned.device, technician), request, ASK_TIMEOUT_S, None)
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            try:
+                await client.close()
+            except (NatsError, OSError) as fault:
+                self._last_error = str(fault)
+
+    async def _request(self, subject: str, data: bytes, timeout_s: float, headers: dict[str, str] | None) -> bytes:
+        client = await self._connected()
+        try:
+            message: Msg = await client.request(subject, data, timeout=timeout_s, headers=headers)
+        except (NatsError, OSError, TimeoutError) as fault:
+            reason = self._last_error or str(fault) or type(fault).__name__
+            await self.close()
+            # A refused publish looks like a time-out; the reason came on the error callback.
+            raise Unreachable(f"no answer on {subject}: {reason}") from fault
+        return bytes(message.data)
+
+    async def _connected(self) -> Client:
+        session = self.session()
+        wanted = session.token
+        if self._client is not None and self._client.is_connected and self._token == wanted:
+            return self._client
+        await self.close()
+        self._last_error = ""
+        suspicious: list[NonceSuspicious] = []
+
+        def sign(nonce: str) -> bytes:
+            try:
+                return self.keys.answer_nonce(nonce)
+            except NonceSuspicious as fault:
+                suspicious.append(fault)
+                raise
+
+        try:
+            client = await self._connect(session, sign)
+        except (NatsError, OSError, TimeoutError, NonceSuspicious) as fault:
+            if suspicious:
+                raise suspicious[0] from fault
+            raise Unreachable(f"the broker cannot be reached: {self._last_error or fault or type(fault).__name__}") from fault
+        await client.subscribe(subjects.hint(self.pinned.device), cb=self._on_hint)
+        self._client, self._token = client, wanted
+        return client
+
+    async def _connect(self, session: Session, sign: Callable[[str], bytes]) -> Client:
+        return await nats.connect(
+            self.pinned.nats_url,
+            name=self.pinned.device,
+            user_jwt_cb=lambda: bytearray(session.token.encode()),
+            signature_cb=sign,
+            inbox_prefix=f"_INBOX.{self.pinned.device}".encode(),
+            allow_reconnect=False,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            ping_interval=PING_INTERVAL_S,
+            max_outstanding_pings=2,
+            error_cb=self._on_error,
+        )
+
+    async def _on_error(self, fault: Exception) -> None:
+        self._last_error = str(fault)
+
+    async def _on_hint(self, _: Msg) -> None:
+        # The body is ignored: a hint only says "ask again".
+        self.hinted()
+
+
+@dataclass(slots=True)
+class NoTransport:
+    """A device whose network is switched off by its user: everything is Unreachable."""
+
+    async def publish(self, data: bytes, message_id: str) -> None:
+        raise Unreachable("the network is switched off")
+
+    async def ask(self, request: bytes) -> bytes:
+        raise Unreachable("the network is switched off")
+
+    async def close(self) -> None:
+        await asyncio.sleep(0)

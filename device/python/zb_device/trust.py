@@ -1,0 +1,104 @@
+"""What the device believes: answers signed by a ledger key that the pinned root certified, histories that only grow.
+
+Pure: bytes and remembered checkpoint in, verified values or a Problem out. Whoever calls reports the Problem and applies nothing.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from zb_contracts.enrolment import TrustedKey
+from zb_contracts.faults import CryptoFault
+from zb_contracts.keys import KeyCertificate, KeyPurpose, verify_certificate
+from zb_contracts.ledger_leaf import leaf_hash, read_leaf
+from zb_contracts.merkle import verify_consistency, verify_inclusion
+from zb_contracts.notes import Checkpoint, NoteVerifier, verify_checkpoint
+from zb_contracts.problems import SYNC_SIGNATURE_INVALID, SYNC_SPLIT_VIEW, SYNC_WRONG_NONCE, Problem
+from zb_contracts.sealed import from_base64url
+from zb_contracts.signed import SignedDocument, verify_document
+from zb_contracts.sync import ANSWER_TYPE, Receipt, SyncAnswer, Verdict, read_answer
+from zb_device.settings import LedgerView, Pinned
+
+# A held event that a supervisor let in is admitted, and its row says held for ever.
+_ROW_KINDS: Final[Mapping[Verdict, frozenset[str]]] = {
+    Verdict.ADMITTED: frozenset({"admitted", "held"}),
+    Verdict.DUPLICATE: frozenset({"admitted", "held"}),
+    Verdict.HELD: frozenset({"held"}),
+    Verdict.REFUSED: frozenset({"refusal"}),
+}
+
+
+def certificate_of(key: TrustedKey) -> KeyCertificate:
+    """A certificate as enrolment hands it out. SealMalformed on bad base64url."""
+    return KeyCertificate(
+        key.kid,
+        from_base64url(key.public),
+        KeyPurpose(key.purpose),
+        key.not_before_ms,
+        key.not_after_ms,
+        from_base64url(key.signature),
+    )
+
+
+def ledger_keys(pinned: Pinned, real_ms: int) -> dict[str, bytes]:
+    """The ledger keys in force, by key id."""
+    keys = {}
+    for certificate in pinned.certificates:
+        if certificate.purpose == KeyPurpose.LEDGER:
+            try:
+                public = verify_certificate(pinned.root_key, certificate, purpose=KeyPurpose.LEDGER, at_ms=real_ms)
+            except CryptoFault:
+                # Out of its time: this key simply does not count; with none left, every answer is refused and reported.
+                continue
+            keys[certificate.kid] = public
+    return keys
+
+
+def open_answer(document: SignedDocument, keys: Mapping[str, bytes], *, nonce: str, pinned: Pinned) -> SyncAnswer:
+    """The answer, if one of these keys signed it and it answers this question of this author."""
+    try:
+        payload = verify_document(ANSWER_TYPE, document, keys)
+    except CryptoFault as fault:
+        raise Problem(SYNC_SIGNATURE_INVALID) from fault
+    answer = read_answer(payload)
+    if answer.nonce != nonce or answer.author != pinned.author:
+        raise Problem(SYNC_WRONG_NONCE)
+    return answer
+
+
+def next_view(view: LedgerView, answer: SyncAnswer, keys: Mapping[str, bytes], origin: str) -> LedgerView:
+    """The view after the answer's checkpoint. SYNC_SPLIT_VIEW unless it continues what the device saw before."""
+    if answer.checkpoint is None:
+        return view
+    checkpoint = _checkpoint(answer.checkpoint, keys, origin)
+    if view.size:
+        try:
+            verify_consistency(view.size, checkpoint.size, view.root, checkpoint.root, answer.consistency)
+        except CryptoFault as fault:
+            raise Problem(SYNC_SPLIT_VIEW, size=view.size) from fault
+    return LedgerView(
+        size=checkpoint.size, root=checkpoint.root, note=answer.checkpoint, mark=view.mark, ledger_mark=view.ledger_mark
+    )
+
+
+def check_receipt(receipt: Receipt, view: LedgerView) -> None:
+    """Returns when the receipt is a row of the history that the device has verified. SYNC_SPLIT_VIEW else.
+
+    A retryable refusal is no row: it proves nothing and settles nothing.
+    """
+    if receipt.verdict is Verdict.REFUSED and receipt.retryable:
+        return
+    try:
+        leaf = read_leaf(receipt.leaf)
+        about_it = leaf.header_sha256 == receipt.header_sha256 and leaf.kind in _ROW_KINDS[receipt.verdict]
+        if not about_it or receipt.position is None:
+            raise Problem(SYNC_SPLIT_VIEW, size=view.size)
+        verify_inclusion(leaf_hash(receipt.leaf), receipt.position, view.size, receipt.inclusion, view.root)
+    except CryptoFault as fault:
+        raise Problem(SYNC_SPLIT_VIEW, size=view.size) from fault
+
+
+def _checkpoint(note: str, keys: Mapping[str, bytes], origin: str) -> Checkpoint:
+    try:
+        return verify_checkpoint(note, origin, [NoteVerifier(origin, public) for public in keys.values()])
+    except CryptoFault as fault:
+        raise Problem(SYNC_SIGNATURE_INVALID) from fault

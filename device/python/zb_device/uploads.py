@@ -1,0 +1,145 @@
+"""Uploading evidence: tus 1.0.0 with creation and checksum, by hash, resumable, a bounded number of tries for each file.
+
+A file counts as stored only when the server shows the whole length as its offset: it does so for verified bytes alone. It reads
+chunks from `media` and keeps no state of its own.
+"""
+
+import base64
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+
+from zb_contracts.keys import WrapKey
+from zb_device.faults import Refused, StoreDamaged, Unreachable
+from zb_device.keys import DeviceKeys
+from zb_device.media import CHUNK_BYTES, MediaItem, MediaStore
+from zb_device.sessions import refusal
+from zb_device.settings import Pinned, Session
+
+PATH: Final = "/v1/uploads"
+TUS_VERSION: Final = "1.0.0"
+TIMEOUT_S: Final = 30.0
+TRIES_MAX: Final = 12
+PARTS_MAX: Final = 512
+"""Parts and corrections of one try; a server that never gets further ends there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uploader:
+    """One device's uploads."""
+
+    media: MediaStore
+    pinned: Pinned
+    keys: DeviceKeys
+    session: Callable[[], Session]
+    real_ms: Callable[[], int]
+
+    async def run(self, client: httpx.AsyncClient, reader: WrapKey, technician: str) -> int:
+        """Try each waiting file of this technician once; how many are stored now. Unreachable ends the pass."""
+        stored = 0
+        for item in self.media.waiting():
+            if item.reader != technician:
+                continue
+            try:
+                await self._upload(client, item, reader)
+                stored += 1
+            except Unreachable:
+                raise
+            except Refused as fault:
+                self._refused(item, fault)
+            except StoreDamaged as fault:
+                self.media.failed(item.sha256, fault.code, str(fault))
+        return stored
+
+    def _refused(self, item: MediaItem, fault: Refused) -> None:
+        if fault.problem == "http.404" or fault.problem.endswith("not_found"):
+            self.media.begin_again(item.sha256)
+        elif not fault.may_retry and fault.problem != "access.unauthenticated":
+            self.media.failed(item.sha256, fault.problem, str(fault))
+            return
+        if item.tries + 1 >= TRIES_MAX:
+            self.media.failed(item.sha256, fault.problem, f"given up after {TRIES_MAX} tries: {fault}")
+        else:
+            self.media.tried(item.sha256, fault.problem, str(fault))
+
+    async def _upload(self, client: httpx.AsyncClient, item: MediaItem, reader: WrapKey) -> None:
+        url, offset = item.upload_url, -1
+        if url is None:
+            url = await self._create(client, item)
+            self.media.begun(item.sha256, url)
+        for _ in range(PARTS_MAX):
+            if offset < 0:
+                offset = await self._offset(client, url)
+            if offset == item.length_bytes:
+                # The answer to the last part may have been another server's: ask once more before our bytes go.
+                if await self._offset(client, url) == item.length_bytes:
+                    self.media.stored(item.sha256, self.real_ms())
+                    return
+                break
+            offset = await self._send_part(client, url, item, reader, offset)
+        raise Refused("the upload does not get further", problem="media.offset", may_retry=True)
+
+    async def _create(self, client: httpx.AsyncClient, item: MediaItem) -> str:
+        metadata = ",".join(f"{key} {_base64(value.encode())}" for key, value in (("sha256", item.sha256), ("mime", item.mime)))
+        headers = {"Upload-Length": str(item.length_bytes), "Upload-Metadata": metadata}
+        response = await self._request(client, "POST", self.pinned.media_url + PATH, b"", headers)
+        base = httpx.URL(self.pinned.media_url + PATH)
+        place = base.join(response.headers.get("Location", ""))
+        if (place.scheme, place.host, place.port) != (base.scheme, base.host, base.port) or place.path == base.path:
+            raise Refused("the server named no place of its own for the upload", problem="media.location")
+        return str(place)
+
+    async def _offset(self, client: httpx.AsyncClient, url: str) -> int:
+        response = await self._request(client, "HEAD", url, b"", {})
+        return _offset_of(response)
+
+    async def _send_part(self, client: httpx.AsyncClient, url: str, item: MediaItem, reader: WrapKey, offset: int) -> int:
+        """Send the rest of the chunk at `offset`; the new offset, or -1 where the server has to be asked for it."""
+        data = self.media.read_chunk(item, reader, offset // CHUNK_BYTES)[offset % CHUNK_BYTES :]
+        headers = {
+            "Upload-Offset": str(offset),
+            "Upload-Checksum": f"sha256 {_base64(hashlib.sha256(data).digest())}",
+            "Content-Type": "application/offset+octet-stream",
+        }
+        try:
+            response = await self._request(client, "PATCH", url, data, headers)
+        except Refused as fault:
+            if fault.problem == "media.offset":
+                return -1
+            raise
+        return _offset_of(response)
+
+    async def _request(
+        self, client: httpx.AsyncClient, method: str, url: str, body: bytes, headers: dict[str, str]
+    ) -> httpx.Response:
+        proof = self.keys.request_headers(
+            device=self.pinned.device,
+            token=self.session().token,
+            method=method,
+            path=httpx.URL(url).path,
+            body=body,
+            real_ms=self.real_ms(),
+        )
+        try:
+            response = await client.request(
+                method, url, content=body, headers={"Tus-Resumable": TUS_VERSION, **proof, **headers}, timeout=TIMEOUT_S
+            )
+        except httpx.HTTPError as fault:
+            raise Unreachable(f"{url} cannot be reached: {fault or type(fault).__name__}") from fault
+        if response.status_code >= 300:
+            raise refusal(response)
+        return response
+
+
+def _offset_of(response: httpx.Response) -> int:
+    text = response.headers.get("Upload-Offset", "")
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise Refused("the server named no offset", problem="media.answer", may_retry=True)
+    return int(text)
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
