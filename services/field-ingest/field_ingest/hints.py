@@ -6,6 +6,7 @@ neither what moved nor how an answer is made.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -58,15 +59,24 @@ class Hints:
         if self._waiting:
             self._wake.set()
 
-    async def run(self) -> None:
-        """Says what is due, for ever. Ends by being cancelled."""
-        while True:
+    async def run(self, stop: asyncio.Event) -> None:
+        """Says what is due until `stop` is set, and then what still waits, at once: a task of the process."""
+        leaving = asyncio.create_task(self._leave(stop))
+        while not stop.is_set():
             await self._wake.wait()
             due_in_s = await self.say()
             if due_in_s is None:
                 self._wake.clear()
             else:
-                await asyncio.sleep(due_in_s)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), due_in_s)
+        self._said.clear()
+        await self.say()
+        await leaving
+
+    async def _leave(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._wake.set()
 
     async def say(self) -> float | None:
         """Publishes every hint that is due; seconds until the next one is, None when nobody waits."""

@@ -6,7 +6,7 @@ the loop, so that the process ends and is seen.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,7 +15,8 @@ import structlog
 
 from field_ingest.hints import Hints, devices_concerned
 from field_ingest.projector import Projector, Step
-from zb_chassis.database import LOST, Pool
+from zb_chassis.database import LOST, Connection, Pool
+from zb_chassis.lifecycle import Task
 
 CHANNEL: Final = "ledger_grew"
 POLL_S: Final = 2.0
@@ -51,60 +52,67 @@ class ProjectionCounts:
     quarantined: int = 0
 
 
-async def projector_task(
-    pool: Pool, projector: Projector, hints: Hints | None, *, counts: ProjectionCounts | None = None, poll_s: float = POLL_S
-) -> None:
-    """Projects for ever; ends by being cancelled. Tries the quarantined streams again once, at the start."""
-    counts = counts or ProjectionCounts()
-    retried = False
-    while True:
-        try:
-            async with _notices(pool) as notices:
-                if not retried:
-                    async with pool.acquire() as connection:
-                        await _follow(pool, await projector.retry(connection), hints, counts)
-                    retried = True
-                await _work(pool, projector, hints, counts, notices, poll_s)
-        except AGAIN as fault:
-            log.warning("projector waits for the database", fault=str(fault) or type(fault).__name__)
-            await asyncio.sleep(RETRY_S)
+class Projection:
+    """The loop. Tries the quarantined streams again once, at the start."""
 
+    def __init__(self, pool: Pool, projector: Projector, hints: Hints | None, *, poll_s: float = POLL_S) -> None:
+        self._pool, self._projector, self._hints, self._poll_s = pool, projector, hints, poll_s
+        self._retried = False
+        self._sweep_at = 0.0
+        self.counts = ProjectionCounts()
 
-async def _work(
-    pool: Pool, projector: Projector, hints: Hints | None, counts: ProjectionCounts, notices: _Notices, poll_s: float
-) -> None:
-    loop = asyncio.get_running_loop()
-    sweep_at = loop.time()
-    while not notices.lost:
-        notices.woken.clear()
-        async with pool.acquire() as connection:
-            step = await projector.step(connection)
-            if loop.time() >= sweep_at:
-                sweep_at = loop.time() + SWEEP_EVERY_S
-                gone = await projector.sweep(connection)
-                await _follow(pool, Step(technicians=gone), hints, counts)
-        await _follow(pool, step, hints, counts)
-        if not step.rows:
+    async def run(self, stop: asyncio.Event) -> None:
+        """Projects until `stop` is set; the step at work is finished."""
+        while not stop.is_set():
             try:
-                await asyncio.wait_for(notices.woken.wait(), poll_s)
-            except TimeoutError:
-                continue
+                async with _notices(self._pool, stop) as notices:
+                    await self._work(notices, stop)
+            except AGAIN as fault:
+                log.warning("projector waits for the database", fault=str(fault) or type(fault).__name__)
+                await _until(stop, RETRY_S)
+
+    async def _work(self, notices: _Notices, stop: asyncio.Event) -> None:
+        while not notices.lost and not stop.is_set():
+            notices.woken.clear()
+            async with self._pool.acquire() as connection:
+                await self._now_and_then(connection)
+                step = await self._projector.step(connection)
+            await self._follow(step)
+            if not step.rows:
+                await _until(notices.woken, self._poll_s)
+
+    async def _now_and_then(self, connection: Connection) -> None:
+        if not self._retried:
+            await self._follow(await self._projector.retry(connection))
+            self._retried = True
+        now = asyncio.get_running_loop().time()
+        if now >= self._sweep_at:
+            await self._follow(Step(technicians=await self._projector.sweep(connection)))
+            self._sweep_at = now + SWEEP_EVERY_S
+
+    async def _follow(self, step: Step) -> None:
+        self.counts.rows += step.rows
+        self.counts.states += step.states
+        self.counts.announced += step.announced
+        self.counts.quarantined += step.quarantined
+        if self._hints is not None and (step.technicians or step.authors):
+            async with self._pool.acquire() as connection:
+                self._hints.note(await devices_concerned(connection, step.technicians, step.authors))
 
 
-async def _follow(pool: Pool, step: Step, hints: Hints | None, counts: ProjectionCounts) -> None:
-    counts.rows += step.rows
-    counts.states += step.states
-    counts.announced += step.announced
-    counts.quarantined += step.quarantined
-    if hints is not None and (step.technicians or step.authors):
-        async with pool.acquire() as connection:
-            hints.note(await devices_concerned(connection, step.technicians, step.authors))
+def projector_task(pool: Pool, projector: Projector, hints: Hints | None) -> Task:
+    """The projection as a background task of the process."""
+    return Projection(pool, projector, hints).run
 
 
 @asynccontextmanager
-async def _notices(pool: Pool) -> AsyncIterator[_Notices]:
-    """`woken` is set whenever the ledger grew."""
+async def _notices(pool: Pool, stop: asyncio.Event) -> AsyncIterator[_Notices]:
+    """`woken` is set whenever the ledger grew, when the connection is gone, and when it is time to stop."""
     notices = _Notices()
+
+    async def leave() -> None:
+        await stop.wait()
+        notices.woken.set()
 
     def wake(*_: Any) -> None:
         notices.woken.set()
@@ -116,9 +124,17 @@ async def _notices(pool: Pool) -> AsyncIterator[_Notices]:
     async with pool.acquire() as connection:
         connection.add_termination_listener(lose)
         await connection.add_listener(CHANNEL, wake)
+        leaving = asyncio.create_task(leave())
         try:
             yield notices
         finally:
+            leaving.cancel()
             connection.remove_termination_listener(lose)
             if not connection.is_closed():
                 await connection.remove_listener(CHANNEL, wake)
+
+
+async def _until(event: asyncio.Event, seconds: float) -> None:
+    """Waits for the event, but no longer than that."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)

@@ -25,14 +25,6 @@ _COLUMNS: Final = "position, kind, event_id, author, seq, header_hash, signature
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """The newest checkpoint of a shard."""
-
-    size: int
-    note: str
-
-
-@dataclass(frozen=True, slots=True)
 class Row:
     """What a receipt needs of a ledger row. `lifted`: held, and let in since."""
 
@@ -63,12 +55,6 @@ class _Facts(msgspec.Struct, frozen=True):
 
 
 _facts = msgspec.json.Decoder(_Facts)
-
-
-async def newest_head(connection: Connection, shard: int) -> Head | None:
-    """The shard's newest checkpoint, or None before the first."""
-    row = await connection.fetchrow("SELECT size, note FROM checkpoints WHERE shard = $1 ORDER BY size DESC LIMIT 1", shard)
-    return Head(row["size"], row["note"]) if row else None
 
 
 async def rows_after(connection: Connection, author: str, mark: int, size: int, limit: int = RECEIPTS_MAX) -> list[Row]:

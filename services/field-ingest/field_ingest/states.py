@@ -75,6 +75,11 @@ async def read_marks(connection: Connection, projection: str = PROJECTION) -> di
     return {row["shard"]: row["position"] for row in rows}
 
 
+async def ledger_sizes(connection: Connection) -> dict[int, int]:
+    """The size of each shard's log."""
+    return {row["shard"]: row["size"] for row in await connection.fetch("SELECT shard, size FROM shards")}
+
+
 async def move_marks(connection: Connection, marks: Mapping[int, int], projection: str = PROJECTION) -> None:
     """Sets the checkpoint of each shard."""
     await connection.executemany(

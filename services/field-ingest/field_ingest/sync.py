@@ -15,6 +15,7 @@ import structlog
 import zstandard
 
 from field_ingest import receipts, scope_store, tree
+from field_ingest.checkpoints import Checkpoints
 from field_ingest.scope_store import Change, Counter
 from zb_chassis.clock import Clock
 from zb_chassis.database import Connection, Pool
@@ -91,8 +92,9 @@ _salvage = msgspec.msgpack.Decoder(_Salvage)
 class SyncResponder:
     """Answers requests. `new_id` makes the ids of anchors; `clock` is the service's, which a story may shift."""
 
-    def __init__(self, pool: Pool, key: SigningKey, *, clock: Clock, new_id: Callable[[], str]) -> None:
+    def __init__(self, pool: Pool, key: SigningKey, checkpoints: Checkpoints, *, clock: Clock, new_id: Callable[[], str]) -> None:
         self._pool, self._key, self._clock, self._new_id = pool, key, clock, new_id
+        self._checkpoints = checkpoints
         self.counts = SyncCounts()
 
     async def answer(self, subject: str, data: bytes) -> bytes | None:
@@ -117,10 +119,10 @@ class SyncResponder:
         return self._signed(answer)
 
     async def _answer(self, request: SyncRequest, device: str, technician: str) -> SyncAnswer:
+        shard = (await _author(self._pool, request.author, device, technician))["shard"]
+        head = await self._checkpoints.current(self._pool, shard)
         async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
             author = await _author(connection, request.author, device, technician)
-            shard = author["shard"]
-            head = await receipts.newest_head(connection, shard)
             size = head.size if head else 0
             if request.checkpoint_size > size:
                 raise Problem(SYNC_CHECKPOINT_AHEAD, claimed=request.checkpoint_size, size=size)
@@ -190,7 +192,7 @@ def session_of(subject: str) -> tuple[str | None, str | None]:
     return parts[2], parts[3]
 
 
-async def _author(connection: Connection, author: str, device: str, technician: str) -> asyncpg.Record:
+async def _author(connection: Connection | Pool, author: str, device: str, technician: str) -> asyncpg.Record:
     """The author's row, if it is an incarnation of the device and the technician has had a session there."""
     row = await connection.fetchrow(
         """

@@ -13,6 +13,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from field_ingest.sync import SyncResponder
+from zb_chassis.lifecycle import Task
 from zb_contracts.subjects import SYNC_PATTERN, SYNC_QUEUE
 
 REQUESTS_AT_ONCE_MAX: Final = 6
@@ -75,3 +76,14 @@ async def sync_subscriber(client: Client, responder: SyncResponder) -> SyncSubsc
     subscriber = SyncSubscriber(client, responder)
     await subscriber.start()
     return subscriber
+
+
+def sync_task(client: Client, responder: SyncResponder) -> Task:
+    """The same as a background task of the process: answers until it is told to stop."""
+
+    async def run(stop: asyncio.Event) -> None:
+        subscriber = await sync_subscriber(client, responder)
+        await stop.wait()
+        await subscriber.stop()
+
+    return run

@@ -5,18 +5,21 @@ import itertools
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from field_ingest import ledger
+from field_ingest.checkpoints import Checkpoints
 from field_ingest.projector import Projector
 from field_ingest.scope import ScopeLimits
+from field_ingest.sync import SyncResponder
 from field_ingest.verification import read_event
 from zb_chassis import migrate
 from zb_chassis.database import Pool, open_pool
 from zb_chassis.migrate import CHASSIS_MIGRATIONS, MigrationSet
-from zb_contracts import merkle, notes
+from zb_contracts import merkle
 from zb_contracts.envelope import BODY_TYPE, GENESIS, Anchor, Header, SignedEvent, digest, parse_header, sign_event
 from zb_contracts.events import Body, type_of
 from zb_contracts.keys import SigningKey
@@ -47,10 +50,11 @@ class Pen:
 class Company:
     """Writes events, admits them, projects them."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, folder: Path) -> None:
         self.pool = pool
         self.now_ms = TEN_MS
         self.ledger_key = SigningKey.from_seed(b"ledger key of the test company!!")
+        self.checkpoints = Checkpoints(self.ledger_key, folder, self.clock)
         self.pens: dict[str, Pen] = {}
         self.admitted: dict[str, dict[str, int]] = {}
         self._ids = itertools.count(1)
@@ -147,18 +151,11 @@ class Company:
             while (await (projector or self.projector).step(connection)).rows:
                 pass
 
-    async def checkpoint(self) -> None:
-        """A signed checkpoint of shard 0 as it is now."""
-        row = await self.pool.fetchrow("SELECT size, root FROM shards WHERE shard = 0")
-        assert row is not None
-        signer = notes.NoteSigner(ORIGIN, self.ledger_key)
-        note = notes.sign_checkpoint(notes.Checkpoint(ORIGIN, row["size"], row["root"]), signer)
-        await self.pool.execute(
-            "INSERT INTO checkpoints (shard, size, root, note, made_at_ms) VALUES (0, $1, $2, $3, $4) ON CONFLICT DO NOTHING",
-            row["size"],
-            row["root"],
-            note,
-            self.now_ms,
+    def responder(self) -> SyncResponder:
+        """A sync responder with the company's ledger key."""
+        numbers = itertools.count(1)
+        return SyncResponder(
+            self.pool, self.ledger_key, self.checkpoints, clock=self.clock, new_id=lambda: f"anchor-{next(numbers)}"
         )
 
 
@@ -172,7 +169,7 @@ async def admit(connection: Any, events: Any, now_ms: int) -> None:
         await ledger.write(connection, chains.values(), received_at_ms=now_ms)
 
 
-async def company_on(dsn: str) -> Company:
+async def company_on(dsn: str, folder: Path) -> Company:
     """A company on an empty database."""
     await migrate.upgrade(dsn, [CHASSIS_MIGRATIONS, INGEST_MIGRATIONS])
     pool = await open_pool(dsn, application_name="test")
@@ -182,12 +179,12 @@ async def company_on(dsn: str) -> Company:
         merkle.EMPTY_ROOT,
         merkle.Frontier().to_bytes(),
     )
-    return Company(pool)
+    return Company(pool, folder)
 
 
 @pytest.fixture
-async def company(database: str) -> AsyncIterator[Company]:
-    company = await company_on(database)
+async def company(database: str, tmp_path: Path) -> AsyncIterator[Company]:
+    company = await company_on(database, tmp_path)
     yield company
     await company.pool.close()
 

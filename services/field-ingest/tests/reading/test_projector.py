@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -11,7 +12,7 @@ import pytest
 from field_ingest import states
 from field_ingest.folding import Folds
 from field_ingest.hints import Hints
-from field_ingest.projecting import ProjectionCounts, projector_task
+from field_ingest.projecting import Projection
 from zb_contracts import canonical
 from zb_contracts.announcements import InterventionAnnounced
 from zb_contracts.envelope import SignedEvent
@@ -122,11 +123,11 @@ def interleaved(chains: list[list[SignedEvent]], dice: random.Random) -> list[Si
 
 @pytest.mark.parametrize("batch_rows", [1, 3, 500])
 async def test_the_order_of_admission_and_the_size_of_batches_change_no_hash(
-    company: Any, company_at: Any, postgres_server: Any, shuffled: random.Random, batch_rows: int
+    company: Any, company_at: Any, postgres_server: Any, shuffled: random.Random, tmp_path: Path, batch_rows: int
 ) -> None:
     administrator = await asyncpg.connect(postgres_server.dsn())
     await administrator.execute("CREATE DATABASE second_order")
-    second = await company_at(postgres_server.dsn("second_order"))
+    second = await company_at(postgres_server.dsn("second_order"), tmp_path)
     try:
         for one in (company, second):
             await one.hire("office-main", "office")
@@ -241,20 +242,16 @@ async def test_the_loop_wakes_at_the_ledgers_notice_and_outlives_a_lost_connecti
     async def say(subject: str, _: bytes) -> None:
         said.append(subject)
 
-    hints, counts = Hints(say, interval_s=0.01), ProjectionCounts()
+    hints, stop = Hints(say, interval_s=0.01), asyncio.Event()
+    projection = Projection(company.pool, company.projector, hints, poll_s=60)
     await company.hire("device-a-1", device="device-a", technician="camille")
     await company.pool.execute("INSERT INTO sync_session (device, technician, asked_ms) VALUES ('device-a', 'camille', 0)")
-    tasks = [asyncio.create_task(projector_task(company.pool, company.projector, hints, counts=counts, poll_s=60))]
-    tasks.append(asyncio.create_task(hints.run()))
-
-    async def listening() -> bool:
-        return bool(await company.pool.fetchval("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"))
-
+    tasks = [asyncio.create_task(projection.run(stop)), asyncio.create_task(hints.run(stop))]
     try:
         await company.record(office, BOILER, created())
-        await until(lambda: rows_read(counts, 1))
+        await until(lambda: rows_read(projection, 1))
         await company.record(office, BOILER, Assigned(assignee="camille"))
-        await until(lambda: rows_read(counts, 2))
+        await until(lambda: rows_read(projection, 2))
         await until(lambda: heard(said, "hint.v1.device-a"))
         await company.pool.execute(
             """
@@ -263,15 +260,15 @@ async def test_the_loop_wakes_at_the_ledgers_notice_and_outlives_a_lost_connecti
             """
         )
         await company.record(office, BOILER, planned())
-        await until(lambda: rows_read(counts, 3))
+        await until(lambda: rows_read(projection, 3))
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        stop.set()
+        async with asyncio.timeout(DEADLINE_S):
+            await asyncio.gather(*tasks)
 
 
-async def rows_read(counts: ProjectionCounts, wanted: int) -> bool:
-    return counts.rows >= wanted
+async def rows_read(projection: Projection, wanted: int) -> bool:
+    return projection.counts.rows >= wanted
 
 
 async def heard(said: list[str], subject: str) -> bool:
@@ -291,14 +288,18 @@ async def test_hints_are_said_at_most_once_an_interval_and_the_last_one_is_not_l
     assert (await hints.say() or 0) > 25
     assert said == ["hint.v1.device-a", "hint.v1.device-b"]
     quick = Hints(say, interval_s=0.05)
-    running = asyncio.create_task(quick.run())
+    stop = asyncio.Event()
+    running = asyncio.create_task(quick.run(stop))
     for _ in range(3):
         quick.note(["device-c"])
         await asyncio.sleep(0)
     await until(lambda: heard(said, "hint.v1.device-c"))
     quick.note(["device-c"])
     await until(lambda: twice(said, "hint.v1.device-c"))
-    running.cancel()
+    quick.note(["device-d"])
+    stop.set()
+    await running
+    assert said[-1] == "hint.v1.device-d"
 
 
 async def twice(said: list[str], subject: str) -> bool:

@@ -1,7 +1,6 @@
 """The responder behind the real broker: devices ask as themselves, services answer, hints arrive."""
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,7 +8,6 @@ import nats.errors
 import pytest
 
 from field_ingest.hints import Hints
-from field_ingest.sync import SyncResponder
 from field_ingest.sync_subscriber import SyncSubscriber, sync_subscriber
 from zb_contracts import subjects
 from zb_contracts.events.fieldwork import CommentAdded
@@ -22,8 +20,7 @@ BOILER = "intervention:11111111-1111-4111-8111-111111111111"
 @pytest.fixture
 async def responding(company: Any, broker: Any) -> AsyncIterator[SyncSubscriber]:
     client = await broker.connect("field-ingest-sync")
-    numbers = itertools.count(1)
-    responder = SyncResponder(company.pool, company.ledger_key, clock=company.clock, new_id=lambda: f"anchor-{next(numbers)}")
+    responder = company.responder()
     subscriber = await sync_subscriber(client, responder)
     yield subscriber
     await subscriber.stop()
@@ -43,7 +40,6 @@ async def test_devices_are_answered_side_by_side_each_with_its_own(
     company: Any, broker: Any, camille: Any, responding: SyncSubscriber
 ) -> None:
     await company.record(camille, BOILER, CommentAdded(text="one"))
-    await company.checkpoint()
     client = await broker.connect(broker.device("device-a", "camille"))
     subject = subjects.sync("device-a", "camille")
     answers = await asyncio.gather(*(ask(company, client, subject, camille.name, number) for number in range(40)))
@@ -82,7 +78,7 @@ async def test_a_hint_reaches_its_device_and_no_other(company: Any, broker: Any,
 
 async def test_stopping_finishes_what_is_at_work(company: Any, broker: Any, camille: Any) -> None:
     client = await broker.connect("field-ingest-sync")
-    responder = SyncResponder(company.pool, company.ledger_key, clock=company.clock, new_id=lambda: "anchor-1")
+    responder = company.responder()
     subscriber = await sync_subscriber(client, responder)
     device = await broker.connect(broker.device("device-a", "camille"))
     subject = subjects.sync("device-a", "camille")

@@ -1,0 +1,105 @@
+"""What people and programs may read over HTTP: an intervention's state, its history, why it is so; hashes, quarantine.
+
+Reads only. Every endpoint states its roles, a caller sees the interventions of its own agencies, and every read by a person is
+an entry in the access log. Values stay sealed: opening them is not done here.
+"""
+
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+import structlog
+from fastapi import APIRouter, Path, Query
+
+from field_ingest import states
+from field_ingest.explain import HISTORY_ROWS_MAX, Current, current_state, history
+from field_ingest.replay import live_hash
+from zb_chassis.database import Connection, Pool
+from zb_chassis.identity import Principal, Role, allow
+from zb_contracts import canonical
+from zb_contracts.merge.state import InterventionState
+from zb_contracts.merge.why import explain
+
+UUID: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+POSITION: Final = r"^[0-9]{1,9}:[0-9]{1,18}$"
+
+Reader = Annotated[
+    Principal, allow(Role.DISPATCHER, Role.PLANNER, Role.FLEET_ADMINISTRATOR, Role.AUDITOR, Role.INTEGRATOR, Role.SERVICE)
+]
+Auditor = Annotated[Principal, allow(Role.AUDITOR, Role.FLEET_ADMINISTRATOR, Role.SERVICE)]
+Intervention = Annotated[str, Path(pattern=UUID)]
+
+log: Final = structlog.get_logger("access")
+
+
+def router(pool: Pool) -> APIRouter:
+    """The endpoints on this database."""
+    routes = APIRouter(prefix="/v1", tags=["reading"])
+
+    @routes.get("/interventions/{intervention}/state")
+    async def state(intervention: Intervention, caller: Reader) -> dict[str, Any]:
+        """The merged state with its version, hash and the ledger positions that it includes."""
+        async with pool.acquire() as connection:
+            current = await _readable(connection, intervention, caller, "state")
+        return {
+            "intervention": intervention,
+            "version": current.row.version,
+            "rule_version": current.row.rule_version,
+            "state_hash": current.row.state_hash.hex(),
+            "positions": current.positions,
+            "state": canonical.decode(current.row.state),
+        }
+
+    @routes.get("/interventions/{intervention}/history")
+    async def intervention_history(
+        intervention: Intervention,
+        caller: Reader,
+        after: Annotated[str | None, Query(pattern=POSITION, description="`shard:position` of the last entry read")] = None,
+    ) -> dict[str, Any]:
+        """The ledger's rows on it, a page at a time: who, what, every clock; refusals and held events too."""
+        shard, _, position = (after or "-1:-1").partition(":")
+        async with pool.acquire() as connection:
+            await _readable(connection, intervention, caller, "history")
+            entries = await history(connection, f"intervention:{intervention}", after=(int(shard), int(position)))
+        last = entries[-1] if len(entries) == HISTORY_ROWS_MAX else None
+        return {"entries": entries, "next": f"{last['shard']}:{last['position']}" if last else None}
+
+    @routes.get("/interventions/{intervention}/explain")
+    async def explanation(
+        intervention: Intervention,
+        caller: Reader,
+        field: Annotated[str | None, Query(max_length=64)] = None,
+        language: Literal["fr", "en"] = "fr",
+    ) -> dict[str, Any]:
+        """Why the state says what it says, decision by decision."""
+        async with pool.acquire() as connection:
+            current = await _readable(connection, intervention, caller, "explain")
+        return {"decisions": [msgspec.to_builtins(one) for one in explain(current.state, field, language)]}
+
+    @routes.get("/states/hash")
+    async def states_hash(_caller: Auditor) -> dict[str, Any]:
+        """The hash over all states, as a replay computes it."""
+        async with pool.acquire() as connection:
+            total = await live_hash(connection)
+        return {"streams": total.streams, "state_hash": total.state_hash}
+
+    @routes.get("/states/progress")
+    async def progress(_caller: Auditor) -> dict[str, Any]:
+        """How far the projection has read each shard, how far the ledger goes, and which streams it had to leave aside."""
+        async with pool.acquire() as connection:
+            marks = await states.read_marks(connection)
+            sizes = await states.ledger_sizes(connection)
+            listed = await states.quarantined(connection)
+        shards = {str(shard): {"position": marks.get(shard, 0), "size": size} for shard, size in sizes.items()}
+        return {"shards": shards, "quarantined": listed}
+
+    return routes
+
+
+async def _readable(connection: Connection, intervention: str, caller: Principal, what: str) -> Current:
+    """The intervention's state, for a caller of its agency. Problems INPUT_NOT_FOUND, WRONG_AGENCY."""
+    current = await current_state(connection, f"intervention:{intervention}")
+    agency = current.state.fields.get("agency") if isinstance(current.state, InterventionState) else None
+    if agency is not None:
+        caller.check_agency(agency.value)
+    log.info("read", subject=caller.subject, intervention=intervention, what=what)
+    return current
