@@ -62,7 +62,7 @@ def test_the_status_names_the_event_that_it_rests_on() -> None:
     (item,) = explain(story.state(), "status", "fr")
     assert item.winner is not None
     assert (item.rule, item.winner.event) == ("done", done.id)
-    assert item.sentence == "Terminée : une visite l'a conclue (le terrain (2026-11-22 11:00 UTC))."
+    assert item.sentence == "Terminée : une visite l'a conclue (le terrain, 2026-11-22 11:00 UTC)."
 
 
 def test_two_holders_are_told_as_a_conflict() -> None:

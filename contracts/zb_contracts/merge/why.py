@@ -97,15 +97,11 @@ def _abandonments(kind: str, subject: str | None, name: str, register: Register,
 
 def _sentence(kind: str, name: str, rule: str, winner: Origin, losers: Sequence[Origin], language: Language) -> str:
     row = field_of(kind, name)
-    return wording.RULES[rule][language].format(
-        label=row.label(language) if row else name,
-        who=wording.told(winner, language),
-        others=", ".join(wording.told(loser, language) for loser in losers),
-    )
+    label = row.label(language) if row else name
+    return wording.fill(wording.RULES[rule][language], language, who=winner, others=losers, label=label)
 
 
 def _visit(state: InterventionState, visit: Visit, language: Language) -> Iterator[Explanation]:
-    who = wording.told(visit.opening, language)
     verdict = visit.cancel_verdict
     if verdict is not None:
         cancels = [cancel.origin for cancel in state.cancels if cancel.origin.event in verdict.cancels]
@@ -117,11 +113,12 @@ def _visit(state: InterventionState, visit: Visit, language: Language) -> Iterat
             winner=cancels[-1] if stands else visit.opening,
             losers=[] if stands else cancels,
             knowledge=_BY_COLUMN[verdict.column],
-            sentence=wording.VERDICTS[verdict.code][language].format(who=who),
+            sentence=wording.fill(wording.VERDICTS[verdict.code][language], language, who=visit.opening),
         )
     for flag in visit.flags:
         if flag in wording.FLAGS:
-            yield _derived("visit", visit.id, flag, visit.opening, wording.FLAGS[flag][language].format(who=who))
+            sentence = wording.fill(wording.FLAGS[flag][language], language, who=visit.opening)
+            yield _derived("visit", visit.id, flag, visit.opening, sentence)
     yield from _registers("intervention", visit.id, visit.facts.items(), language)
     for register in visit.equipment.values():
         yield from _registers("intervention", visit.id, [("equipment_state", register)], language)
@@ -144,15 +141,15 @@ def _conflicts(state: InterventionState, language: Language) -> Iterator[Explana
     openings = {visit.id: visit.opening for visit in state.visits}
     for conflict in state.conflicts:
         first = openings.get(conflict.visits[0], conflict.origin) if conflict.visits else conflict.origin
-        sentence = wording.CONFLICTS[conflict.code][language].format(who=wording.told(first, language))
+        sentence = wording.fill(wording.CONFLICTS[conflict.code][language], language, who=first)
         subject = conflict.visits[0] if len(conflict.visits) == 1 else None
         yield _derived("conflict", subject, conflict.code, conflict.origin, sentence)
 
 
 def _status(state: InterventionState, language: Language) -> Explanation:
     winner = _status_origin(state)
-    who = wording.told(winner, language) if winner else ""
-    return _derived("status", None, state.status, winner, wording.STATUS[state.status][language].format(who=who))
+    sentence = wording.fill(wording.STATUS[state.status][language], language, who=winner)
+    return _derived("status", None, state.status, winner, sentence)
 
 
 def _status_origin(state: InterventionState) -> Origin | None:

@@ -1,8 +1,10 @@
 """The words for every rule, verdict, flag and status, in English and French. It holds no logic but the telling of a time.
 
-`{label}` is the field, `{who}` the side that stands with its time, `{others}` the sides set aside with theirs.
+`{label}` is the field, `{who}` the side that stands with its time, `{others}` the sides set aside with theirs; `{who_at}` and
+`{others_at}` are the same for use in brackets.
 """
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 from zb_contracts.merge import rules
@@ -16,8 +18,8 @@ CLOCK_TOLERANCE_MS: Final = 60_000
 
 RULES: Final[dict[str, dict[Language, str]]] = {
     rules.UNOPPOSED: {
-        "en": "{label}: stands as {who} wrote it; its author knew every other write of it.",
-        "fr": "{label} : tel qu'écrit par {who} ; son auteur connaissait toutes les autres écritures.",
+        "en": "{label}: stands as {who} wrote it; no other write stands against it.",
+        "fr": "{label} : tel qu'écrit par {who} ; aucune autre écriture ne s'y oppose.",
     },
     rules.LATEST_CLOCK: {
         "en": "{label}: {who} stands; {others} did not know of it, nor it of them; between equals the latest time decides.",
@@ -32,78 +34,78 @@ RULES: Final[dict[str, dict[Language, str]]] = {
         "fr": "{label} : la proposition de {who} vaut directement, car les règles du plan y autorisent le terrain.",
     },
     rules.EDITED_AFTER_VOID: {
-        "en": "{label}: the line stands; the removal ({others}) did not know the version of {who}.",
-        "fr": "{label} : la ligne reste ; le retrait ({others}) ne connaissait pas la version de {who}.",
+        "en": "{label}: the line stands; the removal ({others_at}) did not know the version of {who}.",
+        "fr": "{label} : la ligne reste ; le retrait ({others_at}) ne connaissait pas la version de {who}.",
     },
     rules.ABANDONED: {
         "en": "{label}: {who} ended the visit, knowing all that the field had recorded of it.",
         "fr": "{label} : {who} a clos la visite en connaissant tout ce que le terrain y avait noté.",
     },
     rules.ABANDONED_BUT_CONTINUED: {
-        "en": "{label}: {who} stands; the abandonment ({others}) did not know all that the field recorded.",
-        "fr": "{label} : {who} l'emporte ; l'abandon ({others}) ignorait une partie de ce que le terrain a noté.",
+        "en": "{label}: {who} stands; the abandonment ({others_at}) did not know all that the field recorded.",
+        "fr": "{label} : {who} l'emporte ; l'abandon ({others_at}) ignorait une partie de ce que le terrain a noté.",
     },
     rules.CANCELLED_TOO_LATE: {
-        "en": "{label}: set aside, because work began ({who}) without knowing the cancel ({others}).",
-        "fr": "{label} : mise de côté, car le travail a commencé ({who}) sans connaître l'annulation ({others}).",
+        "en": "{label}: set aside, because work began ({who_at}) without knowing the cancel ({others_at}).",
+        "fr": "{label} : mise de côté, car le travail a commencé ({who_at}) sans connaître l'annulation ({others_at}).",
     },
     rules.WORKED_ON_CANCELLED: {
-        "en": "{label}: set aside, because work was done ({who}) although the cancel ({others}) was known.",
-        "fr": "{label} : mise de côté, car le travail a été fait ({who}) bien que l'annulation ({others}) fût connue.",
+        "en": "{label}: set aside, because work was done ({who_at}) although the cancel ({others_at}) was known.",
+        "fr": "{label} : mise de côté, car le travail a été fait ({who_at}) bien que l'annulation ({others_at}) fût connue.",
     },
 }
 
 VERDICTS: Final[dict[str, dict[Language, str]]] = {
     rules.CANCELLED_TOO_LATE: {
-        "en": "The visit stands ({who}): neither side knew of the other, and work had begun. The dispatcher is asked.",
-        "fr": "La visite reste ({who}) : aucun des deux ne savait, et le travail avait commencé. Le bureau doit trancher.",
+        "en": "The visit stands ({who_at}): neither side knew of the other, and work had begun. The dispatcher is asked.",
+        "fr": "La visite reste ({who_at}) : aucun des deux ne savait, et le travail avait commencé. Le bureau doit trancher.",
     },
     rules.WORKED_ON_CANCELLED: {
-        "en": "The visit stands, flagged ({who}): the technician knew the cancel and worked. The dispatcher is asked.",
-        "fr": "La visite reste, signalée ({who}) : le technicien connaissait l'annulation. Le bureau doit trancher.",
+        "en": "The visit stands, flagged ({who_at}): the technician knew the cancel and worked. The dispatcher is asked.",
+        "fr": "La visite reste, signalée ({who_at}) : le technicien connaissait l'annulation. Le bureau doit trancher.",
     },
     rules.TRAVELLED_ON_CANCELLED: {
-        "en": "The cancel stands: the technician set out ({who}) although it was known. The dispatcher is asked.",
-        "fr": "L'annulation tient : le technicien est parti ({who}) alors qu'il la connaissait. Le bureau doit trancher.",
+        "en": "The cancel stands: the technician set out ({who_at}) although it was known. The dispatcher is asked.",
+        "fr": "L'annulation tient : le technicien est parti ({who_at}) alors qu'il la connaissait. Le bureau doit trancher.",
     },
     "recall": {
-        "en": "The cancel stands: no work had begun; the technician ({who}) is asked to turn back.",
-        "fr": "L'annulation tient : aucun travail commencé ; le technicien ({who}) est prié de faire demi-tour.",
+        "en": "The cancel stands: no work had begun; the technician ({who_at}) is asked to turn back.",
+        "fr": "L'annulation tient : aucun travail commencé ; le technicien ({who_at}) est prié de faire demi-tour.",
     },
     "stop_request": {
-        "en": "The visit stands; the office cancelled while knowing of it, so the technician ({who}) is asked to stop.",
-        "fr": "La visite reste ; le bureau a annulé en la connaissant : le technicien ({who}) est prié d'arrêter.",
+        "en": "The visit stands; the office cancelled while knowing of it, so the technician ({who_at}) is asked to stop.",
+        "fr": "La visite reste ; le bureau a annulé en la connaissant : le technicien ({who_at}) est prié d'arrêter.",
     },
     "turned_back": {
-        "en": "The cancel stands: the visit ({who}) ended before work had begun.",
-        "fr": "L'annulation tient : la visite ({who}) s'est terminée avant tout travail.",
+        "en": "The cancel stands: the visit ({who_at}) ended before work had begun.",
+        "fr": "L'annulation tient : la visite ({who_at}) s'est terminée avant tout travail.",
     },
     "cancelled_after_visit": {
-        "en": "The visit ({who}) stands as recorded; the cancel, which knew of it, stands for what remains.",
-        "fr": "La visite ({who}) reste telle quelle ; l'annulation, qui la connaissait, vaut pour la suite.",
+        "en": "The visit ({who_at}) stands as recorded; the cancel, which knew of it, stands for what remains.",
+        "fr": "La visite ({who_at}) reste telle quelle ; l'annulation, qui la connaissait, vaut pour la suite.",
     },
 }
 
 FLAGS: Final[dict[str, dict[Language, str]]] = {
     rules.NOT_ASSIGNED: {
-        "en": "The visit ({who}) is kept; as far as it knew, the office had not assigned this technician.",
-        "fr": "La visite ({who}) est gardée ; à sa connaissance, le bureau n'avait pas désigné ce technicien.",
+        "en": "The visit ({who_at}) is kept; as far as it knew, the office had not assigned this technician.",
+        "fr": "La visite ({who_at}) est gardée ; à sa connaissance, le bureau n'avait pas désigné ce technicien.",
     },
     rules.CONTINUED_AFTER_CANCEL: {
-        "en": "The visit ({who}) went on after the cancel was known.",
-        "fr": "La visite ({who}) a continué alors que l'annulation était connue.",
+        "en": "The visit ({who_at}) went on after the cancel was known.",
+        "fr": "La visite ({who_at}) a continué alors que l'annulation était connue.",
     },
     rules.CONTINUED_AFTER_END: {
-        "en": "The visit ({who}) has steps after its end; it stays ended.",
-        "fr": "La visite ({who}) comporte des étapes après sa fin ; elle reste close.",
+        "en": "The visit ({who_at}) has steps after its end; it stays ended.",
+        "fr": "La visite ({who_at}) comporte des étapes après sa fin ; elle reste close.",
     },
     rules.OPENING_MISSING: {
-        "en": "The first event of the visit ({who}) is refused or not readable; the rest is kept.",
-        "fr": "Le premier événement de la visite ({who}) est refusé ou illisible ; le reste est gardé.",
+        "en": "The first event of the visit ({who_at}) is refused or not readable; the rest is kept.",
+        "fr": "Le premier événement de la visite ({who_at}) est refusé ou illisible ; le reste est gardé.",
     },
     rules.STRANGE_VISIT: {
-        "en": "These events ({who}) name another technician's visit; they are kept as a visit of their own.",
-        "fr": "Ces événements ({who}) citent la visite d'un autre technicien ; ils forment une visite à part.",
+        "en": "These events ({who_at}) name another technician's visit; they are kept as a visit of their own.",
+        "fr": "Ces événements ({who_at}) citent la visite d'un autre technicien ; ils forment une visite à part.",
     },
 }
 
@@ -136,15 +138,15 @@ CONFLICTS: Final[dict[str, dict[Language, str]]] = {
 }
 
 STATUS: Final[dict[str, dict[Language, str]]] = {
-    "in_progress": {"en": "In progress: a visit is open ({who}).", "fr": "En cours : une visite est ouverte ({who})."},
-    "done": {"en": "Done: a visit ended so ({who}).", "fr": "Terminée : une visite l'a conclue ({who})."},
-    "not_done": {"en": "Not done: a visit ended so ({who}).", "fr": "Non réalisée : une visite l'a conclu ({who})."},
+    "in_progress": {"en": "In progress: a visit is open ({who_at}).", "fr": "En cours : une visite est ouverte ({who_at})."},
+    "done": {"en": "Done: a visit ended so ({who_at}).", "fr": "Terminée : une visite l'a conclue ({who_at})."},
+    "not_done": {"en": "Not done: a visit ended so ({who_at}).", "fr": "Non réalisée : une visite l'a conclu ({who_at})."},
     "cancelled": {
-        "en": "Cancelled by the office ({who}); no visit says otherwise.",
-        "fr": "Annulée par le bureau ({who}) ; aucune visite n'y contredit.",
+        "en": "Cancelled by the office ({who_at}); no visit says otherwise.",
+        "fr": "Annulée par le bureau ({who_at}) ; aucune visite n'y contredit.",
     },
-    "assigned": {"en": "Assigned by the office ({who}).", "fr": "Attribuée par le bureau ({who})."},
-    "planned": {"en": "Planned by the office ({who}).", "fr": "Planifiée par le bureau ({who})."},
+    "assigned": {"en": "Assigned by the office ({who_at}).", "fr": "Attribuée par le bureau ({who_at})."},
+    "planned": {"en": "Planned by the office ({who_at}).", "fr": "Planifiée par le bureau ({who_at})."},
     "draft": {"en": "Draft: the office has not planned it yet.", "fr": "Brouillon : le bureau ne l'a pas encore planifiée."},
 }
 
@@ -163,9 +165,19 @@ _INTERVAL: Final[dict[Language, str]] = {
 }
 
 
-def told(origin: Origin, language: Language) -> str:
-    """Which side, and when: a point where clock and anchor agree, else an interval with the reason."""
-    return f"{_SIDES[origin.side][language]} ({when(origin, language)})"
+def fill(sentence: str, language: Language, *, who: Origin | None, others: Sequence[Origin] = (), label: str = "") -> str:
+    """The sentence with its places filled in."""
+    return sentence.format(
+        label=label,
+        who=_told(who, language, "{} ({})") if who else "",
+        who_at=_told(who, language, "{}, {}") if who else "",
+        others=", ".join(_told(other, language, "{} ({})") for other in others),
+        others_at=" ; ".join(_told(other, language, "{}, {}") for other in others),
+    )
+
+
+def _told(origin: Origin, language: Language, form: str) -> str:
+    return form.format(_SIDES[origin.side][language], when(origin, language))
 
 
 def when(origin: Origin, language: Language) -> str:
