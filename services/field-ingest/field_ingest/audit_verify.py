@@ -29,7 +29,7 @@ FAULTS_MAX: Final = 50
 """Faults that are told one by one; beyond it they are only counted."""
 
 _ROWS: Final = """
-SELECT position, kind, event_id, author, seq, header, header_hash, body, signature, received_at_ms, facts, leaf_hash, code, chained
+SELECT position, kind, event_id, author, seq, header, header_hash, body, signature, received_at_ms, facts, leaf_hash, chained
 FROM ledger WHERE shard = $1 AND position >= $2 ORDER BY position LIMIT $3
 """
 

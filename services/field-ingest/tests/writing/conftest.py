@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from field_ingest import founding, tree
 from field_ingest.admission import Admission, Disposition, Message
 from field_ingest.checkpoints import Checkpoints
@@ -119,9 +120,7 @@ class House:
             ServerAuthor(author="ingest", kind="service", event_key=to_base64url(INGEST_KEY.public)),
             ServerAuthor(author="office-main", kind="office", agency="main", event_key=to_base64url(OFFICE_KEY.public)),
         ]
-        await founding.found(
-            self.pool, shards=shards, log_name="zb.test", authors=authors, signer=self.signer, clock=self.clock
-        )
+        await founding.found(self.pool, shards=shards, log_name="zb.test", authors=authors, signer=self.signer, clock=self.clock)
 
     async def hire(self, device: str) -> Pen:
         """A device whose keys the ledger knows."""

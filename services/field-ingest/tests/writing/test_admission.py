@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from field_ingest.admission import TRIES_MAX, Done, GivenUp, Message, PutOff
 from zb_contracts.envelope import SignedEvent
 from zb_contracts.segment import encode_segment
@@ -130,7 +131,9 @@ async def test_an_office_cannot_write_on_a_devices_subject(house: Any, leaky: An
 
 async def test_garbage_beside_good_segments_stops_nobody(house: Any, leaky: Any) -> None:
     good = [leaky.message(leaky.writes(2)), leaky.message(leaky.writes(2))]
-    garbage = [Message(leaky.subject, data) for data in (b"", b"\xc1", b"\x90", b"x" * 300_000, msgspec.msgpack.encode([[1, 2, 3]]))]
+    garbage = [
+        Message(leaky.subject, data) for data in (b"", b"\xc1", b"\x90", b"x" * 300_000, msgspec.msgpack.encode([[1, 2, 3]]))
+    ]
     answers = await house.admission.admit([good[0], *garbage, good[1]])
     assert [type(answer) for answer in answers] == [Done, *[GivenUp] * 5, Done]
     assert await house.pool.fetchval("SELECT sum(times) FROM reject_counts") == 5
