@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from zb_chassis.claims import ClaimError, Claims, decode
-from zb_contracts import subjects
-
 from zb import accounts, keys
 from zb.accounts import Layout
+from zb_chassis.claims import ClaimError, Claims, decode
+from zb_contracts import subjects
 
 HOST: Final = "127.0.0.1"
 START_TIMEOUT_S: Final = 60.0
