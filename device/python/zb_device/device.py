@@ -222,6 +222,15 @@ class Device:
             return None
         return lambda: self.parts.media.enqueue(attachment, self.clock.wall_ms())
 
+    def keep_subject_key(self, kid: str, key: bytes) -> None:
+        """A subject's key that was made here stays readable for the technician; while locked, only escrow has it."""
+        if self._open is not None:
+            self._open.reading.put_subject_key(kid, key)
+
+    def deal_with(self, event_id: str) -> bool:
+        """A person has read what became of a held or refused event."""
+        return self.parts.log.deal_with(event_id)
+
     # --- Reading ---
 
     def state(self, stream: str) -> LocalState:
