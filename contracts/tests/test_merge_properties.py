@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.tests.histories import INTERVENTION, Author, device, dice, is_closed, random_history
+from contracts.tests.histories import INTERVENTION, Author, device, dice, is_closed, moved, random_history
 from contracts.tests.test_merge_story import merged, morning
 from zb_contracts import canonical
 from zb_contracts.envelope import Anchor
@@ -153,6 +153,15 @@ def test_the_vector_covers_every_event_and_all_that_it_knew(history: list[MergeE
     for event in history:
         assert vector[event.header.author] >= event.header.seq
         assert all(vector[author] >= seq for author, seq in event.header.seen.items())
+
+
+def test_the_vector_covers_what_was_known_of_a_refused_event_as_well() -> None:
+    story = morning()
+    refused = story.boris.write(fieldwork.Started(), opens=True)
+    story.office.learn(story.boris)
+    story.office.write(moved("16:00"))
+    state = merged([event for event in story.events if event is not refused])
+    assert state.vector == {"office-lyon": 4, "device-b": 1}
 
 
 @given(histories)
