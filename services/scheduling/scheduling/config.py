@@ -1,7 +1,30 @@
 """The settings of scheduling, read once, and the migrations of its database. Environment prefix: ZB_SCHEDULING_."""
 
-from typing import Final
+from typing import Annotated, Final
 
-from zb_chassis.migrate import MigrationSet
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
 
-MIGRATIONS: Final = MigrationSet("scheduling", "scheduling")
+from scheduling.planning import Policy
+from zb_chassis.config import ServiceSettings
+from zb_chassis.migrate import CHASSIS_MIGRATIONS, MigrationSet
+
+SERVICE: Final = "scheduling"
+OWN_MIGRATIONS: Final = MigrationSet(SERVICE, "scheduling")
+MIGRATIONS: Final = (CHASSIS_MIGRATIONS, OWN_MIGRATIONS)
+
+
+class Settings(ServiceSettings):
+    """What scheduling is told beside what every service is told."""
+
+    model_config = SettingsConfigDict(env_prefix="ZB_SCHEDULING_", frozen=True, extra="ignore")
+
+    policy_version: int = Field(default=1, ge=1)
+    field_may_set: tuple[Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")], ...] = ()
+    """Office fields on which a proposal of the field stands directly, as a JSON list: `["planned_start"]`."""
+    duration_min_default: int = Field(default=60, ge=1, le=20_160)
+    """What a plan assumes of an intervention that says nothing about its length."""
+
+    @property
+    def policy(self) -> Policy:
+        return Policy(self.policy_version, self.field_may_set, self.duration_min_default)

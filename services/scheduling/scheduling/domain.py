@@ -154,10 +154,10 @@ def evolve(office: Office, event: e.Event) -> Office:
     assert_never(event)
 
 
-def is_closed(office: Known, reported: Reported) -> bool:
+def is_closed(settled: frozenset[str], reported: Reported) -> bool:
     """The field closed it, and no reopening knew of that: planning is over."""
     ended = {visit.id for visit in reported.visits if not visit.open}
-    return reported.status in CLOSED_STATUSES and not ended <= office.settled
+    return reported.status in CLOSED_STATUSES and not ended <= settled
 
 
 def apply_change(details: Details, change: Change) -> Details:
@@ -166,12 +166,15 @@ def apply_change(details: Details, change: Change) -> Details:
 
 
 def status_of(state: Intervention) -> str:
-    """What a person reads: the field's word where the field has begun, else the office's."""
-    if isinstance(state.office, NotThere):
-        return NotThere.name
-    if state.reported.status == "in_progress" or is_closed(state.office, state.reported):
-        return str(state.reported.status)
-    return state.office.name
+    """What a person reads of this intervention."""
+    office = state.office
+    return office.name if isinstance(office, NotThere) else shown_status(office.name, office.settled, state.reported)
+
+
+def shown_status(office: str, settled: frozenset[str], reported: Reported) -> str:
+    """The field's word where the field has begun, else the office's."""
+    begun = reported.status == "in_progress" or is_closed(settled, reported)
+    return str(reported.status) if begun else office
 
 
 def _create(office: Office, command: c.CreateIntervention) -> tuple[e.Event, ...]:
@@ -260,7 +263,7 @@ def _cancel(office: Known, reported: Reported, command: c.CancelIntervention) ->
 
 
 def _reopen(office: Known, reported: Reported, command: c.ReopenIntervention) -> tuple[e.Event, ...]:
-    if not isinstance(office, Cancelled) and not is_closed(office, reported):
+    if not isinstance(office, Cancelled) and not is_closed(office.settled, reported):
         raise _not_now("reopen", office)
     ended = tuple(visit.id for visit in reported.visits if not visit.open)
     return (e.InterventionReopened(reason=command.reason, visits=ended, at_ms=command.at_ms),)
@@ -320,7 +323,7 @@ def _open_request(office: Known, reported: Reported, request: str) -> Request:
 
 
 def _refuse_closed(office: Known, reported: Reported) -> None:
-    if is_closed(office, reported):
+    if is_closed(office.settled, reported):
         raise Problem(PLAN_CLOSED, id=office.identity.intervention, status=f"{reported.status}; reopen it first")
 
 

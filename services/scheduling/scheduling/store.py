@@ -93,10 +93,13 @@ async def load_reported(connection: Connection, intervention: str) -> Reported:
     row = await connection.fetchrow(
         "SELECT status, vector, visits, requests FROM scheduling.announced WHERE intervention = $1", UUID(intervention)
     )
-    if row is None:
-        return Reported()
+    return Reported() if row is None else reported_in(row, row["status"])
+
+
+def reported_in(row: asyncpg.Record, status: str) -> Reported:
+    """What the field reported, of a row with an announcement's vector, visits and requests."""
     return Reported(
-        status=row["status"],
+        status=status,
         vector=tuple(sorted(row["vector"].items())),
         visits=tuple(Visit(**visit) for visit in row["visits"]),
         requests=tuple(Request(**request) for request in row["requests"]),
@@ -130,13 +133,13 @@ async def save_board(connection: Connection, states: Sequence[Intervention]) -> 
     """Write the office's view of these interventions, whole."""
     await connection.executemany(
         "INSERT INTO scheduling.board (intervention, agency, reference, version, status, kind, title, site, equipment,"
-        " details, window_start_ms, window_end_ms, duration_min, planned_start_ms, technician, tour_position)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+        " details, window_start_ms, window_end_ms, duration_min, planned_start_ms, technician, tour_position,"
+        " settled) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
         " ON CONFLICT (intervention) DO UPDATE SET version = excluded.version, status = excluded.status,"
         " title = excluded.title, details = excluded.details, window_start_ms = excluded.window_start_ms,"
         " window_end_ms = excluded.window_end_ms, duration_min = excluded.duration_min,"
         " planned_start_ms = excluded.planned_start_ms, technician = excluded.technician,"
-        " tour_position = excluded.tour_position",
+        " tour_position = excluded.tour_position, settled = excluded.settled",
         [_board_row(state) for state in states],
     )
 
@@ -163,13 +166,14 @@ def _board_row(state: Intervention) -> tuple[Any, ...]:
         plan.start_ms if plan else None,
         office.technician if isinstance(office, Assigned) else None,
         plan.tour_position if plan else None,
+        sorted(office.settled),
     )
 
 
 _BOARD = """
 SELECT board.intervention, board.agency, board.reference, board.version, board.status, board.kind, board.title, board.site,
     board.equipment, board.details, board.window_start_ms, board.window_end_ms, board.duration_min,
-    board.planned_start_ms, board.technician, board.tour_position,
+    board.planned_start_ms, board.technician, board.tour_position, board.settled,
     site.reference AS site_reference, site.latitude_e7, site.longitude_e7,
     announced.version AS announced_version, announced.status AS announced_status, announced.state_hash,
     announced.vector, announced.visits, announced.requests, announced.conflicts, announced.set_aside

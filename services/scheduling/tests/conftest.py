@@ -1,24 +1,36 @@
 """A desk on a fresh database with keys of its own, a clock that stands still, and readers of what it signed."""
 
+import asyncio
 import itertools
 import json
+import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
+import msgspec
 import pytest
+import uvicorn
 
+from scheduling.app import build
 from scheduling.config import MIGRATIONS
 from scheduling.desk import Desk
 from scheduling.ids import uuid7
 from scheduling.keys import Keyring
+from scheduling.planning import Policy
 from zb_chassis.clock import system_clock
 from zb_chassis.database import Pool, open_pool
-from zb_chassis.migrate import CHASSIS_MIGRATIONS, upgrade
+from zb_chassis.identity import TokenVerifier
+from zb_chassis.issuer import add_user
+from zb_chassis.issuer import build as build_issuer
+from zb_chassis.migrate import upgrade
+from zb_contracts.announcements import InterventionAnnounced
 from zb_contracts.envelope import GENESIS, ParsedEvent, check_signature, digest, parse_event
 from zb_contracts.events import Body, read_body
 from zb_contracts.keys import KeyPurpose, SigningKey, WrapKey, certify
+from zb_contracts.merge.state import InterventionState, Origin, Visit, state_bytes, state_hash
 from zb_contracts.sealed import to_base64url
 from zb_contracts.segment import decode_segment
 from zb_contracts.times import parse_time_ms
@@ -82,10 +94,68 @@ def key_folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, WrapKey,
     return folder, escrow, offices
 
 
+PEOPLE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "dispatcher": (("dispatcher",), ("main",)),
+    "planner": (("planner",), ("main",)),
+    "integrator": (("integrator",), ("*",)),
+    "auditor": (("auditor",), ("*",)),
+    "technician": (("technician",), ("main",)),
+    "northerner": (("dispatcher", "planner"), ("north",)),
+}
+
+
+@pytest.fixture(scope="session")
+async def issuer(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[str, dict[str, str]]]:
+    """The embedded OpenID provider on a free port, and a token for each of PEOPLE."""
+    folder = tmp_path_factory.mktemp("issuer")
+    for name, (roles, agencies) in PEOPLE.items():
+        add_user(folder, name, f"{name}-secret", roles, agencies)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server = uvicorn.Server(uvicorn.Config(build_issuer(folder, url), log_config=None, lifespan="off"))
+        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+        serving = asyncio.create_task(server.serve([listener]))
+        async with httpx.AsyncClient(base_url=url) as client:
+            tokens = {}
+            for name in PEOPLE:
+                form = {"grant_type": "password", "username": name, "password": f"{name}-secret"}
+                tokens[name] = (await client.post("/token", data=form)).raise_for_status().json()["access_token"]
+        yield url, tokens
+        server.should_exit = True
+        await serving
+
+
+@dataclass
+class Client:
+    """The service's HTTP as one of PEOPLE, in process."""
+
+    http: httpx.AsyncClient
+    tokens: dict[str, str]
+
+    async def ask(self, who: str, method: str, path: str, **arguments: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.tokens[who]}"} | arguments.pop("headers", {})
+        return await self.http.request(method, path, headers=headers, **arguments)
+
+    async def csv(self, who: str, kind: str, text: str, **query: str) -> httpx.Response:
+        return await self.ask(
+            who, "POST", f"/v1/imports/{kind}", content=text.encode(), params=query, headers={"Content-Type": "text/csv"}
+        )
+
+
+@pytest.fixture
+async def client(office: "Office", issuer: tuple[str, dict[str, str]]) -> AsyncIterator[Client]:
+    """The application over the desk under test, with real tokens."""
+    url, tokens = issuer
+    app = build(office.desk, Policy(1, ("planned_start",), 60), TokenVerifier(url, "zone-blanche"))
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://scheduling") as http:
+        yield Client(http, tokens)
+
+
 @pytest.fixture
 async def office(database: str, key_folder: tuple[Path, WrapKey, dict[str, SigningKey]]) -> AsyncIterator[Office]:
     """The desk on its own migrated database; the clock stands at 09:00 until a test moves it."""
-    await upgrade(database, [CHASSIS_MIGRATIONS, MIGRATIONS])
+    await upgrade(database, MIGRATIONS)
     folder, escrow, offices = key_folder
     pool = await open_pool(database, application_name="scheduling-test")
     now = [NINE]
@@ -98,3 +168,55 @@ def counted_ids() -> Callable[[int], str]:
     """UUIDv7s with a counter in place of chance: the same run, the same ids."""
     numbers = itertools.count(1)
     return lambda now_ms: uuid7(now_ms, next(numbers))
+
+
+@pytest.fixture(scope="session")
+def announcement() -> Callable[..., bytes]:
+    """The bytes of an announcement: `announcement(intervention, version, vector, status)`."""
+    return announced_state
+
+
+def announced_state(intervention: str, version: int, vector: dict[str, int], status: Any = "in_progress") -> bytes:
+    origin = Origin(event="e", author="dev-1", seq=1, type="t", actor=None, visit=None, at="", trusted_ms=None, side="field")
+    visit = Visit(
+        id="visit-1",
+        technician="anna",
+        author="dev-1",
+        opening=origin,
+        phase="begun" if status == "in_progress" else "ended",
+        outcome=None,
+        facts={},
+        equipment={},
+        pauses=[],
+        flags=[],
+        cancel_verdict=None,
+    )
+    state = InterventionState(
+        stream=f"intervention:{intervention}",
+        rule_version=1,
+        vector=vector,
+        events=3,
+        unknown=[],
+        status=status,
+        fields={},
+        assignee="anna",
+        held_by=["anna"],
+        visits=[visit],
+        lines=[],
+        requests=[],
+        corrections=[],
+        conflicts=[],
+        cancels=[],
+        reopened=None,
+        exports=[],
+        admissions=[],
+    )
+    message = InterventionAnnounced(
+        intervention=intervention,
+        agency="main",
+        positions={"0": 7},
+        version=version,
+        state_hash=state_hash(state),
+        state=msgspec.json.decode(state_bytes(state)),
+    )
+    return message.model_dump_json().encode()

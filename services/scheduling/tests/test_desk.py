@@ -4,20 +4,17 @@ import asyncio
 from typing import Any
 
 import asyncpg
-import msgspec
 import pytest
 
 from scheduling import store
 from scheduling.board import read_announcement, take_announcement
 from scheduling.commands import AssignTechnician, CancelIntervention, CreateIntervention, MoveIntervention, PlanIntervention
-from scheduling.config import MIGRATIONS
+from scheduling.config import OWN_MIGRATIONS
 from scheduling.ids import id_of
 from scheduling.store import board_entry, load_reported
 from scheduling.values import Details, Identity, Wish
 from zb_chassis.catalogue import schema_differences
 from zb_chassis.migrate import CHASSIS_MIGRATIONS
-from zb_contracts.announcements import InterventionAnnounced
-from zb_contracts.merge.state import InterventionState, Origin, Visit, state_bytes, state_hash
 from zb_contracts.problems import INPUT_INVALID, INPUT_NOT_FOUND, PLAN_STATE, VERSION_CONFLICT, Problem
 
 BOILER = id_of("intervention", "main", "LEAKY-BOILER")
@@ -42,52 +39,6 @@ async def plan_boiler(office: Any) -> None:
         await sitting.decide(BOILER, create(office))
         await sitting.decide(BOILER, PlanIntervention(version=1, at_ms=now, start_ms=now + 5 * HOUR, duration_min=60))
         await sitting.decide(BOILER, AssignTechnician(version=2, at_ms=now, technician="anna"))
-
-
-def announcement(version: int, vector: dict[str, int], status: Any = "in_progress") -> bytes:
-    origin = Origin(event="e", author="dev-1", seq=1, type="t", actor=None, visit=None, at="", trusted_ms=None, side="field")
-    visit = Visit(
-        id="visit-1",
-        technician="anna",
-        author="dev-1",
-        opening=origin,
-        phase="begun" if status == "in_progress" else "ended",
-        outcome=None,
-        facts={},
-        equipment={},
-        pauses=[],
-        flags=[],
-        cancel_verdict=None,
-    )
-    state = InterventionState(
-        stream=f"intervention:{BOILER}",
-        rule_version=1,
-        vector=vector,
-        events=3,
-        unknown=[],
-        status=status,
-        fields={},
-        assignee="anna",
-        held_by=["anna"],
-        visits=[visit],
-        lines=[],
-        requests=[],
-        corrections=[],
-        conflicts=[],
-        cancels=[],
-        reopened=None,
-        exports=[],
-        admissions=[],
-    )
-    message = InterventionAnnounced(
-        intervention=BOILER,
-        agency="main",
-        positions={"0": 7},
-        version=version,
-        state_hash=state_hash(state),
-        state=msgspec.json.decode(state_bytes(state)),
-    )
-    return message.model_dump_json().encode()
 
 
 async def test_commands_of_one_sitting_are_one_segment_signed_and_chained(office: Any) -> None:
@@ -195,14 +146,14 @@ async def test_two_dispatchers_at_once_are_one_decision_and_one_conflict(office:
     assert len(await office.signed()) == 4
 
 
-async def test_seen_is_what_was_announced_and_never_shrinks(office: Any) -> None:
+async def test_seen_is_what_was_announced_and_never_shrinks(office: Any, announcement: Any) -> None:
     await plan_boiler(office)
     assert [event.header.seen for event in await office.signed()] == [{}, {}, {}]
-    await take_announcement(office.pool, "m-5", announcement(5, {"office-main": 3, "dev-1": 4, "dev-2": 9}))
+    await take_announcement(office.pool, "m-5", announcement(BOILER, 5, {"office-main": 3, "dev-1": 4, "dev-2": 9}))
     async with office.desk.sitting("main", None) as sitting:
         await sitting.decide(BOILER, MoveIntervention(version=3, at_ms=office.now[0], start_ms=office.now[0] + 7 * HOUR))
     # A rebuilt projector may announce less for a while, under a newer version.
-    await take_announcement(office.pool, "m-6", announcement(6, {"office-main": 3, "dev-1": 2}))
+    await take_announcement(office.pool, "m-6", announcement(BOILER, 6, {"office-main": 3, "dev-1": 2}))
     async with office.desk.sitting("main", None) as sitting:
         await sitting.decide(BOILER, CancelIntervention(version=4, at_ms=office.now[0], reason="sold"))
     moved, cancelled = (await office.signed())[3:]
@@ -210,37 +161,39 @@ async def test_seen_is_what_was_announced_and_never_shrinks(office: Any) -> None
     assert cancelled.header.seen == {"dev-1": 4, "dev-2": 9}
 
 
-async def test_the_board_never_goes_back_and_a_repeat_changes_nothing(office: Any) -> None:
+async def test_the_board_never_goes_back_and_a_repeat_changes_nothing(office: Any, announcement: Any) -> None:
     await plan_boiler(office)
-    assert await take_announcement(office.pool, "m-5", announcement(5, {"dev-1": 4}))
+    assert await take_announcement(office.pool, "m-5", announcement(BOILER, 5, {"dev-1": 4}))
     before = [dict(row) for row in await office.pool.fetch("SELECT * FROM scheduling.announced")]
-    assert not await take_announcement(office.pool, "m-5", announcement(5, {"dev-1": 4}))
-    assert not await take_announcement(office.pool, "m-5-again", announcement(5, {"dev-1": 4}))
-    assert not await take_announcement(office.pool, "m-4", announcement(4, {"dev-1": 1}, status="assigned"))
+    assert not await take_announcement(office.pool, "m-5", announcement(BOILER, 5, {"dev-1": 4}))
+    assert not await take_announcement(office.pool, "m-5-again", announcement(BOILER, 5, {"dev-1": 4}))
+    assert not await take_announcement(office.pool, "m-4", announcement(BOILER, 4, {"dev-1": 1}, status="assigned"))
     assert [dict(row) for row in await office.pool.fetch("SELECT * FROM scheduling.announced")] == before
     reported = await load_reported(office.pool, BOILER)
     assert (reported.status, dict(reported.vector)) == ("in_progress", {"dev-1": 4})
 
 
-async def test_a_crash_while_an_announcement_is_applied_lets_it_come_again(office: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_crash_while_an_announcement_is_applied_lets_it_come_again(
+    office: Any, announcement: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def crash(*_: Any) -> bool:
         raise Crash("save_announced")
 
     with monkeypatch.context() as patched:
         patched.setattr(store, "save_announced", crash)
         with pytest.raises(Crash):
-            await take_announcement(office.pool, "m-5", announcement(5, {"dev-1": 4}))
-    assert await take_announcement(office.pool, "m-5", announcement(5, {"dev-1": 4}))
+            await take_announcement(office.pool, "m-5", announcement(BOILER, 5, {"dev-1": 4}))
+    assert await take_announcement(office.pool, "m-5", announcement(BOILER, 5, {"dev-1": 4}))
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"\xff", announcement(1, {}).replace(b'"visits"', b'"wisits"')])
-def test_bytes_that_are_no_announcement_are_named(data: bytes) -> None:
-    with pytest.raises(Problem) as caught:
-        read_announcement(data)
-    assert caught.value.kind is INPUT_INVALID
+def test_bytes_that_are_no_announcement_are_named(announcement: Any) -> None:
+    for data in (b"", b"{}", b"\xff", announcement(BOILER, 1, {}).replace(b'"visits"', b'"wisits"')):
+        with pytest.raises(Problem) as caught:
+            read_announcement(data)
+        assert caught.value.kind is INPUT_INVALID
 
 
 async def test_the_migrations_build_what_the_schema_says(database: str) -> None:
     connection = await asyncpg.connect(database)
-    assert await schema_differences(connection, MIGRATIONS, after=[CHASSIS_MIGRATIONS]) == []
+    assert await schema_differences(connection, OWN_MIGRATIONS, after=[CHASSIS_MIGRATIONS]) == []
     await connection.close()

@@ -80,6 +80,7 @@ CREATE TABLE scheduling.board (
     planned_start_ms bigint,
     technician text,
     tour_position integer,
+    settled jsonb NOT NULL,
     CONSTRAINT board_reference_unique UNIQUE (agency, reference)
 );
 CREATE INDEX board_day ON scheduling.board (agency, planned_start_ms);

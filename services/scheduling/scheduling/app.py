@@ -1,0 +1,130 @@
+"""The service's wiring, top to bottom: database, keys, HTTP, the outbox's relay, and the board's subscription.
+
+Nothing here decides. HTTP works as soon as the database does; the broker may come later, and what was decided until then waits
+in the outbox.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
+
+from fastapi import FastAPI
+from faststream.nats import NatsBroker, NatsMessage
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+
+from scheduling import api, intake_api
+from scheduling.board import take_announcement
+from scheduling.config import MIGRATIONS, SERVICE, Settings
+from scheduling.desk import Desk
+from scheduling.ids import random_uuid7
+from scheduling.keys import Keyring
+from scheduling.planning import Policy
+from zb_chassis import broker, lifecycle, logs, telemetry
+from zb_chassis.claims import Credentials
+from zb_chassis.clock import clock_of, system_clock
+from zb_chassis.consuming import DeadLetters, Subscription, handle_bounded
+from zb_chassis.database import Pool, is_ready, open_pool
+from zb_chassis.http import application
+from zb_chassis.identity import TokenVerifier
+from zb_chassis.migrate import upgrade
+from zb_chassis.relay import Relay
+from zb_chassis.streams import ensure_streams, wait_for_streams
+from zb_contracts.problems import UNAVAILABLE, Problem
+from zb_contracts.segment import MESSAGE_ID_HEADER
+from zb_contracts.subjects import INTERVENTIONS, OFFICE, REFERENCE
+
+T = TypeVar("T")
+
+ANNOUNCEMENTS: Final = Subscription(INTERVENTIONS, SERVICE, batch_max=16)
+
+
+async def run(settings: Settings) -> None:
+    """Serve until SIGTERM. Raises what keeps the service from starting, with a sentence that says what to do."""
+    logs.configure(SERVICE, form=settings.log_format, level=settings.log_level)
+    telemetry.configure(SERVICE)
+    keyring = Keyring(settings.keys_dir, system_clock())
+    credentials = Credentials.read(settings.nats_creds)
+    pool = await open_pool(settings.database_url, application_name=SERVICE)
+    try:
+        await upgrade(settings.database_url, MIGRATIONS)
+        desk = Desk(pool, keyring, clock_of(settings.clock_file), random_uuid7)
+        app = build(desk, settings.policy, TokenVerifier(settings.oidc_issuer, settings.oidc_audience))
+
+        async def messaging(stop: asyncio.Event) -> None:
+            await _messaging(settings.nats_url, credentials, pool, stop)
+
+        await lifecycle.serve(app, settings.http_host, settings.http_port, {"messaging": messaging})
+    finally:
+        await pool.close()
+
+
+def build(desk: Desk, policy: Policy, verifier: TokenVerifier) -> FastAPI:
+    """The HTTP application."""
+
+    async def ready() -> None:
+        if not await is_ready(desk.pool):
+            raise Problem(UNAVAILABLE, what="the database")
+
+    app = application("Zone Blanche scheduling", [api.router(desk, policy), intake_api.router(desk)], ready=ready)
+    app.state.verifier = verifier
+    return app
+
+
+def subscribe(subscriber: NatsBroker, pool: Pool, letters: DeadLetters) -> None:
+    """Every subscription of the service."""
+
+    async def handle(message: Msg) -> None:
+        meta = message.metadata
+        message_id = (message.headers or {}).get(MESSAGE_ID_HEADER) or f"{meta.stream}:{meta.sequence.stream}"
+        await take_announcement(pool, message_id, message.data)
+
+    @ANNOUNCEMENTS.on(subscriber)  # type: ignore[untyped-decorator]
+    async def announced(message: NatsMessage) -> None:
+        raw = message.raw_message
+        assert isinstance(raw, Msg)
+        await handle_bounded(raw, handle, letters)
+
+
+async def _messaging(url: str, credentials: Credentials, pool: Pool, stop: asyncio.Event) -> None:
+    """Relay and subscription; raises when the broker is lost for good, so that the process is started again."""
+    watch = broker.Watch(SERVICE)
+    client = await _unless(stop, broker.connect(url, credentials, watch))
+    if client is None:
+        return
+    jetstream = client.jetstream()
+    subscriber = broker.faststream_broker(url, credentials, watch)
+    subscribe(subscriber, pool, DeadLetters(jetstream, SERVICE))
+    try:
+        await ensure_streams(jetstream, [REFERENCE])
+        async with asyncio.TaskGroup() as tasks:
+            ending = [tasks.create_task(watch.lost()), tasks.create_task(_listen(jetstream, subscriber))]
+            tasks.create_task(Relay(pool, jetstream).run(stop))
+            await stop.wait()
+            for task in ending:
+                task.cancel()
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from group  # one sentence for whoever supervises
+    finally:
+        watch.stopping = True
+        await subscriber.stop()
+        await client.close()
+
+
+async def _listen(jetstream: JetStreamContext, subscriber: NatsBroker) -> None:
+    """Subscribe as soon as the streams of the others are there."""
+    await wait_for_streams(jetstream, [INTERVENTIONS, OFFICE])
+    await ANNOUNCEMENTS.prepare(jetstream)
+    await subscriber.start()
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """The work's result; None, with the work cancelled, when `stop` is set before."""
+    task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        stopping.cancel()
+        task.cancel()
+        await asyncio.gather(task, stopping, return_exceptions=True)
