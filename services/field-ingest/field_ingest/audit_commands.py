@@ -16,7 +16,7 @@ import msgspec
 from field_ingest.explain import current_state, explain_stream
 from field_ingest.projector import Projector
 from field_ingest.replay import Progress, Replayed, ReplayRefused, live_hash, replay
-from field_ingest.scope import ScopeLimits
+from field_ingest.scope_settings import ScopeSettings
 from zb_chassis.clock import system_clock
 from zb_contracts.merge.wording import Language
 from zb_contracts.problems import Problem
@@ -72,8 +72,10 @@ COMMANDS = (replay_command, explain_command, state_hash_command)
 
 
 async def _replay(dsn: str, swap: bool, quiet: bool) -> Replayed:
+    limits = ScopeSettings().scope_limits
+
     def make() -> Projector:
-        return Projector(limits=ScopeLimits(), clock=system_clock, new_epoch=lambda: uuid.uuid4().hex, announces=False)
+        return Projector(limits=limits, clock=system_clock, new_epoch=lambda: uuid.uuid4().hex, announces=False)
 
     def show(progress: Progress) -> None:
         click.echo(f"{progress.rows} of {progress.total} rows, {progress.rows_per_s:.0f}/s", err=True)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Final
 
 import structlog
+from nats import errors
 
 from zb_chassis.database import Connection
 from zb_contracts import subjects
@@ -90,8 +91,14 @@ class Hints:
                 continue
             del self._waiting[device]
             self._said[device] = now
-            await self._publish(subjects.hint(device), b"")
-            self.published += 1
+            try:
+                await self._publish(subjects.hint(device), b"")
+            except errors.Error as fault:
+                # The broker is away: the device will ask when it is back, a hint is nothing to keep.
+                log.warning("hint not said", device=device, fault=str(fault))
+                self.dropped += 1
+            else:
+                self.published += 1
         return next_s
 
     def _forget(self, now: float) -> None:

@@ -7,11 +7,11 @@ the loop, so that the process ends and is seen.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
 import structlog
+from prometheus_client import Counter
 
 from field_ingest.hints import Hints, devices_concerned
 from field_ingest.projector import Projector, Step
@@ -42,24 +42,19 @@ class _Notices:
         self.lost = False
 
 
-@dataclass(slots=True)
-class ProjectionCounts:
-    """What the projection did since its start."""
-
-    rows: int = 0
-    states: int = 0
-    announced: int = 0
-    quarantined: int = 0
+ROWS: Final = Counter("zb_ingest_projected_rows", "Ledger rows read by the projection")
+STATES: Final = Counter("zb_ingest_projected_states", "States written by the projection")
+QUARANTINED: Final = Counter("zb_ingest_quarantined_streams", "Times that a stream could not be folded")
 
 
 class Projection:
-    """The loop. Tries the quarantined streams again once, at the start."""
+    """The loop. Folds again at its start what an older program left."""
 
     def __init__(self, pool: Pool, projector: Projector, hints: Hints | None, *, poll_s: float = POLL_S) -> None:
         self._pool, self._projector, self._hints, self._poll_s = pool, projector, hints, poll_s
-        self._retried = False
+        self._updated = False
         self._sweep_at = 0.0
-        self.counts = ProjectionCounts()
+        self.rows = 0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Projects until `stop` is set; the step at work is finished."""
@@ -82,19 +77,20 @@ class Projection:
                 await _until(notices.woken, self._poll_s)
 
     async def _now_and_then(self, connection: Connection) -> None:
-        if not self._retried:
-            await self._follow(await self._projector.retry(connection))
-            self._retried = True
+        if not self._updated:
+            while (step := await self._projector.again(connection)) != Step():
+                await self._follow(step)
+            self._updated = True
         now = asyncio.get_running_loop().time()
         if now >= self._sweep_at:
             await self._follow(Step(technicians=await self._projector.sweep(connection)))
             self._sweep_at = now + SWEEP_EVERY_S
 
     async def _follow(self, step: Step) -> None:
-        self.counts.rows += step.rows
-        self.counts.states += step.states
-        self.counts.announced += step.announced
-        self.counts.quarantined += step.quarantined
+        self.rows += step.rows
+        ROWS.inc(step.rows)
+        STATES.inc(step.states)
+        QUARANTINED.inc(step.quarantined)
         if self._hints is not None and (step.technicians or step.authors):
             async with self._pool.acquire() as connection:
                 self._hints.note(await devices_concerned(connection, step.technicians, step.authors))

@@ -68,6 +68,7 @@ class Projector:
         self._limits, self._clock, self._new_epoch = limits, clock, new_epoch
         self._announces, self._batch_rows = announces, batch_rows
         self._folds = folds or Folds()
+        self._retried = False
 
     async def step(self, connection: Connection, until: Mapping[int, int] | None = None) -> Step:
         """Takes the next batch, whole or not at all. `Step()` when there is nothing, or another projector works.
@@ -91,13 +92,21 @@ class Projector:
             gone = await scope_store.expire(connection, self._clock())
             return frozenset(await scope_store.refresh(connection, gone, self._limits, self._new_epoch))
 
-    async def retry(self, connection: Connection) -> Step:
-        """Tries the quarantined streams again, as after an update of the program."""
+    async def again(self, connection: Connection) -> Step:
+        """Folds again what another program left: quarantined streams once, and a batch of states of older rules.
+
+        Call until it says `Step()`; the quarantined ones that still fail stay listed.
+        """
         async with connection.transaction():
             marks = await states.lock_marks(connection)
-            listed = list(await states.quarantined(connection)) if marks else []
-            self._folds.forget(listed)
-            return await self._project(connection, marks, listed, []) if marks and listed else Step()
+            if marks is None:
+                return Step()
+            waiting = [] if self._retried else list(await states.quarantined(connection))
+            streams = sorted({*waiting, *await states.of_older_rules(connection, RULE_VERSION, self._batch_rows)})
+            self._folds.forget(streams)
+            step = await self._project(connection, marks, streams, []) if streams else Step()
+        self._retried = True
+        return step
 
     async def _step(self, connection: Connection, until: Mapping[int, int] | None) -> tuple[Step, dict[int, int] | None]:
         marks = await states.lock_marks(connection)

@@ -148,6 +148,19 @@ async def versions(connection: Connection, streams: Sequence[str]) -> dict[str, 
     return {row["stream"]: (row["version"], row["state_hash"]) for row in rows}
 
 
+async def of_older_rules(connection: Connection, rule_version: int, limit: int) -> list[str]:
+    """Streams whose state was folded by another version of the rules, and that are not in quarantine."""
+    rows = await connection.fetch(
+        """
+        SELECT s.stream FROM states s
+        WHERE s.rule_version <> $1 AND NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.stream = s.stream) LIMIT $2
+        """,
+        rule_version,
+        limit,
+    )
+    return [row["stream"] for row in rows]
+
+
 async def write_states(connection: Connection, rows: Sequence[StateRow]) -> None:
     """Writes states, whole."""
     await connection.executemany(

@@ -11,6 +11,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from prometheus_client import Counter, Histogram
 
 from field_ingest.sync import SyncResponder
 from zb_chassis.lifecycle import Task
@@ -19,6 +20,9 @@ from zb_contracts.subjects import SYNC_PATTERN, SYNC_QUEUE
 REQUESTS_AT_ONCE_MAX: Final = 6
 REQUESTS_WAITING_MAX: Final = 4_096
 REQUEST_BYTES_WAITING_MAX: Final = 64 << 20
+
+REQUESTS: Final = Counter("zb_ingest_sync_requests", "Sync requests by what became of them", ["outcome"])
+ANSWER_S: Final = Histogram("zb_ingest_sync_answer_seconds", "Time that an answer took")
 
 log: Final = structlog.get_logger(__name__)
 
@@ -63,11 +67,14 @@ class SyncSubscriber:
 
     async def _answer(self, message: Msg) -> None:
         try:
-            answer = await self._responder.answer(message.subject, message.data)
+            with ANSWER_S.time():
+                answer = await self._responder.answer(message.subject, message.data)
+            REQUESTS.labels("answered" if answer else "unreadable").inc()
             if answer is not None and message.reply:
                 await self._client.publish(message.reply, answer)
         except Exception:  # the edge: one request's fault is no reason to stop answering the others
             self.failed += 1
+            REQUESTS.labels("failed").inc()
             log.exception("sync request failed", subject=message.subject)
 
 

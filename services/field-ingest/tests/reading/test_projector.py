@@ -222,9 +222,22 @@ async def test_a_stream_that_cannot_be_folded_is_listed_and_stops_no_other(compa
     assert "header cannot be read" in listed[BOILER]
     assert await states.read_marks(connection) == {0: 2}
     await connection.execute("UPDATE ledger SET header = $1 WHERE position = 0", good)
-    assert (await company.projector.retry(connection)).states == 1
+    assert (await company.projector.again(connection)).states == 1
     assert await states.quarantined(connection) == {}
     assert (await state_of(company, BOILER))["status"] == "draft"
+
+
+async def test_a_state_of_older_rules_is_folded_again_at_the_start(company: Any, office: Any, connection: Any) -> None:
+    for stream in (BOILER, LIFT):
+        await company.record(office, stream, created())
+    await company.project()
+    now = await total(company)
+    await connection.execute("UPDATE states SET rule_version = 0, state_hash = $1, state = 'old'", bytes(32))
+    started = company.new_projector(batch_rows=1)
+    steps = [await started.again(connection) for _ in range(3)]
+    assert [step.states for step in steps] == [1, 1, 0]
+    assert await total(company) == now
+    assert await connection.fetchval("SELECT array_agg(DISTINCT version) FROM states") == [2]
 
 
 async def test_a_hole_in_the_ledger_stops_the_projection(company: Any, office: Any, connection: Any) -> None:
@@ -268,7 +281,7 @@ async def test_the_loop_wakes_at_the_ledgers_notice_and_outlives_a_lost_connecti
 
 
 async def rows_read(projection: Projection, wanted: int) -> bool:
-    return projection.counts.rows >= wanted
+    return projection.rows >= wanted
 
 
 async def heard(said: list[str], subject: str) -> bool:
