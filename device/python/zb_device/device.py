@@ -23,7 +23,7 @@ from zb_device.faults import DeviceFault, InterventionUnknown, Locked, NoTechnic
 from zb_device.folder import Folder, Parts
 from zb_device.local_state import LocalState, local_state
 from zb_device.log import EventState, ReaderBox
-from zb_device.media import Prepared
+from zb_device.media import Prepared, described
 from zb_device.outbox import OpenReader
 from zb_device.reading import ReadModel
 from zb_device.recording import Draft
@@ -149,12 +149,14 @@ class Device:
 
         The first time on this device it needs a session of theirs, hence the network, unless enrolment brought it.
         """
-        if self.parts.vault.reader_public(technician) is None:
-            if self.parts.sessions.current().technician != technician:
-                await self.parts.sessions.renew(technician, self._client)
-            opened = await asyncio.to_thread(self.parts.vault.prepared, technician, pin)
-            self.parts.vault.add(opened)
-        await self.unlock(pin, technician)
+        if self.parts.vault.reader_public(technician) is not None:
+            await self.unlock(pin, technician)
+            return
+        if self.parts.sessions.current().technician != technician:
+            await self.parts.sessions.renew(technician, self._client)
+        reader, unlocked = await asyncio.to_thread(self.parts.vault.prepared, technician, pin)
+        self.parts.vault.add(reader)
+        self._unlocked(unlocked)
 
     async def unlock(self, pin: str, technician: str | None = None) -> None:
         """Open the read model. NoTechnician, WrongPin or PinBlocked else. Another technician's is locked first."""
@@ -164,7 +166,10 @@ class Device:
         real_ms = self.clock.real_ms()
         salt = self.parts.vault.salt(technician, real_ms)
         stretched = await asyncio.to_thread(stretch, pin, salt)
-        unlocked = self.parts.vault.open(technician, stretched, real_ms)
+        self._unlocked(self.parts.vault.open(technician, stretched, real_ms))
+
+    def _unlocked(self, unlocked: Unlocked) -> None:
+        technician = unlocked.technician
         self.lock()
         self.parts.sessions.sign_in(technician)
         opened = _Open(unlocked, ReadModel(self._folder.path, technician, unlocked.database_key))
@@ -204,7 +209,10 @@ class Device:
     async def attach(self, data: bytes, mime: str, drafts: Callable[[Prepared], Sequence[Draft]]) -> list[Recorded]:
         """The bytes first, encrypted and durable; then the events that name them, and the queue row with them."""
         async with self._attaching:
-            prepared = await asyncio.to_thread(self.parts.media.prepare, data, mime, self.reader_box())
+            media = self.parts.media
+            prepared = media.known(await asyncio.to_thread(described, data, mime))
+            if prepared is None:
+                prepared = await asyncio.to_thread(media.prepare, data, mime, self.reader_box())
             return await self.record_all(drafts(prepared), prepared)
 
     def reader_box(self) -> ReaderBox | None:

@@ -55,8 +55,11 @@ class Folder:
         return cls(path, secret, connection, lock)
 
     def close(self) -> None:
-        self.connection.close()
-        os.close(self._lock)
+        """Let go of it; a second time changes nothing."""
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            self.connection.close()
+            os.close(lock)
 
 
 def _locked(path: Path) -> int:

@@ -7,6 +7,7 @@ it is. Pure: no store, no clock.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, localcontext
 from typing import cast
 
 import msgspec
@@ -15,7 +16,19 @@ from zb_contracts.envelope import ParsedEvent
 from zb_contracts.events import AuthorKind
 from zb_contracts.merge.causality import merge_event
 from zb_contracts.merge.fold import fold
-from zb_contracts.merge.state import InterventionState, Line, Request, State, Status, StockState, Visit, read_state
+from zb_contracts.merge.state import (
+    EquipmentState,
+    InterventionState,
+    Line,
+    Request,
+    ShiftState,
+    SiteState,
+    State,
+    Status,
+    StockState,
+    Visit,
+    read_state,
+)
 from zb_device.log import merged_vector
 from zb_device.reading import Document
 
@@ -56,10 +69,34 @@ def _overlaid(state: State, stream: str, own: Sequence[ParsedEvent], pending: Se
             lines=_lines(state.lines, mine.lines),
             requests=_requests(state.requests, mine.requests),
         )
-    if isinstance(state, StockState):
-        moved = cast(StockState, _folded(stream, pending))
-        return msgspec.structs.replace(state, vector=vector, movements=[*state.movements, *moved.movements])
+    newest = _folded(stream, pending)
+    if isinstance(state, StockState) and isinstance(newest, StockState):
+        quantities = dict(state.quantities)
+        for part, quantity in newest.quantities.items():
+            quantities[part] = _sum(quantities.get(part, "0"), quantity)
+        return msgspec.structs.replace(
+            state, vector=vector, quantities=quantities, movements=[*state.movements, *newest.movements]
+        )
+    if isinstance(newest, SiteState | EquipmentState) and isinstance(state, SiteState | EquipmentState):
+        # Own writes know the document, so they stand until somebody writes who knows them.
+        return msgspec.structs.replace(state, vector=vector, fields={**state.fields, **newest.fields})
+    if isinstance(newest, ShiftState) and isinstance(state, ShiftState):
+        return msgspec.structs.replace(
+            state,
+            vector=vector,
+            started=newest.started or state.started,
+            ended=newest.ended or state.ended,
+            notes=[*state.notes, *newest.notes],
+        )
     return msgspec.structs.replace(state, vector=vector)
+
+
+def _sum(first: str, second: str) -> str:
+    """Exact decimal text, without an exponent or idle zeros, as the merge writes it."""
+    with localcontext() as context:
+        context.prec = 40
+        total = (Decimal(first) + Decimal(second)).normalize()
+        return f"{total + 0:f}"
 
 
 def _folded(stream: str, events: Iterable[ParsedEvent]) -> State:

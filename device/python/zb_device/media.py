@@ -14,6 +14,7 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from pydantic import ValidationError
 
 from zb_contracts.events.values import File
 from zb_contracts.faults import CryptoFault
@@ -81,10 +82,11 @@ class MediaStore:
         self._folder.mkdir(mode=0o700, exist_ok=True)
 
     def prepare(self, data: bytes, mime: str, reader: ReaderBox | None) -> Prepared:
-        """Encrypt and write the chunks, durable before this returns. Touches no database: it may run in a thread."""
-        if not 1 <= len(data) <= FILE_BYTES_MAX:
-            raise FileInvalid(f"the file has {len(data)} bytes, 1 to {FILE_BYTES_MAX} are possible")
-        file = File(sha256=hashlib.sha256(data).hexdigest(), length_bytes=len(data), mime=mime)
+        """Encrypt and write the chunks, durable before this returns. Touches no database: it may run in a thread.
+
+        Only for a file that has no row yet: another key would make the bytes that wait unreadable.
+        """
+        file = described(data, mime)
         key = AESGCM.generate_key(256)
         chunks = -(-len(data) // CHUNK_BYTES)
         try:
@@ -98,6 +100,12 @@ class MediaStore:
             raise DiskFull("the disk is full: the file was not attached; free some space and try again") from fault
         for_reader = seal_to(reader.public, key) if reader else None
         return Prepared(file, chunks, seal_to(self._escrow, key), for_reader, reader.technician if reader else None)
+
+    def known(self, file: File) -> Prepared | None:
+        """A file that was attached before: the same bytes travel once."""
+        row = self._db.execute("select chunks, for_escrow, for_reader, reader from media where sha256 = ?", (file.sha256,))
+        found = row.fetchone()
+        return Prepared(file, *found) if found else None
 
     def enqueue(self, prepared: Prepared, attached_ms: int) -> None:
         """Inside the transaction of the event that names the file."""
@@ -210,6 +218,16 @@ class MediaStore:
     def _remove(self, sha256: str) -> None:
         for path in self._folder.glob(f"{sha256}.*"):
             path.unlink(missing_ok=True)
+
+
+def described(data: bytes, mime: str) -> File:
+    """How an event names these bytes. FileInvalid when they are none or too many, or the MIME type is none."""
+    if not 1 <= len(data) <= FILE_BYTES_MAX:
+        raise FileInvalid(f"the file has {len(data)} bytes, 1 to {FILE_BYTES_MAX} are possible")
+    try:
+        return File(sha256=hashlib.sha256(data).hexdigest(), length_bytes=len(data), mime=mime)
+    except ValidationError as fault:
+        raise FileInvalid(f"not a MIME type: {mime!r}") from fault
 
 
 def _encrypted(key: bytes, sha256: str, number: int, part: bytes) -> bytes:

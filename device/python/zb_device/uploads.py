@@ -13,6 +13,7 @@ from typing import Final
 import httpx
 
 from zb_contracts.keys import WrapKey
+from zb_contracts.problems import INPUT_NOT_FOUND, MEDIA_HASH, MEDIA_OFFSET, UNAUTHENTICATED
 from zb_device.faults import Refused, StoreDamaged, Unreachable
 from zb_device.keys import DeviceKeys
 from zb_device.media import CHUNK_BYTES, MediaItem, MediaStore
@@ -25,6 +26,9 @@ TIMEOUT_S: Final = 30.0
 TRIES_MAX: Final = 12
 PARTS_MAX: Final = 512
 """Parts and corrections of one try; a server that never gets further ends there."""
+
+_BEGIN_AGAIN: Final = frozenset({MEDIA_HASH.code, INPUT_NOT_FOUND.code, "http.404"})
+"""The server has dropped what it had of the upload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +59,9 @@ class Uploader:
         return stored
 
     def _refused(self, item: MediaItem, fault: Refused) -> None:
-        if fault.problem == "http.404" or fault.problem.endswith("not_found"):
+        if fault.problem in _BEGIN_AGAIN:
             self.media.begin_again(item.sha256)
-        elif not fault.may_retry and fault.problem != "access.unauthenticated":
+        elif not fault.may_retry and fault.problem not in (*_BEGIN_AGAIN, UNAUTHENTICATED.code):
             self.media.failed(item.sha256, fault.problem, str(fault))
             return
         if item.tries + 1 >= TRIES_MAX:
@@ -80,7 +84,7 @@ class Uploader:
                     return
                 break
             offset = await self._send_part(client, url, item, reader, offset)
-        raise Refused("the upload does not get further", problem="media.offset", may_retry=True)
+        raise Refused("the upload does not get further", problem=MEDIA_OFFSET.code, may_retry=True)
 
     async def _create(self, client: httpx.AsyncClient, item: MediaItem) -> str:
         metadata = ",".join(f"{key} {_base64(value.encode())}" for key, value in (("sha256", item.sha256), ("mime", item.mime)))
@@ -107,7 +111,7 @@ class Uploader:
         try:
             response = await self._request(client, "PATCH", url, data, headers)
         except Refused as fault:
-            if fault.problem == "media.offset":
+            if fault.problem == MEDIA_OFFSET.code:
                 return -1
             raise
         return _offset_of(response)

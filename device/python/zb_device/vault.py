@@ -71,14 +71,16 @@ class Vault:
         row = self._db.execute("select public from readers where technician = ?", (technician,)).fetchone()
         return bytes(row[0]) if row else None
 
-    def prepared(self, technician: str, pin: str) -> NewReader:
-        """A reader to be: stretches the PIN, touches no database. PinTooWeak else."""
+    def prepared(self, technician: str, pin: str) -> tuple[NewReader, Unlocked]:
+        """A reader to be, and what it opens: stretches the PIN, touches no database. PinTooWeak else."""
         if not PIN_LENGTH_MIN <= len(pin) <= PIN_LENGTH_MAX:
             raise PinTooWeak(f"a PIN or passphrase has {PIN_LENGTH_MIN} to {PIN_LENGTH_MAX} characters")
         salt, nonce, reader = os.urandom(SALT_BYTES), os.urandom(NONCE_BYTES), WrapKey.generate()
-        plain = msgspec.msgpack.encode(_Secrets(reader.private, os.urandom(DATABASE_KEY_BYTES)))
+        unlocked = Unlocked(technician, reader, os.urandom(DATABASE_KEY_BYTES))
+        plain = msgspec.msgpack.encode(_Secrets(reader.private, unlocked.database_key))
         key = self._key(technician, stretch(pin, salt))
-        return NewReader(technician, reader.public, salt, nonce + AESGCM(key).encrypt(nonce, plain, technician.encode()))
+        wrapped = nonce + AESGCM(key).encrypt(nonce, plain, technician.encode())
+        return NewReader(technician, reader.public, salt, wrapped), unlocked
 
     def add(self, reader: NewReader) -> None:
         """Keep a reader for a technician who has none here. AlreadyEnrolled else."""

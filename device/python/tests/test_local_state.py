@@ -1,0 +1,131 @@
+"""What the technician sees: the server's document with the device's own work over it, at once and without a network."""
+
+import pytest
+
+from zb_contracts.envelope import Header
+from zb_contracts.events import AuthorKind
+from zb_contracts.events.fieldwork import CommentAdded, Done, Started
+from zb_contracts.events.office import Assigned, InterventionCreated, Planned, Policy
+from zb_contracts.events.places import ShiftStarted
+from zb_contracts.events.registry import type_of
+from zb_contracts.merge.causality import MergeEvent
+from zb_contracts.merge.fold import fold
+from zb_contracts.times import format_time_ms
+from zb_device.commands import run
+from zb_device.faults import InterventionUnknown, Locked, RecordInvalid, VisitRefused
+
+BOILER = "intervention:leaky-boiler"
+UUID = "01900000-0000-7000-8000-00000000000{}"
+
+
+def office(seq: int, body) -> MergeEvent:
+    header = Header(
+        id=UUID.format(seq),
+        author="office-main",
+        seq=seq,
+        prev="0" * 64,
+        type=type_of(body).name,
+        stream=BOILER,
+        visit=None,
+        actor=None,
+        token=None,
+        at=format_time_ms(1_795_000_000_000 + seq),
+        boot=None,
+        elapsed_ms=None,
+        anchor=None,
+        seen={"office-main": seq - 1} if seq > 1 else {},
+        body_sha256="0" * 64,
+        body_type="application/json",
+    )
+    return MergeEvent(header, body, AuthorKind.OFFICE)
+
+
+PLANNED = [
+    office(1, InterventionCreated(reference="R-1", kind="repair", title="Leaky boiler", site="site-1", agency="main")),
+    office(2, Planned(planned_start="2026-11-22T14:00:00.000Z", duration_min=60, policy=Policy(version=1))),
+    office(3, Assigned(assignee="tech-anna")),
+]
+
+
+async def test_what_was_recorded_is_shown_at_once_over_the_servers_document(device, platform):
+    platform.put_document(BOILER, PLANNED)
+    await device.sync()
+    platform.connected = False
+
+    await device.record(Started(), stream=BOILER)
+    await run(device, "part", {"intervention": "leaky-boiler", "part": "seal-12", "quantity": "2"})
+    state = device.intervention("leaky-boiler")
+
+    assert (state.status, state.fields["title"].value) == ("in_progress", "Leaky boiler")
+    assert [line.kind for line in state.lines] == ["part"]
+    assert len(device.state(BOILER).pending) == 2
+    assert device.state("stock:van-tech-anna").state.quantities == {"seal-12": "-2"}
+
+
+async def test_events_repeat_the_documents_vector_in_seen(device, platform):
+    platform.put_document(BOILER, PLANNED)
+    await device.sync()
+    await device.record(Started(), stream=BOILER)
+    device.lock()
+    await device.record(Done(), stream=BOILER)
+    await device.sync()
+
+    assert [row.event.header.seen for row in platform.rows] == [
+        {"office-main": 3},
+        {"office-main": 3, "dev-1-a": 1},
+    ]
+
+
+async def test_once_the_document_covers_all_it_is_shown_as_it_is(device, platform):
+    await device.record(Started(), stream=BOILER)
+    await device.record(Done(), stream=BOILER)
+    await device.sync()
+    platform.put_document(BOILER, [*PLANNED, *platform.own_events(BOILER)])
+    await device.sync()
+
+    found = device.state(BOILER)
+
+    assert (found.pending, found.state.status) == ((), "done")
+    assert found.state == fold(BOILER, [*PLANNED, *platform.own_events(BOILER)])
+
+
+async def test_a_part_that_is_voided_goes_back_into_the_van(device):
+    await device.record(Started(), stream=BOILER)
+    line, moved = await run(device, "part", {"intervention": "leaky-boiler", "part": "seal-12", "quantity": "2.5"})
+    assert (line["stream"], moved["stream"]) == (BOILER, "stock:van-tech-anna")
+
+    await run(device, "void", {"intervention": "leaky-boiler", "line": line["id"], "reason": "not needed"})
+
+    assert device.state("stock:van-tech-anna").state.quantities.get("seal-12", "0") == "0"
+    assert device.intervention("leaky-boiler").lines[0].void is not None
+
+
+async def test_a_step_that_does_not_fit_the_visit_is_refused_and_nothing_is_recorded(device):
+    with pytest.raises(VisitRefused, match="open visit"):
+        await device.record(Done(), stream=BOILER)
+    await device.record(Started(), stream=BOILER)
+    with pytest.raises(VisitRefused, match="not possible while working"):
+        await device.record(Started(), stream=BOILER)
+    assert device.parts.log.head().seq == 1
+
+
+async def test_only_what_a_device_may_write_where_it_belongs_is_recorded(device):
+    with pytest.raises(RecordInvalid, match="may not write"):
+        await device.record(Assigned(assignee="tech-anna"), stream=BOILER)
+    with pytest.raises(RecordInvalid, match="belongs on shift"):
+        await device.record(ShiftStarted(), stream=BOILER)
+    with pytest.raises(RecordInvalid, match="cannot be recorded"):
+        await device.record(CommentAdded.model_construct(text="x" * 70_000), stream=BOILER)
+    assert device.parts.log.head().seq == 0
+
+
+async def test_a_locked_device_records_and_does_not_show(device):
+    device.lock()
+    await device.record(Started(), stream=BOILER)
+    with pytest.raises(Locked):
+        device.state(BOILER)
+
+
+async def test_a_stream_that_nobody_knows_is_said_to_be_unknown(device):
+    with pytest.raises(InterventionUnknown):
+        device.intervention("no-such-thing")

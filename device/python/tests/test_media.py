@@ -1,0 +1,132 @@
+"""Photos: the bytes are durable before the event that names them, and go only when the server shows that it has them."""
+
+import hashlib
+import os
+
+import pytest
+
+from zb_contracts.events.fieldwork import SignatureTaken, Started
+from zb_contracts.keys import open_sealed
+from zb_contracts.sealed import from_base64url, open_sealed_value
+from zb_device.commands import run
+from zb_device.faults import FileInvalid, RecordInvalid, StoreDamaged, Unreachable
+from zb_device.media import CHUNK_BYTES, MediaState
+from zb_device.uploads import TRIES_MAX
+
+BOILER = "intervention:leaky-boiler"
+PHOTO = os.urandom(2 * CHUNK_BYTES + 12_345)
+SHA256 = hashlib.sha256(PHOTO).hexdigest()
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "boiler.jpg"
+    path.write_bytes(PHOTO)
+    return path
+
+
+async def take(device, picture) -> dict:
+    return await run(device, "photo", {"intervention": "leaky-boiler", "path": str(picture), "label": "before"})
+
+
+def chunks(device) -> list[str]:
+    return sorted(path.name for path in (device._folder.path / "media").iterdir())
+
+
+async def test_a_photo_is_encrypted_queued_and_named_by_its_event(device, picture):
+    await device.record(Started(), stream=BOILER)
+    made = await take(device, picture)
+
+    item = device.parts.media.item(SHA256)
+    assert (made["sha256"], made["type"]) == (SHA256, "intervention.photo_taken.v1")
+    assert chunks(device) == [f"{SHA256}.{number}" for number in range(3)]
+    assert device.parts.media.read(item, device.opened().unlocked.reader) == PHOTO
+    assert all(PHOTO[:64] not in path.read_bytes() for path in (device._folder.path / "media").iterdir())
+    assert device.intervention("leaky-boiler").lines[0].value["file"]["sha256"] == SHA256
+
+
+async def test_bytes_without_an_event_are_tidied_away_and_an_event_never_lacks_bytes(device, picture, platform):
+    prepared = device.parts.media.prepare(PHOTO, "image/jpeg", device.reader_box())
+    assert len(chunks(device)) == 3
+    assert device.parts.media.item(prepared.file.sha256) is None
+    assert device.parts.media.tidy() == 3
+    assert chunks(device) == []
+
+
+async def test_an_upload_that_breaks_off_goes_on_where_it_stopped(device, picture, platform):
+    await take(device, picture)
+    platform.fail_patches = 1
+    with pytest.raises(Unreachable):
+        await device.upload()
+    half = len(platform.uploads[SHA256][1])
+    assert 0 < half < CHUNK_BYTES
+    assert device.parts.media.item(SHA256).state is MediaState.UPLOADING
+
+    assert await device.upload() == 1
+
+    assert platform.files[SHA256] == PHOTO
+    assert device.parts.media.item(SHA256).state is MediaState.STORED
+    assert chunks(device) == []
+
+
+async def test_bytes_stay_while_the_server_does_not_show_that_it_has_them(device, picture, platform):
+    await take(device, picture)
+    platform.corrupt_uploads = True
+    await device.upload()
+    item = device.parts.media.item(SHA256)
+    assert (item.state, item.code, item.tries) == (MediaState.UPLOADING, "media.hash", 1)
+    assert len(chunks(device)) == 3
+
+    platform.corrupt_uploads = False
+    await device.upload()
+    assert await device.upload() == 1 or device.parts.media.item(SHA256).state is MediaState.STORED
+
+
+async def test_tries_are_bounded_and_the_failure_stays_visible(device, picture, platform):
+    await take(device, picture)
+    platform.corrupt_uploads = True
+    for _ in range(2 * TRIES_MAX):
+        await device.upload()
+    item = device.parts.media.item(SHA256)
+    assert (item.state, item.code) == (MediaState.FAILED, "media.hash")
+    assert len(chunks(device)) == 3
+    assert device.parts.media.waiting() == []
+
+
+async def test_the_same_photo_twice_is_one_upload_and_two_lines(device, picture, platform):
+    await take(device, picture)
+    await take(device, picture)
+    assert await device.upload() == 1
+    assert len(device.intervention("leaky-boiler").lines) == 2
+
+
+async def test_a_missing_chunk_is_a_named_failure_not_an_endless_loop(device, picture, platform):
+    await take(device, picture)
+    (device._folder.path / "media" / f"{SHA256}.1").unlink()
+    await device.upload()
+    item = device.parts.media.item(SHA256)
+    assert (item.state, item.code) == (MediaState.FAILED, StoreDamaged.code)
+
+
+async def test_a_file_that_cannot_be_attached_is_refused_and_nothing_is_recorded(device, tmp_path):
+    (tmp_path / "empty.jpg").touch()
+    for name in ("missing.jpg", "empty.jpg"):
+        with pytest.raises(FileInvalid):
+            await run(device, "photo", {"intervention": "leaky-boiler", "path": str(tmp_path / name)})
+    with pytest.raises(RecordInvalid):
+        await run(device, "part", {"intervention": "leaky-boiler", "part": "seal 12"})
+    assert device.parts.log.head().seq == 0
+
+
+async def test_a_signers_name_is_sealed_and_its_key_reaches_escrow(device, picture, platform):
+    arguments = {"intervention": "leaky-boiler", "path": str(picture), "signer": "Odile Martin", "shown": "one seal, two hours"}
+    made = await run(device, "signature", arguments)
+    await device.sync()
+
+    signed = platform.rows[0].event
+    assert b"Odile" not in signed.signed.body
+    body = SignatureTaken.model_validate_json(signed.signed.body)
+    key = open_sealed(platform.escrow.private, from_base64url(body.keys[0].wrapped))
+    assert open_sealed_value(key, made["id"], "signer", body.signer) == "Odile Martin"
+    assert device.opened().reading.subject_key(body.keys[0].kid) == key
+    assert body.shown_sha256 == hashlib.sha256(b"one seal, two hours").hexdigest()
