@@ -14,7 +14,7 @@ import structlog
 from field_ingest import scope_store, states
 from field_ingest.announce import AnnouncementTooLarge, announce
 from field_ingest.folding import Folded, Folds, by_stream
-from field_ingest.scope import Member, ScopeLimits, members
+from field_ingest.scope import Member, ScopeLimits, members, shortened
 from field_ingest.states import LedgerRow, StateRow
 from zb_chassis import outbox
 from zb_chassis.clock import Clock
@@ -209,6 +209,7 @@ def state_row(stream: str, one: Folded, marks: Mapping[int, int], *, version: in
         kind=stream.partition(":")[0],
         rule_version=RULE_VERSION,
         state=one.state_json,
+        document=shortened(one.state),
         state_hash=states.hash_of(one.state_json),
         vector=canonical.encode(one.state.vector),
         positions=canonical.encode({str(shard): position for shard, position in marks.items()}),

@@ -8,11 +8,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from zb_contracts.merge.state import InterventionState
+import msgspec
+
+from zb_contracts.merge.state import InterventionState, State, StockState, state_bytes
 from zb_contracts.times import parse_time_ms
 
 CLOSED: Final = frozenset({"done", "not_done", "cancelled"})
 NOBODY: Final = "none"
+MOVEMENTS_GIVEN_MAX: Final = 20
+"""Newest movements of a stock that its document shows; the quantities are always whole."""
 _DAY_MS: Final = 86_400_000
 
 
@@ -88,6 +92,14 @@ def members(state: InterventionState, received_ms: int, now_ms: int, limits: Sco
         )
         for name in technicians
     }
+
+
+def shortened(state: State) -> bytes | None:
+    """What a scope gives out of a state, where it leaves history out; None where it gives the whole. Never without a
+    current or a set-aside value, and always with the whole vector."""
+    if isinstance(state, StockState) and len(state.movements) > MOVEMENTS_GIVEN_MAX:
+        return state_bytes(msgspec.structs.replace(state, movements=state.movements[-MOVEMENTS_GIVEN_MAX:]))
+    return None
 
 
 def select(technician: str, found: Iterable[Member], sizes: Mapping[str, int], limits: ScopeLimits) -> Selection:

@@ -120,7 +120,8 @@ async def changes_after(connection: Connection, technician: str, cursor: int, li
     """The latest change of each document that moved after `cursor`, in order, at most `limit`."""
     rows = await connection.fetch(
         """
-        SELECT d.document, d.change, d.vector, CASE WHEN d.state_hash IS NOT NULL THEN s.state END AS content
+        SELECT d.document, d.change, d.vector,
+            CASE WHEN d.state_hash IS NOT NULL THEN coalesce(s.document, s.state) END AS content
         FROM scope_document d LEFT JOIN states s ON s.stream = d.document
         WHERE d.technician = $1 AND d.change > $2 AND ($4 OR d.state_hash IS NOT NULL)
         ORDER BY d.change LIMIT $3
@@ -164,7 +165,9 @@ async def _states(
     streams = {stock_of(name) for name in names}
     streams |= {stream for members in found.values() for member in members for stream in member.documents}
     rows = await connection.fetch(
-        "SELECT stream, octet_length(state) AS size, state_hash, vector FROM states WHERE stream = ANY($1)",
+        """
+        SELECT stream, octet_length(coalesce(document, state)) AS size, state_hash, vector FROM states WHERE stream = ANY($1)
+        """,
         sorted(streams),
     )
     return {row["stream"]: (row["size"], row["state_hash"], row["vector"]) for row in rows}

@@ -39,12 +39,16 @@ class LedgerRow:
 
 @dataclass(frozen=True, slots=True)
 class StateRow:
-    """A state as it is stored: canonical JSON, its SHA-256, and how it came to be. `positions`: shard -> next position."""
+    """A state as it is stored: canonical JSON, its SHA-256, and how it came to be. `positions`: shard -> next position.
+
+    `document` is what scopes give out, None for the state itself.
+    """
 
     stream: str
     kind: str
     rule_version: int
     state: bytes
+    document: bytes | None
     state_hash: bytes
     vector: bytes
     positions: bytes
@@ -165,13 +169,27 @@ async def write_states(connection: Connection, rows: Sequence[StateRow]) -> None
     """Writes states, whole."""
     await connection.executemany(
         """
-        INSERT INTO states (stream, kind, rule_version, state, state_hash, vector, positions, version, changed_ms)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        INSERT INTO states (stream, kind, rule_version, state, document, state_hash, vector, positions, version, changed_ms)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
         ON CONFLICT (stream) DO UPDATE SET rule_version = excluded.rule_version, state = excluded.state,
-            state_hash = excluded.state_hash, vector = excluded.vector, positions = excluded.positions,
-            version = excluded.version, changed_ms = excluded.changed_ms
+            document = excluded.document, state_hash = excluded.state_hash, vector = excluded.vector,
+            positions = excluded.positions, version = excluded.version, changed_ms = excluded.changed_ms
         """,
-        [(r.stream, r.kind, r.rule_version, r.state, r.state_hash, r.vector, r.positions, r.version, r.changed_ms) for r in rows],
+        [
+            (
+                r.stream,
+                r.kind,
+                r.rule_version,
+                r.state,
+                r.document,
+                r.state_hash,
+                r.vector,
+                r.positions,
+                r.version,
+                r.changed_ms,
+            )
+            for r in rows
+        ],
     )
 
 
@@ -179,7 +197,7 @@ async def read_state(connection: Connection, stream: str) -> StateRow | None:
     """One state, or None."""
     row = await connection.fetchrow(
         """
-        SELECT stream, kind, rule_version, state, state_hash, vector, positions, version, changed_ms
+        SELECT stream, kind, rule_version, state, document, state_hash, vector, positions, version, changed_ms
         FROM states WHERE stream = $1
         """,
         stream,

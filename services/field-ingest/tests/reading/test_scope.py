@@ -6,6 +6,7 @@ import pytest
 
 from field_ingest import scope_store
 from field_ingest.scope import Member, ScopeLimits, select
+from zb_contracts import canonical
 from zb_contracts.events.fieldwork import CommentAdded, Done, Started
 from zb_contracts.events.office import Assigned, InterventionCreated, Planned, Policy
 from zb_contracts.events.places import EquipmentRegistered, SiteChanged, SiteRegistered, StockMoved
@@ -151,6 +152,19 @@ async def test_a_comment_on_one_intervention_moves_no_other_technicians_order(co
     await company.record(camille, BOILER, CommentAdded(text="on my way"))
     await company.project()
     assert await counter(company, "dominique") == before
+
+
+async def test_a_vans_stock_comes_with_whole_quantities_and_its_newest_movements_only(company: Any, camille: Any) -> None:
+    for _ in range(25):
+        await company.record(camille, "stock:van-camille", StockMoved(part="p-1", quantity="-1", cause="used"))
+    await company.project()
+    async with company.pool.acquire() as connection:
+        found = await scope_store.changes_after(connection, "camille", 0, 10, tombstones=True)
+    assert [change.document for change in found] == ["stock:van-camille"]
+    assert found[0].content is not None
+    document = canonical.decode(found[0].content)
+    assert (document["quantities"], len(document["movements"]), document["vector"]) == ({"p-1": "-25"}, 20, {"device-a-1": 25})
+    assert document["movements"][-1]["origin"]["seq"] == 25
 
 
 def member(name: str, planned_ms: int | None = None, *, held: bool = False, site: str | None = None) -> Member:

@@ -9,11 +9,13 @@ CREATE TABLE projection_mark (
 );
 
 -- The merged state of each stream. `state` and `vector` are canonical JSON, `positions` maps shard to next position.
+-- `document` is what scopes give out, where that is shorter than the state (history left out), else null.
 CREATE TABLE states (
     stream text COLLATE "C" PRIMARY KEY,
     kind text NOT NULL,
     rule_version integer NOT NULL,
     state bytea NOT NULL,
+    document bytea,
     state_hash bytea NOT NULL CHECK (octet_length(state_hash) = 32),
     vector bytea NOT NULL,
     positions bytea NOT NULL,
