@@ -11,12 +11,13 @@ import re
 from email.utils import formatdate
 from typing import Final
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from media.devices import Devices
 from media.devices import Request as DeviceRequest
 from media.uploads import Declared, Progress, Uploads
+from zb_chassis.http import PUBLIC, stated
 from zb_contracts.events.values import File
 from zb_contracts.problems import INPUT_INVALID, INPUT_TOO_LARGE, MEDIA_CHECKSUM, MEDIA_VERSION, Problem
 
@@ -45,36 +46,41 @@ def router(uploads: Uploads, devices: Devices) -> APIRouter:
     """The endpoints. Every one but OPTIONS asks for a device's token and proof."""
     routes = APIRouter(tags=["uploads"])
 
-    @routes.options(PATH, status_code=204)
-    @routes.options(PATH + "/{sha256}", status_code=204)
+    async def session(request: Request) -> None:
+        devices.token(request.headers)
+
+    device_only = Depends(stated("device", session))
+
+    @routes.options(PATH, status_code=204, dependencies=[PUBLIC])
+    @routes.options(PATH + "/{sha256}", status_code=204, dependencies=[PUBLIC])
     async def speaks() -> Response:
         """What this server speaks."""
         sizes = {"Tus-Max-Size": str(uploads.limits.upload_bytes_max)}
         return _answer(204, sizes | {"Tus-Extension": EXTENSIONS, "Tus-Checksum-Algorithm": ALGORITHM})
 
-    @routes.post(PATH, status_code=201)
+    @routes.post(PATH, status_code=201, dependencies=[device_only])
     async def begin(request: Request) -> Response:
         """Begin an upload or go on with it. A file that is stored already answers with its whole length as offset."""
         _check_version(request)
-        device = devices.device(await _proven(request, devices, 0))
+        device = devices.device(await _proven(request, 0))
         progress = await uploads.begin(device, _declared(request, device))
         return _answer(201, _headers(progress) | {"Location": f"{PATH}/{progress.sha256}"})
 
-    @routes.head(PATH + "/{sha256}")
+    @routes.head(PATH + "/{sha256}", dependencies=[device_only])
     async def look(sha256: str, request: Request) -> Response:
         """How far the upload is."""
         _check_version(request)
-        device = devices.device(await _proven(request, devices, 0))
+        device = devices.device(await _proven(request, 0))
         return _answer(200, _headers(await uploads.look(device, _hash(sha256))) | {"Cache-Control": "no-store"})
 
-    @routes.patch(PATH + "/{sha256}", status_code=204)
+    @routes.patch(PATH + "/{sha256}", status_code=204, dependencies=[device_only])
     async def append(sha256: str, request: Request) -> Response:
         """Take the next part."""
         _check_version(request)
         if request.headers.get("content-type") != PART_TYPE:
             raise _invalid("Content-Type", f"is not {PART_TYPE}")
         offset = _number(request, "upload-offset")
-        part = await _proven(request, devices, uploads.limits.part_bytes_max)
+        part = await _proven(request, uploads.limits.part_bytes_max)
         device = devices.device(part)
         _check_sum(request, part.body)
         return _answer(204, _headers(await uploads.append(device, _hash(sha256), offset, part.body)))
@@ -82,9 +88,8 @@ def router(uploads: Uploads, devices: Devices) -> APIRouter:
     return routes
 
 
-async def _proven(request: Request, devices: Devices, body_bytes_max: int) -> DeviceRequest:
-    """The request as its proof covers it. A stranger's body is not read at all, nobody's beyond the limit."""
-    devices.token(request.headers)
+async def _proven(request: Request, body_bytes_max: int) -> DeviceRequest:
+    """The request as its proof covers it; its body is read to the limit and no further."""
     body = bytearray()
     declared = request.headers.get("content-length", "0")
     if _NUMBER.fullmatch(declared) is None or int(declared) > body_bytes_max:

@@ -117,10 +117,11 @@ class Uploads:
         """Take a part that arrived whole. Problems MEDIA_OFFSET, INPUT_TOO_LARGE, INPUT_NOT_FOUND, UNAVAILABLE (disk full),
         and MEDIA_HASH for the last part when the whole is not what was declared: all of it is dropped then."""
         async with transaction(self._pool) as connection, _disk_with_room():
+            upload = await store.lock_upload(connection, device, sha256, self._clock())
+            # Looked for after the lock: the part that we waited for may have been the last.
             stored = await store.find_file(connection, sha256)
             if stored is not None:
                 raise Problem(MEDIA_OFFSET, actual=stored.length_bytes, offered=offset)
-            upload = await store.lock_upload(connection, device, sha256, self._clock())
             if upload is None:
                 raise Problem(INPUT_NOT_FOUND, what="upload", id=sha256)
             at = (await self._progress(upload)).offset
