@@ -16,7 +16,6 @@ from prometheus_client import Counter
 from field_ingest.hints import Hints, devices_concerned
 from field_ingest.projector import Projector, Step
 from zb_chassis.database import LOST, Connection, Pool
-from zb_chassis.lifecycle import Task
 
 CHANNEL: Final = "ledger_grew"
 POLL_S: Final = 2.0
@@ -94,11 +93,6 @@ class Projection:
         if self._hints is not None and (step.technicians or step.authors):
             async with self._pool.acquire() as connection:
                 self._hints.note(await devices_concerned(connection, step.technicians, step.authors))
-
-
-def projector_task(pool: Pool, projector: Projector, hints: Hints | None) -> Task:
-    """The projection as a background task of the process."""
-    return Projection(pool, projector, hints).run
 
 
 @asynccontextmanager

@@ -14,7 +14,6 @@ from nats.aio.subscription import Subscription
 from prometheus_client import Counter, Histogram
 
 from field_ingest.sync import SyncResponder
-from zb_chassis.lifecycle import Task
 from zb_contracts.subjects import SYNC_PATTERN, SYNC_QUEUE
 
 REQUESTS_AT_ONCE_MAX: Final = 6
@@ -76,21 +75,3 @@ class SyncSubscriber:
             self.failed += 1
             REQUESTS.labels("failed").inc()
             log.exception("sync request failed", subject=message.subject)
-
-
-async def sync_subscriber(client: Client, responder: SyncResponder) -> SyncSubscriber:
-    """A started subscriber on a connection of the user `field-ingest-sync`; stop it before the client drains."""
-    subscriber = SyncSubscriber(client, responder)
-    await subscriber.start()
-    return subscriber
-
-
-def sync_task(client: Client, responder: SyncResponder) -> Task:
-    """The same as a background task of the process: answers until it is told to stop."""
-
-    async def run(stop: asyncio.Event) -> None:
-        subscriber = await sync_subscriber(client, responder)
-        await stop.wait()
-        await subscriber.stop()
-
-    return run

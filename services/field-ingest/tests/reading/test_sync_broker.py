@@ -8,7 +8,7 @@ import nats.errors
 import pytest
 
 from field_ingest.hints import Hints
-from field_ingest.sync_subscriber import SyncSubscriber, sync_subscriber
+from field_ingest.sync_subscriber import SyncSubscriber
 from zb_contracts import subjects
 from zb_contracts.events.fieldwork import CommentAdded
 from zb_contracts.signed import verify_document
@@ -21,7 +21,8 @@ BOILER = "intervention:11111111-1111-4111-8111-111111111111"
 async def responding(company: Any, broker: Any) -> AsyncIterator[SyncSubscriber]:
     client = await broker.connect("field-ingest-sync")
     responder = company.responder()
-    subscriber = await sync_subscriber(client, responder)
+    subscriber = SyncSubscriber(client, responder)
+    await subscriber.start()
     yield subscriber
     await subscriber.stop()
     await client.close()
@@ -79,7 +80,8 @@ async def test_a_hint_reaches_its_device_and_no_other(company: Any, broker: Any,
 async def test_stopping_finishes_what_is_at_work(company: Any, broker: Any, camille: Any) -> None:
     client = await broker.connect("field-ingest-sync")
     responder = company.responder()
-    subscriber = await sync_subscriber(client, responder)
+    subscriber = SyncSubscriber(client, responder)
+    await subscriber.start()
     device = await broker.connect(broker.device("device-a", "camille"))
     subject = subjects.sync("device-a", "camille")
     asked = [asyncio.create_task(ask(company, device, subject, camille.name, number)) for number in range(20)]
