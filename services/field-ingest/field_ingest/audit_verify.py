@@ -55,6 +55,10 @@ class Report:
         if len(self.told) < FAULTS_MAX:
             self.told.append(fault)
 
+    def as_json(self) -> dict[str, Any]:
+        """The report as a program reads it."""
+        return {name: getattr(self, name) for name in self.__slots__} | {"sound": self.sound}
+
     def lines(self) -> list[str]:
         """The report as a person reads it."""
         return [

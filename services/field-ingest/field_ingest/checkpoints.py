@@ -59,7 +59,14 @@ class Checkpoints:
 
     async def check_start(self, connection: Connection) -> None:
         """Raises LedgerBehind when the ledger does not contain what its files say was published."""
-        for row in await connection.fetch("SELECT shard, origin, size FROM shards ORDER BY shard"):
+        shards = await connection.fetch("SELECT shard, origin, size FROM shards ORDER BY shard")
+        known = {self._file(row["shard"]) for row in shards}
+        for file in sorted(set(self._folder.glob("checkpoint-*.note")) - known):
+            raise LedgerBehind(
+                f"the database has no ledger for the published checkpoint {file}: restore the database, or move the file away "
+                "to accept the loss"
+            )
+        for row in shards:
             file = self._file(row["shard"])
             if not file.exists():
                 continue

@@ -135,7 +135,7 @@ class Devices:
         if earlier is not None:
             raise Problem(
                 INPUT_INVALID,
-                errors=({"field": "event", "message": f"decided in order: the held event {earlier} comes before it"},),
+                errors=({"field": "event", "reason": f"decided in order: the held event {earlier} comes before it"},),
             )
 
 

@@ -218,3 +218,9 @@ async def house(empty_house: House) -> House:
 async def leaky(house: House) -> Pen:
     """The device of the technician who repairs the leaky boiler."""
     return await house.hire("leaky")
+
+
+@pytest.fixture
+def new_pen() -> type[Pen]:
+    """Makes a chain's writer: author, device, key."""
+    return Pen

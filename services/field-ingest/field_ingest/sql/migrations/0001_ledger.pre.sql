@@ -144,3 +144,10 @@ CREATE TABLE tokens (
     issued_at_ms bigint NOT NULL,
     expires_at_ms bigint NOT NULL
 );
+
+-- Dead letters that were tried again; the letters themselves stay in their stream.
+CREATE TABLE dead_letter_retries (
+    number bigint PRIMARY KEY,                 -- in the stream DEADLETTER
+    at_ms bigint NOT NULL,
+    disposition text NOT NULL
+);

@@ -1,0 +1,206 @@
+"""The command line of field-ingest: serve, migrate, audit, rejects, dead letters. Settings come from ZB_INGEST_*.
+
+A refusal to start is one sentence and exit code 1; a settings fault names its key, exit code 2. It does nothing itself.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from field_ingest import app, dead_letters, rejects
+from field_ingest.admission import Admission
+from field_ingest.audit_commands import COMMANDS
+from field_ingest.audit_verify import verify_ledger
+from field_ingest.checkpoints import LedgerBehind
+from field_ingest.config import SERVICE, Settings
+from field_ingest.dead_letters import NoSuchLetter
+from field_ingest.founding import AuthorKeyDiffers, ShardCountDiffers
+from field_ingest.keyring import KeysUnusable, read_keys
+from field_ingest.verification import Verifier
+from zb_chassis.broker import BrokerLost, BrokerRefused, connect
+from zb_chassis.claims import ClaimError, Credentials
+from zb_chassis.clock import clock_of
+from zb_chassis.config import load
+from zb_chassis.database import DatabaseUnreachable, Pool, open_pool
+from zb_chassis.lifecycle import TaskDied
+from zb_chassis.migrate import MigrationError
+
+SENTENCES = (
+    AuthorKeyDiffers,
+    BrokerLost,
+    BrokerRefused,
+    ClaimError,
+    DatabaseUnreachable,
+    KeysUnusable,
+    LedgerBehind,
+    MigrationError,
+    NoSuchLetter,
+    ShardCountDiffers,
+    TaskDied,
+)
+
+T = TypeVar("T")
+
+
+@click.group()
+def main() -> None:
+    """Admission, the ledger and the projection of the merged state."""
+
+
+@main.command()
+@click.option("--roles", default=",".join(app.ROLES), show_default=True, help="What this process does, separated by commas.")
+def serve(roles: str) -> None:
+    """Serve until SIGTERM."""
+    wanted = frozenset(role.strip() for role in roles.split(",") if role.strip())
+    if not wanted or not wanted <= set(app.ROLES):
+        raise click.BadParameter(f"roles are {', '.join(app.ROLES)}", param_hint="--roles")
+    _run(app.run(load(Settings), wanted))
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the database to this version."""
+    for name in _run(app.upgrade(load(Settings))):
+        click.echo(f"applied {name}")
+
+
+@main.group()
+def audit() -> None:
+    """Check the ledger, and what was made of it."""
+
+
+for _command in COMMANDS:
+    audit.add_command(_command)
+
+
+@audit.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
+def verify(as_json: bool) -> None:
+    """Check every row, signature, chain, position, tile and the root. Exit code 1 when anything is wrong."""
+    settings = load(Settings)
+
+    async def work(pool: Pool) -> Any:
+        async with pool.acquire() as connection:
+            return await verify_ledger(connection, read_keys(settings.keys_dir))
+
+    report = _run(_with_pool(settings, work))
+    if as_json:
+        click.echo(json.dumps(report.as_json()))
+    else:
+        click.echo("\n".join(report.lines()))
+    sys.exit(0 if report.sound else 1)
+
+
+@main.group("rejects")
+def rejects_group() -> None:
+    """What was set aside as unsigned or misplaced."""
+
+
+@rejects_group.command("list")
+@click.option("--subject", help="Only of this subject.")
+def list_rejects(subject: str | None) -> None:
+    """The newest samples, one JSON object a line."""
+
+    async def work(pool: Pool) -> list[dict[str, Any]]:
+        async with pool.acquire() as connection:
+            return await rejects.listed(connection, subject=subject)
+
+    for row in _run(_with_pool(load(Settings), work)):
+        click.echo(json.dumps(row))
+
+
+@main.group()
+def deadletters() -> None:
+    """Messages that no bounded number of tries could handle."""
+
+
+@deadletters.command("list")
+@click.option("--service", help="Only of this service.")
+def list_letters(service: str | None) -> None:
+    """Number, service, subject, reason and tries of each, one JSON object a line."""
+
+    async def work(jetstream: Any, pool: Pool, _: Settings) -> list[dict[str, Any]]:
+        again = await dead_letters.retried(pool)
+        found = [one.summary() async for one in dead_letters.letters(jetstream, service=service)]
+        return [one | {"retried": again.get(one["number"])} for one in found]
+
+    for row in _run(_with_broker(load(Settings), work)):
+        click.echo(json.dumps(row))
+
+
+@deadletters.command()
+@click.argument("number", type=click.IntRange(min=1))
+def show(number: int) -> None:
+    """One dead letter with its headers."""
+
+    async def work(jetstream: Any, _pool: Pool, _settings: Settings) -> dict[str, Any]:
+        return (await dead_letters.letter(jetstream, number)).whole()
+
+    click.echo(json.dumps(_run(_with_broker(load(Settings), work)), indent=2))
+
+
+@deadletters.command()
+@click.argument("number", type=click.IntRange(min=1))
+def retry(number: int) -> None:
+    """Give a dead letter of field-ingest to admission again. Exit code 1 unless it was decided."""
+
+    async def work(jetstream: Any, pool: Pool, settings: Settings) -> str:
+        found = await dead_letters.letter(jetstream, number)
+        clock = clock_of(settings.clock_file)
+        with Verifier() as verifier:
+            return repr(await dead_letters.retry(pool, Admission(pool, verifier, clock), found, clock))
+
+    became = _run(_with_broker(load(Settings), work))
+    click.echo(became)
+    sys.exit(0 if became.startswith("Done") else 1)
+
+
+@deadletters.command()
+@click.option("--service", help="Only of this service.")
+def export(service: str | None) -> None:
+    """All of them with their bodies (base64), one JSON object a line."""
+
+    async def work(jetstream: Any, _pool: Pool, _settings: Settings) -> list[dict[str, Any]]:
+        return [one.whole() async for one in dead_letters.letters(jetstream, service=service)]
+
+    for row in _run(_with_broker(load(Settings), work)):
+        click.echo(json.dumps(row))
+
+
+async def _with_pool(settings: Settings, work: Callable[[Pool], Awaitable[T]]) -> T:
+    pool = await open_pool(settings.database_url, application_name=f"{SERVICE}-cli", size_max=2)
+    try:
+        return await work(pool)
+    finally:
+        await pool.close()
+
+
+async def _with_broker(settings: Settings, work: Callable[[Any, Pool, Settings], Awaitable[T]]) -> T:
+    async def with_pool(pool: Pool) -> T:
+        client = await connect(settings.nats_url, Credentials.read(settings.nats_creds))
+        try:
+            return await work(client.jetstream(), pool, settings)
+        finally:
+            await client.close()
+
+    return await _with_pool(settings, with_pool)
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return asyncio.run(work)
+    except SENTENCES as fault:
+        _end(str(fault))
+
+
+def _end(sentence: str) -> NoReturn:
+    sys.stderr.write(f"{SERVICE}: {sentence}\n")
+    raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main(prog_name=f"python -m {__package__}")

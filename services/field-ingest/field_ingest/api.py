@@ -1,0 +1,182 @@
+"""HTTP in, HTTP out: enrolment and tokens for devices; devices, holds and rejects for administrators; marks for auditors.
+
+Each endpoint states its role. It parses, calls one function of the field, and answers; refusals are Problems and become RFC
+9457 documents at the chassis' edge.
+"""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from field_ingest import rejects
+from field_ingest.checkpoints import Checkpoints
+from field_ingest.devices import Agencies, Devices, Revocation
+from field_ingest.enrolment import CODE_VALID_S_MAX, Enrolment, Invitation
+from field_ingest.tokens import Proof, Tokens
+from zb_chassis.database import Pool, transaction
+from zb_chassis.http import PUBLIC, stated
+from zb_chassis.identity import ALL_AGENCIES, Principal, Role, allow
+from zb_contracts.enrolment import (
+    DEVICE_HEADER,
+    PROOF_HEADER,
+    PROOF_TIME_HEADER,
+    EnrolmentAnswer,
+    EnrolmentRequest,
+    TokenAnswer,
+    TokenRequest,
+)
+from zb_contracts.events.values import Id, Text
+from zb_contracts.problems import DEVICE_PROOF_INVALID, INPUT_INVALID, INPUT_NOT_FOUND, Problem
+from zb_contracts.times import format_time_ms
+
+Administrator = Annotated[Principal, allow(Role.FLEET_ADMINISTRATOR)]
+Overseer = Annotated[Principal, allow(Role.FLEET_ADMINISTRATOR, Role.AUDITOR)]
+Auditor = Annotated[Principal, allow(Role.AUDITOR, Role.INTEGRATOR, Role.FLEET_ADMINISTRATOR)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CodeRequest(_Body):
+    """What an administrator asks a one-time code for. `device` set: it makes a new incarnation of that device."""
+
+    agency: Id
+    technician: Id | None = None
+    device: Id | None = None
+    valid_s: Annotated[int, Field(ge=60, le=CODE_VALID_S_MAX)] = 86_400
+
+
+class CodeAnswer(_Body):
+    """The code is shown this once."""
+
+    code: str
+    expires_at: str
+
+
+class RevocationRequest(_Body):
+    """Why the device may no longer be believed."""
+
+    cause: Literal["lost", "stolen", "retired", "replaced", "suspended"]
+    reason: Text | None = None
+
+
+class HoldDecision(_Body):
+    """Why a supervisor admits a held event."""
+
+    reason: Text
+
+
+async def _device_proof(request: Request) -> Proof:
+    """The proof's headers; what they prove is checked with the body."""
+    values = [request.headers.get(name, "") for name in (DEVICE_HEADER, PROOF_HEADER, PROOF_TIME_HEADER)]
+    if not all(values):
+        raise Problem(DEVICE_PROOF_INVALID, reason=f"{DEVICE_HEADER}, {PROOF_HEADER} and {PROOF_TIME_HEADER} are needed")
+    return Proof(*values)
+
+
+DeviceProof = Annotated[Proof, Depends(stated("device", _device_proof))]
+
+
+def enrolment_router(pool: Pool, enrolment: Enrolment, tokens: Tokens) -> APIRouter:
+    """How a device comes in, and stays."""
+    router = APIRouter(prefix="/v1", tags=["enrolment"])
+
+    @router.post("/enrolment-codes", status_code=201)
+    async def issue_code(body: CodeRequest, who: Administrator) -> CodeAnswer:
+        """A one-time code for a device of the agency."""
+        who.check_agency(body.agency)
+        invitation = Invitation(body.agency, body.technician, body.device, who.subject, body.valid_s)
+        issued = await enrolment.issue(invitation)
+        return CodeAnswer(code=issued.code, expires_at=format_time_ms(issued.expires_at_ms))
+
+    @router.post("/enrolments", status_code=201, dependencies=[PUBLIC])
+    async def enrol(body: EnrolmentRequest) -> EnrolmentAnswer:
+        """Enrol the device that holds the code. The same request again gets the same answer."""
+        return await enrolment.enrol(body)
+
+    @router.post("/tokens")
+    async def renew(request: Request, proof: DeviceProof) -> TokenAnswer:
+        """A session token for a device that proves its login key."""
+        body = await request.body()
+        try:
+            wanted = TokenRequest.model_validate_json(body)
+        except ValidationError as fault:
+            errors = tuple({"field": ".".join(map(str, error["loc"])), "reason": error["msg"]} for error in fault.errors())
+            raise Problem(INPUT_INVALID, errors=errors) from fault
+        async with transaction(pool) as connection:
+            return await tokens.renew(connection, wanted, proof, body)
+
+    return router
+
+
+def devices_router(devices: Devices) -> APIRouter:
+    """What administrators do with devices, and supervisors with what was held."""
+    router = APIRouter(prefix="/v1", tags=["devices"])
+
+    @router.get("/devices")
+    async def list_devices(who: Overseer) -> list[dict[str, Any]]:
+        """Every incarnation of the caller's agencies' devices."""
+        return await devices.listed(_agencies(who))
+
+    @router.post("/devices/{device}/revocation")
+    async def revoke(device: Id, body: RevocationRequest, who: Administrator) -> dict[str, list[str]]:
+        """Hold what the device sends from now on. Repeating it changes nothing."""
+        return {"revoked": await devices.revoke(device, Revocation(body.cause, body.reason), _agencies(who))}
+
+    @router.get("/holds")
+    async def list_holds(who: Overseer) -> list[dict[str, Any]]:
+        """Events that wait for a supervisor."""
+        return await devices.held(_agencies(who))
+
+    @router.post("/holds/{event}/admission")
+    async def admit(event: Id, body: HoldDecision, who: Administrator) -> dict[str, str]:
+        """Admit a held event, in the order of its author's numbers. Repeating it changes nothing."""
+        admitted = await devices.admit(event, supervisor=who.subject, reason=body.reason, agencies=_agencies(who))
+        return {"event": event, "admitted_by": admitted}
+
+    return router
+
+
+def ledger_router(pool: Pool, checkpoints: Checkpoints) -> APIRouter:
+    """What auditors read of the ledger."""
+    router = APIRouter(prefix="/v1", tags=["ledger"])
+
+    @router.get("/rejects")
+    async def list_rejects(_: Overseer, subject: Annotated[str | None, Query(max_length=100)] = None) -> dict[str, Any]:
+        """What was set aside as unsigned or misplaced: counts, and the newest samples without their bytes."""
+        async with pool.acquire() as connection:
+            return {
+                "counts": await rejects.counts(connection),
+                "samples": await rejects.listed(connection, subject=subject),
+            }
+
+    @router.get("/ledger/{author}")
+    async def mark(author: Id, _: Auditor) -> dict[str, Any]:
+        """How far an author's chain goes, and what it waits for."""
+        row = await pool.fetchrow(
+            """
+            SELECT author, kind, agency, device, shard, mark, encode(head_hash, 'hex') AS head_sha256, revoked_at_ms,
+                stopped_seq, stopped_code, stopped_message, gap_at_ms, stray_refusals
+            FROM authors WHERE author = $1
+            """,
+            author,
+        )
+        if row is None:
+            raise Problem(INPUT_NOT_FOUND, what="author", id=author)
+        return dict(row)
+
+    @router.get("/checkpoints/latest")
+    async def latest(_: Auditor, shard: Annotated[int, Query(ge=0, le=1_000)] = 0) -> dict[str, Any]:
+        """The newest checkpoint of a shard: a signed note."""
+        checkpoint = await checkpoints.current(pool, shard)
+        if checkpoint is None:
+            raise Problem(INPUT_NOT_FOUND, what="checkpoint of shard", id=shard)
+        return {"shard": shard, "size": checkpoint.size, "root": checkpoint.root.hex(), "note": checkpoint.note}
+
+    return router
+
+
+def _agencies(who: Principal) -> Agencies:
+    return None if ALL_AGENCIES in who.agencies else who.agencies

@@ -1,0 +1,228 @@
+"""Wiring of field-ingest, read from top to bottom: what a process of these roles consists of, and how it starts and stops.
+
+Roles: `api` (HTTP), `admission` (FIELD and OFFICE to the ledger), `projector` (ledger to states, scope, announcements), `sync`
+(answers to devices). One process may have all; each can have its own, any number of them.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+from uuid import uuid4
+
+from fastapi import FastAPI
+from nats.aio.client import Client
+
+from field_ingest import api, reading_api
+from field_ingest.admission import Admission
+from field_ingest.checkpoints import Checkpoints
+from field_ingest.config import SERVICE, Settings
+from field_ingest.devices import Devices
+from field_ingest.enrolment import Enrolment
+from field_ingest.founding import found
+from field_ingest.hints import Hints
+from field_ingest.ids import uuid7
+from field_ingest.intake import Intake
+from field_ingest.keyring import KeyRing, read_keys
+from field_ingest.projecting import Projection
+from field_ingest.projector import Projector
+from field_ingest.signing import LedgerAuthor
+from field_ingest.sync import SyncResponder
+from field_ingest.sync_subscriber import SyncSubscriber
+from field_ingest.tokens import Tokens
+from field_ingest.verification import Verifier
+from zb_chassis import broker, lifecycle, logs, migrate, telemetry
+from zb_chassis.claims import Credentials
+from zb_chassis.clock import Clock, clock_of, system_clock
+from zb_chassis.consuming import DeadLetters
+from zb_chassis.database import Pool, is_ready, open_pool
+from zb_chassis.http import application
+from zb_chassis.identity import TokenVerifier
+from zb_chassis.lifecycle import Task
+from zb_chassis.migrate import CHASSIS_MIGRATIONS, MigrationSet
+from zb_chassis.relay import Relay
+from zb_chassis.streams import ensure_streams
+from zb_contracts.problems import UNAVAILABLE, Problem
+from zb_contracts.subjects import STREAMS
+
+ROLES: Final = ("api", "admission", "projector", "sync")
+MIGRATIONS: Final = MigrationSet("field-ingest", "field_ingest")
+OWNED: Final = tuple(stream for stream in STREAMS if stream.owner == SERVICE)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What every role of a process shares."""
+
+    settings: Settings
+    keys: KeyRing
+    pool: Pool
+    clock: Clock
+    signer: LedgerAuthor
+    checkpoints: Checkpoints
+
+
+async def run(settings: Settings, roles: frozenset[str]) -> None:
+    """Serve these roles until SIGTERM. Raises with a sentence when it cannot start."""
+    logs.configure(SERVICE, form=settings.log_format, level=settings.log_level)
+    telemetry.configure(SERVICE)
+    keys = read_keys(settings.keys_dir)
+    await upgrade(settings)
+    async with AsyncExitStack() as stack:
+        pool = await open_pool(settings.database_url, application_name=SERVICE)
+        stack.push_async_callback(pool.close)
+        parts = await started(settings, keys, pool)
+        app = build(parts, roles)
+        tasks = {role: task for role, task in _tasks(parts, stack).items() if role in roles}
+        await lifecycle.serve(app, settings.http_host, settings.http_port, tasks)
+
+
+async def upgrade(settings: Settings) -> list[str]:
+    """Bring the database to this version; the migrations that were applied."""
+    return await migrate.upgrade(settings.database_url, [CHASSIS_MIGRATIONS, MIGRATIONS])
+
+
+async def started(settings: Settings, keys: KeyRing, pool: Pool) -> Parts:
+    """Check the ledger against what it published, found what is missing. Raises LedgerBehind and founding's refusals."""
+    clock = clock_of(settings.clock_file)
+    signer = LedgerAuthor(keys.ingest, clock)
+    checkpoints = Checkpoints(keys.ledger, settings.data_dir, clock)
+    async with pool.acquire() as connection:
+        await checkpoints.check_start(connection)
+    await found(pool, shards=settings.shards, log_name=settings.log_name, authors=keys.authors, signer=signer, clock=clock)
+    return Parts(settings, keys, pool, clock, signer, checkpoints)
+
+
+def build(parts: Parts, roles: frozenset[str]) -> FastAPI:
+    """The HTTP application: health for every process, the endpoints for those with the role `api`."""
+
+    async def ready() -> None:
+        if not await is_ready(parts.pool):
+            raise Problem(UNAVAILABLE, what="the database")
+
+    settings = parts.settings
+    tokens = Tokens(parts.keys, system_clock, hours=settings.token_hours)
+    enrolment = Enrolment(
+        parts.pool,
+        parts.keys,
+        parts.signer,
+        tokens,
+        shards=settings.shards,
+        log_name=settings.log_name,
+        clock=parts.clock,
+        real_clock=system_clock,
+    )
+    routers = [
+        api.enrolment_router(parts.pool, enrolment, tokens),
+        api.devices_router(Devices(parts.pool, parts.signer, parts.clock)),
+        api.ledger_router(parts.pool, parts.checkpoints),
+        reading_api.router(parts.pool),
+    ]
+    app = application("Zone Blanche field-ingest", routers if "api" in roles else [], ready=ready)
+    app.state.verifier = TokenVerifier(settings.oidc_issuer, settings.oidc_audience)
+    return app
+
+
+def _tasks(parts: Parts, stack: AsyncExitStack) -> dict[str, Task]:
+    """The background task of each role; `api` has none of its own."""
+
+    async def admission(stop: asyncio.Event) -> None:
+        verifier = stack.enter_context(Verifier())
+        await _admission(parts, Admission(parts.pool, verifier, parts.clock), stop)
+
+    async def projector(stop: asyncio.Event) -> None:
+        await _projection(parts, stop)
+
+    async def sync(stop: asyncio.Event) -> None:
+        await _sync(parts, stop)
+
+    return {"admission": admission, "projector": projector, "sync": sync}
+
+
+async def _admission(parts: Parts, admission: Admission, stop: asyncio.Event) -> None:
+    """FIELD and OFFICE into the ledger."""
+    credentials = Credentials.read(parts.settings.nats_creds)
+    watch = broker.Watch(SERVICE)
+    client = await _unless(stop, broker.connect(parts.settings.nats_url, credentials, watch))
+    if client is None:
+        return
+    subscriber = broker.faststream_broker(parts.settings.nats_url, credentials, watch)
+    try:
+        jetstream = client.jetstream()
+        await ensure_streams(jetstream, OWNED)
+        intake = Intake(admission, DeadLetters(jetstream, SERVICE), batch_max=parts.settings.batch_max)
+        intake.subscribe(subscriber)
+        for subscription in intake.subscriptions:
+            await subscription.prepare(jetstream)
+        await subscriber.start()
+        await _until_lost(watch, stop)
+    finally:
+        watch.stopping = True
+        await subscriber.stop()
+        await client.close()
+
+
+async def _projection(parts: Parts, stop: asyncio.Event) -> None:
+    """The ledger into states, scope and announcements; the outbox to the broker; hints to devices."""
+    watch = broker.Watch(SERVICE)
+    client = await _connected(parts, parts.settings.nats_creds, watch, stop)
+    if client is None:
+        return
+    try:
+        jetstream = client.jetstream()
+        await ensure_streams(jetstream, OWNED)
+        hints = Hints(client.publish)
+        projector = Projector(limits=parts.settings.scope_limits, clock=parts.clock, new_epoch=lambda: uuid4().hex)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(Projection(parts.pool, projector, hints).run(stop))
+            tasks.create_task(hints.run(stop))
+            tasks.create_task(Relay(parts.pool, jetstream).run(stop))
+            tasks.create_task(_until_lost(watch, stop))
+    except ExceptionGroup as faults:
+        raise faults.exceptions[0] from faults  # the first one has the sentence; the others were cancelled for it
+    finally:
+        watch.stopping = True
+        await client.close()
+
+
+async def _sync(parts: Parts, stop: asyncio.Event) -> None:
+    """Answers to devices, as the responder's own user."""
+    watch = broker.Watch(f"{SERVICE}-sync")
+    client = await _connected(parts, parts.settings.nats_sync_creds, watch, stop)
+    if client is None:
+        return
+    responder = SyncResponder(
+        parts.pool, parts.keys.ledger, parts.checkpoints, clock=parts.clock, new_id=lambda: uuid7(parts.clock())
+    )
+    subscriber = SyncSubscriber(client, responder)
+    try:
+        await subscriber.start()
+        await _until_lost(watch, stop)
+        await subscriber.stop()
+    finally:
+        watch.stopping = True
+        await client.close()
+
+
+async def _connected(parts: Parts, creds: Any, watch: broker.Watch, stop: asyncio.Event) -> Client | None:
+    return await _unless(stop, broker.connect(parts.settings.nats_url, Credentials.read(creds), watch))
+
+
+async def _until_lost(watch: broker.Watch, stop: asyncio.Event) -> None:
+    """Returns when `stop` is set; raises BrokerLost when the connection is gone for good before."""
+    await _unless(stop, watch.lost())
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """The work's result; None, with the work cancelled, when `stop` is set before."""
+    task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        stopping.cancel()
+        task.cancel()
+        await asyncio.gather(task, stopping, return_exceptions=True)

@@ -1,0 +1,30 @@
+"""field-ingest's settings: what ServiceSettings has, and what only the ledger needs. Environment prefix ZB_INGEST_."""
+
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from field_ingest.founding import SHARDS_MAX
+from field_ingest.scope_settings import ScopeSettings
+from field_ingest.tokens import HOURS_MAX, HOURS_MIN
+from zb_chassis.config import ServiceSettings
+
+SERVICE: Final = "field-ingest"
+
+
+class Settings(ServiceSettings, ScopeSettings):
+    """Read once, at start."""
+
+    model_config = SettingsConfigDict(env_prefix="ZB_INGEST_", frozen=True, extra="ignore")
+
+    nats_sync_creds: Path
+    """Credentials of the sync responder's own user on the broker."""
+    shards: int = Field(default=1, ge=1, le=SHARDS_MAX)
+    """Fixed at the first start."""
+    log_name: str = Field(default="zone-blanche.local/ledger", pattern=r"^[a-z0-9./-]{1,200}$")
+    """First part of the origin of each shard's checkpoints, unique to the deployment."""
+    token_hours: int = Field(default=HOURS_MIN, ge=HOURS_MIN, le=HOURS_MAX)
+    batch_max: int = Field(default=64, ge=1, le=256)
+    """Messages that admission takes in one transaction."""

@@ -1,0 +1,121 @@
+"""Messages from FIELD and OFFICE to admission and back: every message is settled only after its transaction committed.
+
+Put off with a growing pause, ended when given up (the reason is in the rejects, or a gap is asked for), buried after too many
+faults. While the database is away the batch waits here, so that its absence costs no message its tries.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+from faststream.nats import NatsBroker, NatsMessage
+from nats.aio.msg import Msg
+from prometheus_client import Counter
+
+from field_ingest.admission import (
+    NO_MESSAGE_S_FAULT,
+    TRIES_MAX,
+    Admission,
+    Disposition,
+    Done,
+    Failed,
+    GivenUp,
+    Message,
+    PutOff,
+)
+from field_ingest.config import SERVICE
+from zb_chassis.consuming import UNKNOWN_CODE, DeadLetters, Subscription, put_off
+from zb_contracts.segment import MESSAGE_ID_HEADER
+from zb_contracts.subjects import FIELD, OFFICE
+
+PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+DELIVERIES_MAX: Final = 4 * TRIES_MAX
+"""Beyond it the process must have ended with this message in hand again and again: it is buried unread."""
+DATABASE_PAUSE_S: Final = 0.5
+
+EVENTS: Final = Counter("zb_ingest_events", "Events decided by admission", ["outcome"])
+MESSAGES: Final = Counter("zb_ingest_messages", "Messages by what became of them", ["disposition"])
+DEAD: Final = Counter("zb_ingest_dead_letters", "Messages that went to the dead letters")
+
+log: Final = structlog.get_logger(__name__)
+
+
+class Intake:
+    """The subscribers of admission."""
+
+    def __init__(self, admission: Admission, letters: DeadLetters, *, batch_max: int) -> None:
+        self._admission = admission
+        self._letters = letters
+        self.subscriptions: Final = tuple(Subscription(stream, SERVICE, batch_max=batch_max) for stream in (FIELD, OFFICE))
+
+    def subscribe(self, broker: NatsBroker) -> None:
+        """Declare the subscribers on a broker that is not started yet."""
+        for subscription in self.subscriptions:
+
+            @subscription.on(broker, together=True)  # type: ignore[untyped-decorator]
+            async def take(message: NatsMessage) -> None:
+                raw = message.raw_message
+                await self.take(raw if isinstance(raw, list) else [raw])
+
+    async def take(self, raws: Sequence[Msg]) -> None:
+        """Admit a batch and settle each of its messages."""
+        readable = [raw for raw in raws if raw.metadata.num_delivered <= DELIVERIES_MAX]
+        for raw in raws:
+            if raw.metadata.num_delivered > DELIVERIES_MAX:
+                await self._bury(raw, f"the process ended in each of {DELIVERIES_MAX} tries")
+        dispositions = await self._admitted(readable)
+        for raw, disposition in zip(readable, dispositions, strict=True):
+            await self._settle(raw, disposition)
+
+    async def _admitted(self, raws: Sequence[Msg]) -> list[Disposition]:
+        messages = [_message(raw) for raw in raws]
+        while True:
+            try:
+                return await self._admission.admit(messages) if messages else []
+            except NO_MESSAGE_S_FAULT as fault:
+                log.warning("the database is away, the batch waits", messages=len(messages), error=str(fault))
+            for raw in raws:
+                await raw.in_progress()
+            await asyncio.sleep(DATABASE_PAUSE_S)
+
+    async def _settle(self, raw: Msg, disposition: Disposition) -> None:
+        MESSAGES.labels(type(disposition).__name__).inc()
+        match disposition:
+            case Done():
+                _count(disposition)
+                await raw.ack()
+            case PutOff(problem=problem, tries=tries):
+                await put_off(raw, _pause_s(tries), reason=str(problem))
+            case GivenUp(problem=problem):
+                log.warning("message given up", subject=raw.subject, code=problem.code, reason=str(problem))
+                await raw.term()
+            case Failed(error=error):
+                tries = raw.metadata.num_delivered
+                if tries < TRIES_MAX:
+                    await put_off(raw, _pause_s(tries), reason=type(error).__name__)
+                else:
+                    await self._bury(raw, f"{type(error).__name__}: {error}")
+
+    async def _bury(self, raw: Msg, reason: str) -> None:
+        try:
+            await self._letters.bury(raw, UNKNOWN_CODE, reason)
+        except Exception as fault:
+            # Without a grave it is not ended: it comes again until the stream takes it.
+            log.exception("dead letter not stored", subject=raw.subject)
+            await put_off(raw, PAUSES_S[-1], reason=type(fault).__name__)
+        else:
+            DEAD.inc()
+
+
+def _message(raw: Msg) -> Message:
+    return Message(raw.subject, raw.data, raw.metadata.num_delivered, (raw.headers or {}).get(MESSAGE_ID_HEADER, ""))
+
+
+def _pause_s(tries: int) -> float:
+    return PAUSES_S[min(tries, len(PAUSES_S)) - 1]
+
+
+def _count(done: Done) -> None:
+    for outcome in ("admitted", "duplicates", "held", "refused"):
+        EVENTS.labels(outcome).inc(getattr(done, outcome))
