@@ -34,7 +34,12 @@ log: Final = structlog.get_logger("access")
 def router(pool: Pool) -> APIRouter:
     """The endpoints on this database."""
     routes = APIRouter(prefix="/v1", tags=["reading"])
+    _interventions(routes, pool)
+    _projection(routes, pool)
+    return routes
 
+
+def _interventions(routes: APIRouter, pool: Pool) -> None:
     @routes.get("/interventions/{intervention}/state")
     async def state(intervention: Intervention, caller: Reader) -> dict[str, Any]:
         """The merged state with its version, hash and the ledger positions that it includes."""
@@ -75,6 +80,8 @@ def router(pool: Pool) -> APIRouter:
             current = await _readable(connection, intervention, caller, "explain")
         return {"decisions": [msgspec.to_builtins(one) for one in explain(current.state, field, language)]}
 
+
+def _projection(routes: APIRouter, pool: Pool) -> None:
     @routes.get("/states/hash")
     async def states_hash(_caller: Auditor) -> dict[str, Any]:
         """The hash over all states, as a replay computes it."""
@@ -91,8 +98,6 @@ def router(pool: Pool) -> APIRouter:
             listed = await states.quarantined(connection)
         shards = {str(shard): {"position": marks.get(shard, 0), "size": size} for shard, size in sizes.items()}
         return {"shards": shards, "quarantined": listed}
-
-    return routes
 
 
 async def _readable(connection: Connection, intervention: str, caller: Principal, what: str) -> Current:
