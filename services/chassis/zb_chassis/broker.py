@@ -43,6 +43,8 @@ class Watch:
         self.connecting = False
         """While true a refusal is raised out of the attempt; afterwards it can only be logged, and ends in `lost`."""
         self.stopping = False
+        self.client: Client | None = None
+        """The connection, once there is one: it knows why it was closed where no callback was told."""
         self._closed = asyncio.Event()
         self._last = ""
 
@@ -70,7 +72,10 @@ class Watch:
         """Waits until the connection is closed for good. Raises BrokerLost unless `stopping` says that we wanted it."""
         await self._closed.wait()
         if not self.stopping:
-            raise BrokerLost(f"the broker closed the connection of {self.user}: {self._last or 'no reason given'}")
+            reason = self._last or "no reason given"
+            if self.client is not None and self.client.last_error is not None:
+                reason = str(self.client.last_error)
+            raise BrokerLost(f"the broker closed the connection of {self.user}: {reason}")
 
 
 def inbox_prefix(user: str) -> str:
@@ -92,6 +97,7 @@ async def connect(url: str, credentials: Credentials, watch: Watch | None = None
         raise
     finally:
         watch.connecting = False
+    watch.client = client
     return client
 
 
