@@ -1,0 +1,76 @@
+"""The command line of the billing bridge: `python -m billing_bridge serve | migrate | export`.
+
+Settings come from ZB_BILLING_* variables. `export` works beside a running service: rows decide who makes which batch, and the
+service's relay publishes what the export wrote.
+"""
+
+import asyncio
+import json
+from typing import Any
+
+import click
+
+from billing_bridge import api, app
+from billing_bridge.authoring import random_uuid7, read_key
+from billing_bridge.batches import Batches
+from billing_bridge.config import SERVICE, Settings
+from billing_bridge.delivery import Delivery
+from billing_bridge.profiles import PROFILES, profile_of
+from zb_chassis import logs, telemetry
+from zb_chassis.clock import clock_of
+from zb_chassis.config import load
+from zb_chassis.database import open_pool
+from zb_contracts.problems import BILLING_NOTHING, Problem
+
+
+@click.group()
+def main() -> None:
+    """Closed interventions to numbered, reproducible ERP files."""
+
+
+@main.command()
+def serve() -> None:
+    """Run the service until SIGTERM."""
+    settings = load(Settings)
+    logs.configure(SERVICE, form=settings.log_format, level=settings.log_level)
+    telemetry.configure(SERVICE)
+    asyncio.run(app.serve(settings))
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the database up to date."""
+    applied = asyncio.run(app.migrate(load(Settings)))
+    click.echo("\n".join(applied) or "nothing to do")
+
+
+@main.command()
+@click.option("--profile", type=click.Choice(sorted(PROFILES)), default="erp", show_default=True)
+def export(profile: str) -> None:
+    """Make and deliver the next batch; with nothing to bill, compare what was delivered. Prints one JSON object."""
+    try:
+        result = asyncio.run(_export(load(Settings), profile))
+    except Problem as problem:
+        raise click.ClickException(f"{problem.code}: {problem}") from problem
+    click.echo(json.dumps(result, ensure_ascii=False))
+
+
+async def _export(settings: Settings, name: str) -> dict[str, Any]:
+    profile, clock = profile_of(name), clock_of(settings.clock_file)
+    pool = await open_pool(settings.database_url, application_name=f"{SERVICE}-export")
+    try:
+        delivery = Delivery(pool, settings.delivery_dir, clock)
+        try:
+            frozen = await Batches(pool, read_key(settings.keys_dir), clock, random_uuid7).make(profile)
+        except Problem as problem:
+            if problem.kind is not BILLING_NOTHING:
+                raise
+            return {"batch": None, "unchanged": await delivery.compare(name)}
+        paths = await delivery.deliver(name, frozen.row.batch)
+        return api.made_view(frozen, frozen.row).model_dump() | {"paths": [str(path) for path in paths]}
+    finally:
+        await pool.close()
+
+
+if __name__ == "__main__":
+    main()
