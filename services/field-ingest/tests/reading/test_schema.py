@@ -1,0 +1,15 @@
+"""schema.sql and the migrations build the same database."""
+
+import asyncpg
+
+from field_ingest.app import MIGRATIONS
+from zb_chassis.catalogue import schema_differences
+from zb_chassis.migrate import CHASSIS_MIGRATIONS
+
+
+async def test_schema_sql_is_what_the_migrations_build(database: str) -> None:
+    connection = await asyncpg.connect(database)
+    try:
+        assert await schema_differences(connection, MIGRATIONS, after=[CHASSIS_MIGRATIONS]) == []
+    finally:
+        await connection.close()
