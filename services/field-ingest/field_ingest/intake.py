@@ -6,11 +6,13 @@ faults. While the database is away the batch waits here, so that its absence cos
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import structlog
 from faststream.nats import NatsBroker, NatsMessage
 from nats.aio.msg import Msg
+from nats.errors import MsgAlreadyAckdError
 from prometheus_client import Counter
 
 from field_ingest.admission import (
@@ -33,6 +35,9 @@ PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 DELIVERIES_MAX: Final = 4 * TRIES_MAX
 """Beyond it the process must have ended with this message in hand again and again: it is buried unread."""
 DATABASE_PAUSE_S: Final = 0.5
+ACK_WAIT_S: Final = 10.0
+"""What a killed process had in hand comes back after this: well before the segments behind it are given up, and are asked
+for again (the pauses of TRIES_MAX tries take about three times as long)."""
 
 EVENTS: Final = Counter("zb_ingest_events", "Events decided by admission", ["outcome"])
 MESSAGES: Final = Counter("zb_ingest_messages", "Messages by what became of them", ["disposition"])
@@ -47,7 +52,9 @@ class Intake:
     def __init__(self, admission: Admission, letters: DeadLetters, *, batch_max: int) -> None:
         self._admission = admission
         self._letters = letters
-        self.subscriptions: Final = tuple(Subscription(stream, SERVICE, batch_max=batch_max) for stream in (FIELD, OFFICE))
+        self.subscriptions: Final = tuple(
+            Subscription(stream, SERVICE, batch_max=batch_max, ack_wait_s=ACK_WAIT_S) for stream in (FIELD, OFFICE)
+        )
 
     def subscribe(self, broker: NatsBroker) -> None:
         """Declare the subscribers on a broker that is not started yet."""
@@ -56,7 +63,17 @@ class Intake:
             @subscription.on(broker, together=True)  # type: ignore[untyped-decorator]
             async def take(message: NatsMessage) -> None:
                 raw = message.raw_message
-                await self.take(raw if isinstance(raw, list) else [raw])
+                await self._take_or_put_off(raw if isinstance(raw, list) else [raw])
+
+    async def _take_or_put_off(self, raws: Sequence[Msg]) -> None:
+        try:
+            await self.take(raws)
+        except Exception as fault:
+            # Settling itself failed; what was settled before stays so, the rest comes again.
+            log.exception("a batch was not settled", messages=len(raws))
+            for raw in raws:
+                with suppress(MsgAlreadyAckdError):
+                    await put_off(raw, _pause_s(raw.metadata.num_delivered), reason=type(fault).__name__)
 
     async def take(self, raws: Sequence[Msg]) -> None:
         """Admit a batch and settle each of its messages."""
@@ -85,6 +102,8 @@ class Intake:
             case Done():
                 _count(disposition)
                 await raw.ack()
+                if raw.metadata.num_delivered > 1:
+                    log.info("message settled after more than one try", subject=raw.subject, tries=raw.metadata.num_delivered)
             case PutOff(problem=problem, tries=tries):
                 await put_off(raw, _pause_s(tries), reason=str(problem))
             case GivenUp(problem=problem):
