@@ -8,7 +8,10 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
-from fastapi import FastAPI
+import asyncpg
+import structlog
+from eventsourcing.persistence import OperationalError
+from fastapi import FastAPI, Request, Response
 from faststream.nats import NatsBroker, NatsMessage
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
@@ -25,10 +28,10 @@ from zb_chassis.claims import Credentials
 from zb_chassis.clock import clock_of, system_clock
 from zb_chassis.consuming import DeadLetters, Subscription, handle_bounded
 from zb_chassis.database import Pool, is_ready, open_pool
-from zb_chassis.http import application
+from zb_chassis.http import application, problem_response
 from zb_chassis.identity import TokenVerifier
 from zb_chassis.migrate import upgrade
-from zb_chassis.relay import Relay
+from zb_chassis.relay import Relay, RelayLimits
 from zb_chassis.streams import ensure_streams, wait_for_streams
 from zb_contracts.problems import UNAVAILABLE, Problem
 from zb_contracts.segment import MESSAGE_ID_HEADER
@@ -36,6 +39,18 @@ from zb_contracts.subjects import INTERVENTIONS, OFFICE, REFERENCE
 
 T = TypeVar("T")
 
+PASSING: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.InterfaceError,
+    OperationalError,
+    OSError,
+)
+"""What the database may raise that a later try can mend; the transaction left nothing behind."""
+RELAY_LIMITS: Final = RelayLimits(lease_s=6.0, publish_timeout_s=3.0)
+"""After a kill -9 the next process publishes once the old lease has run out: dispatchers should not wait longer for it."""
 ANNOUNCEMENTS: Final = Subscription(INTERVENTIONS, SERVICE, batch_max=16)
 
 
@@ -68,7 +83,15 @@ def build(desk: Desk, policy: Policy, verifier: TokenVerifier) -> FastAPI:
 
     app = application("Zone Blanche scheduling", [api.router(desk, policy), intake_api.router(desk)], ready=ready)
     app.state.verifier = verifier
+    for fault in PASSING:
+        app.add_exception_handler(fault, _unavailable)
     return app
+
+
+async def _unavailable(request: Request, fault: Exception) -> Response:
+    """The database is away, or another command of the agency took too long: the same request may work later."""
+    structlog.get_logger().warning("database not available", path=request.url.path, fault=type(fault).__name__)
+    return problem_response(UNAVAILABLE, UNAVAILABLE.message.format(what="the database"))
 
 
 def subscribe(subscriber: NatsBroker, pool: Pool, letters: DeadLetters) -> None:
@@ -99,7 +122,7 @@ async def _messaging(url: str, credentials: Credentials, pool: Pool, stop: async
         await ensure_streams(jetstream, [REFERENCE])
         async with asyncio.TaskGroup() as tasks:
             ending = [tasks.create_task(watch.lost()), tasks.create_task(_listen(jetstream, subscriber))]
-            tasks.create_task(Relay(pool, jetstream).run(stop))
+            tasks.create_task(Relay(pool, jetstream, limits=RELAY_LIMITS).run(stop))
             await stop.wait()
             for task in ending:
                 task.cancel()

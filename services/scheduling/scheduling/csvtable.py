@@ -14,7 +14,7 @@ from typing import Any, Final
 from zb_contracts.problems import INPUT_COLUMNS, INPUT_ENCODING, INPUT_INVALID, INPUT_TOO_LARGE, Problem
 
 FILE_BYTES_MAX: Final = 16 << 20
-ROWS_MAX: Final = 20_000
+ROWS_MAX: Final = 10_000
 CELL_CHARACTERS_MAX: Final = 16_384
 DELIMITERS: Final = (";", ",")
 

@@ -3,10 +3,12 @@
 Shapes only: strict about types, no unknown keys, times as RFC 3339 in UTC with milliseconds. Rules are domain.py's.
 """
 
+import re
+from collections.abc import Iterator
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from scheduling import commands as c
 from scheduling.store import TechnicianRecord
@@ -16,17 +18,39 @@ from zb_contracts.events.office import Part, Priority, Skills
 from zb_contracts.events.values import Cents, Code, Currency, Id, Minutes, Name, Text, Uuid
 from zb_contracts.times import TimeText, parse_time_ms
 
-TECHNICIANS_MAX = 500
+TECHNICIANS_MAX: Final = 500
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 Version = Annotated[int, Field(ge=1)]
 TourPosition = Annotated[int, Field(ge=0, le=1000)]
 LocalTime = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 Parts = Annotated[tuple[Part, ...], Field(max_length=200)]
 
 
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a decoded body, keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from (key for key in value if isinstance(key, str))
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
+
+
 class Form(BaseModel):
-    """Base of every body."""
+    """Base of every body. A text with a NUL or half a surrogate pair is refused: no database and no event could hold it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _storable(cls, data: Any) -> Any:
+        wrong = next((text for text in _texts(data) if _UNSTORABLE.search(text)), None)
+        if wrong is not None:
+            raise ValueError(f"a text has a character that cannot be stored: {wrong[:50]!a}")
+        return data
 
 
 class WishForm(Form):

@@ -64,11 +64,15 @@ async def plan_agency_day(
 
 
 def technician_on(record: store.TechnicianRecord, day: date) -> Technician:
-    """The technician with the hours of that day in their own time zone."""
+    """The technician with the hours of that day in their own time zone. Problem INPUT_INVALID at the calendar's ends."""
     zone = zone_of(record.timezone)
-    starts, ends = (
-        round(datetime.combine(day, time.fromisoformat(text), zone).timestamp() * 1000) for text in (record.starts, record.ends)
-    )
+    try:
+        starts, ends = (
+            round(datetime.combine(day, time.fromisoformat(text), zone).timestamp() * 1000)
+            for text in (record.starts, record.ends)
+        )
+    except (OverflowError, ValueError) as fault:
+        raise Problem(INPUT_INVALID, errors=({"field": "day", "reason": f"no day to plan: {day}"},)) from fault
     home = Place(record.latitude_e7, record.longitude_e7)
     return Technician(id=record.id, home=home, starts_ms=starts, ends_ms=ends, skills=frozenset(record.skills))
 

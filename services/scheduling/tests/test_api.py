@@ -1,10 +1,12 @@
 """The HTTP interface on a real PostgreSQL with real tokens: what it does, who may, and how it says no."""
 
+import json
 from typing import Any
 
 import httpx
 import pytest
 
+from scheduling import desk, store
 from scheduling.app import subscribe
 from scheduling.board import take_announcement
 from zb_chassis.consuming import DeadLetters, unsafe_subscribers
@@ -241,6 +243,49 @@ async def test_the_service_is_ready_while_its_database_answers(client: Any, offi
     assert (await client.http.get("/ready")).text == "ready"
     await office.pool.close()
     assert (await client.http.get("/ready")).status_code == 503
+
+
+async def test_a_database_that_is_away_is_a_problem_that_may_pass(client: Any, office: Any) -> None:
+    await office.pool.close()
+    answer = await client.ask("planner", "GET", "/v1/technicians")
+    assert refused(answer, 503, "system.unavailable")["retryable"] is True
+
+
+async def test_an_agency_whose_turn_does_not_come_is_told_to_try_again(
+    client: Any, office: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "take_pen", impatient(desk.take_pen))
+    async with office.pool.acquire() as other, other.transaction():
+        await store.lock_author(other, "office-main")
+        answer = await client.csv("integrator", "sites", SITES)
+    refused(answer, 503, "system.unavailable")
+    assert (await client.csv("integrator", "sites", SITES)).status_code == 200
+
+
+def impatient(take_pen: Any) -> Any:
+    """The same, with a short patience for the lock."""
+
+    async def take(connection: Any, *arguments: Any) -> Any:
+        await connection.execute("SET LOCAL lock_timeout = '50ms'")
+        return await take_pen(connection, *arguments)
+
+    return take
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "half \ud83d"])
+async def test_a_text_that_nothing_can_store_is_refused(client: Any, text: str) -> None:
+    await feed(client)
+    body = json.dumps(CREATE | {"title": text})
+    headers = {"Content-Type": "application/json"}
+    refused(await client.ask("planner", "POST", "/v1/interventions", content=body, headers=headers), 422, "input.invalid")
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+async def test_the_calendars_ends_are_no_fault_of_the_service(client: Any, day: str) -> None:
+    await feed(client)
+    plan = await client.ask("planner", "POST", "/v1/plans", json={"agency": "main", "day": day})
+    board = await client.ask("planner", "GET", f"/v1/board?day={day}&timezone=Asia/Tokyo")
+    assert {plan.status_code, board.status_code} <= {200, 422}
 
 
 async def test_no_subscription_of_the_service_can_lose_a_message(office: Any) -> None:
