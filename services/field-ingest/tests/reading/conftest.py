@@ -68,7 +68,9 @@ class Company:
         options = {"limits": ScopeLimits(), "clock": self.clock, "new_epoch": lambda: f"epoch-{next(self._epochs)}"} | options
         return Projector(**options)
 
-    async def hire(self, name: str, kind: str = "device", *, device: str | None = None, technician: str | None = None) -> Pen:
+    async def hire(
+        self, name: str, kind: str = "device", *, device: str | None = None, technician: str | None = None, shard: int = 0
+    ) -> Pen:
         """Registers an author; a device's incarnation is named like its device unless said otherwise."""
         device = (device or name) if kind == "device" else None
         pen = Pen(name, kind, SigningKey.from_seed(hashlib.sha256(name.encode()).digest()), device, technician)
@@ -76,17 +78,28 @@ class Company:
         await self.pool.execute(
             """
             INSERT INTO authors (author, kind, agency, device, technician, event_key, shard, head_hash, registered_at_ms)
-            VALUES ($1, $2, 'main', $3, $4, $5, 0, $6, $7)
+            VALUES ($1, $2, 'main', $3, $4, $5, $6, $7, $8)
             """,
             name,
             kind,
             device,
             technician,
             pen.key.public,
+            shard,
             bytes(32),
             self.now_ms,
         )
         return pen
+
+    async def add_shard(self, shard: int) -> None:
+        """A further log of the ledger."""
+        await self.pool.execute(
+            "INSERT INTO shards (shard, origin, root, frontier) VALUES ($1, $2, $3, $4)",
+            shard,
+            f"zone-blanche.test/ledger/{shard}",
+            merkle.EMPTY_ROOT,
+            merkle.Frontier().to_bytes(),
+        )
 
     def write(
         self,
