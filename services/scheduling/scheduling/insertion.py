@@ -81,16 +81,11 @@ class Day:
 
 @dataclass(frozen=True)
 class _Schedule:
-    """What a sequence of stops costs. `late_ms`: by how much fixed stops are missed; what was so before may stay so."""
+    """When a sequence of stops starts. `late_ms`: by how much fixed stops are missed; what was so before may stay so."""
 
     starts_ms: tuple[int, ...]
     travel_ms: tuple[int, ...]
-    home_travel_ms: int
     late_ms: int
-
-    @property
-    def cost_ms(self) -> int:
-        return sum(self.travel_ms) + self.home_travel_ms
 
 
 def plan_day(technicians: Sequence[Technician], stops: Iterable[Stop]) -> Day:
@@ -126,17 +121,30 @@ def _insert(crew: Sequence[Technician], tours: dict[str, list[Stop]], stop: Stop
     best: tuple[int, str, int] | None = None
     for technician in _candidates(crew, stop):
         tour = tours[technician.id]
-        before = _schedule(technician, tour)
         for index in range(len(tour) + 1):
-            after = _schedule(technician, [*tour[:index], stop, *tour[index:]])
-            if after is None or after.late_ms > (before.late_ms if before else 0):
-                continue
-            offer = (after.cost_ms - (before.cost_ms if before else 0), technician.id, index)
-            best = offer if best is None else min(best, offer)
+            # The added travel needs no schedule, so most places are left without looking at their times.
+            offer = (_added_travel_ms(technician, tour, index, stop), technician.id, index)
+            if (best is None or offer < best) and _holds(technician, tour, index, stop):
+                best = offer
     if best is None:
         return _why(crew, stop)
     tours[best[1]].insert(best[2], stop)
     return None
+
+
+def _added_travel_ms(technician: Technician, tour: Sequence[Stop], index: int, stop: Stop) -> int:
+    before = tour[index - 1].place if index > 0 else technician.home
+    after = tour[index].place if index < len(tour) else technician.home
+    return travel_ms(before, stop.place) + travel_ms(stop.place, after) - travel_ms(before, after)
+
+
+def _holds(technician: Technician, tour: Sequence[Stop], index: int, stop: Stop) -> bool:
+    """Every window and the working hours hold with the stop there, and no fixed stop is missed by more than it was."""
+    after = _schedule(technician, [*tour[:index], stop, *tour[index:]])
+    if after is None:
+        return False
+    before = _schedule(technician, tour) if after.late_ms else None
+    return after.late_ms <= (before.late_ms if before else 0)
 
 
 def _candidates(crew: Sequence[Technician], stop: Stop) -> list[Technician]:
@@ -168,7 +176,7 @@ def _schedule(technician: Technician, tour: Sequence[Stop]) -> _Schedule | None:
     late += max(0, time + home - technician.ends_ms) if any(stop.fixed_ms is not None for stop in tour) else 0
     if time + home > technician.ends_ms and not any(stop.fixed_ms is not None for stop in tour):
         return None
-    return _Schedule(tuple(starts), tuple(travels), home, late)
+    return _Schedule(tuple(starts), tuple(travels), late)
 
 
 def _whole_minute(ms: int) -> int:

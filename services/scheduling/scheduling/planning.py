@@ -19,7 +19,7 @@ from scheduling.domain import status_of
 from scheduling.insertion import Day, Place, Placed, Stop, Technician, Unplaced, plan_day
 from zb_contracts.problems import INPUT_INVALID, INPUT_NOT_FOUND, PLAN_IMPOSSIBLE, Problem
 
-INTERVENTIONS_PER_DAY_MAX: Final = 2_000
+INTERVENTIONS_PER_DAY_MAX: Final = 1_000
 BEGUN: Final = frozenset({"in_progress", "done", "not_done"})
 
 
