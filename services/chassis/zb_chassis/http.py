@@ -148,12 +148,12 @@ class LimitBody:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        refusal = problem_response(INPUT_TOO_LARGE, INPUT_TOO_LARGE.message.format(limit=self._limit))
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self._limit:
-            response = problem_response(INPUT_TOO_LARGE, INPUT_TOO_LARGE.message.format(limit=self._limit))
-            await response(scope, receive, send)
+            await refusal(scope, receive, send)
             return
-        read = 0
+        read, started = 0, False
 
         async def limited() -> Any:
             nonlocal read
@@ -163,4 +163,13 @@ class LimitBody:
                 raise Problem(INPUT_TOO_LARGE, limit=self._limit)
             return message
 
-        await self._app(scope, limited, send)
+        async def answered(message: Any) -> None:
+            # FastAPI answers 400 to any fault while it reads a document: ours has a name of its own.
+            nonlocal started
+            if read <= self._limit or started:
+                started = True
+                await send(message)
+
+        await self._app(scope, limited, answered)
+        if read > self._limit and not started:
+            await refusal(scope, receive, send)

@@ -76,9 +76,9 @@ class TokenVerifier:
         try:
             claims = await self._claims(token)
             self._registry.validate(claims)
+            return Principal(str(claims["sub"]), _names(claims, "roles"), _names(claims, "agencies"))
         except (JoseError, ValueError, KeyError, TypeError) as fault:
             raise Problem(UNAUTHENTICATED, reason=str(fault)[:200] or type(fault).__name__) from fault
-        return Principal(str(claims["sub"]), _names(claims, "roles"), _names(claims, "agencies"))
 
     async def _claims(self, token: str) -> dict[str, Any]:
         keys = await self._key_set(refetch=False)
