@@ -201,6 +201,11 @@ async def _always() -> None:
 
 
 @pytest.fixture(scope="session")
+def new_phone() -> type[Phone]:
+    return Phone
+
+
+@pytest.fixture(scope="session")
 def story() -> type[Story]:
     return Story
 
