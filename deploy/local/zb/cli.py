@@ -31,7 +31,8 @@ UP_TIMEOUT_S: Final = 120.0
 DOWN_TIMEOUT_S: Final = 60.0
 MENDABLE: Final = (StackError, ServiceFailed, NatsStartError, PostgresError, KeysError, DatasetMissing, Refused)
 
-console = Console()
+# A pipe has no width of its own; the tables want room.
+console = Console(width=None if sys.stdout.isatty() else 150)
 
 
 class Commands(click.Group):

@@ -26,6 +26,7 @@ from zb.play.stage import Stage, StoryTime, WaitedInVain
 from zb.play.telling import Teller
 from zb.stack import Stack, forget
 
+PROMISES_FILE: Final = "promises.json"
 SCENES: Final = (morning, dead_zone, reunion, attack, export, proof)
 FIGURES: Final = (
     "admitted",
@@ -59,6 +60,7 @@ def play(folder: Path, dataset: Dataset, *, leave: bool, language: str, console:
         asyncio.run(_scenes(stage))
         seconds = time.monotonic() - began
         teller.verdict(stage.promises)
+        stage.promises.write(folder / PROMISES_FILE)
         if not leave:
             _look_round(stage)
     if leave:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from zb.office import Refused
 from zb.play import pictures, reference
+from zb.play.morning import starts_at
 from zb.play.stage import HERO, Stage
 
 SIGNER: Final = "Mme Fournier"
@@ -32,6 +33,9 @@ async def _replan(stage: Stage) -> None:
     stage.tell("office", f"moves {moved['reference']} from 14:00 to {stage.story.local(moved['planned_start'])}")
     cancelled = await stage.command(stage.chosen["cancelled"], "cancel", reason="the customer repaired it")
     stage.tell("office", f"cancels {cancelled['reference']}: the customer repaired it")
+    # The office's commands are in the ledger before the technician acts; the device cannot know.
+    await stage.merged("the move is merged", moved["id"], starts_at(moved["planned_start"]))
+    await stage.merged("the cancel is merged", cancelled["id"], lambda state: bool(state["status"] == "cancelled"))
     try:
         await stage.command(stage.chosen["cancelled"], "move", planned_start=stage.story.text(17, 0))
         refused = ""

@@ -7,6 +7,7 @@ from zb.office import Refused
 from zb.play.stage import Stage, in_thread, until
 
 PROFILE: Final = "erp"
+READY: Final = "ready"
 
 
 async def export(stage: Stage) -> None:
@@ -16,8 +17,8 @@ async def export(stage: Stage) -> None:
     closed = stage.chosen["cancelled"]
 
     def waiting() -> Any:
-        rows = stage.person("integrator").get(stage.url("billing-bridge", "waiting"), profile=PROFILE)
-        return any(row["intervention"] == closed for row in rows)
+        rows = stage.person("integrator").get(stage.url("billing-bridge", "waiting"))
+        return any(row["intervention"] == closed and row["reason"] == READY for row in rows)
 
     await until("the closed intervention waits for its batch", waiting)
     url = stage.url("billing-bridge", f"profiles/{PROFILE}/batches")
@@ -60,10 +61,6 @@ async def _again(stage: Stage, url: str) -> str:
 
 
 async def _written_back(stage: Stage, closed: str) -> None:
-    url = stage.url("field-ingest", f"interventions/{closed}/state")
-
-    def exported() -> Any:
-        return stage.person("auditor").get(url)["state"]["exports"]
-
-    exports = await until("billing.exported stands in the ledger", exported)
+    state = await stage.merged("billing.exported stands in the ledger", closed, lambda state: bool(state["exports"]))
+    exports = state["exports"]
     stage.promises.hold("the export is an event of the intervention", len(exports) == 1, f"batch {exports[0]['batch']}")

@@ -52,7 +52,6 @@ class Handheld:
                 limit=LINE_BYTES_MAX,
                 start_new_session=True,
             )
-        await self._answer("start")
 
     async def call(self, command: str, **arguments: Any) -> Any:
         """The result of one command. HandheldRefused for a refusal or a dead process."""

@@ -6,7 +6,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -102,6 +102,12 @@ async def _plan(stage: Stage) -> None:
         stage.chosen["moved"], "move", planned_start=stage.story.text(14, 0), reason="agreed with the customer"
     )
     stage.tell("office", f"{moved['reference']} is agreed for {stage.story.local(moved['planned_start'])}")
+    await stage.merged("the agreed start is merged", moved["id"], starts_at(moved["planned_start"]))
+
+
+def starts_at(start: str) -> Callable[[dict[str, Any]], bool]:
+    """Whether a merged state has this planned start."""
+    return lambda state: bool(state["fields"].get("planned_start", {}).get("value") == start)
 
 
 async def _enrol(stage: Stage, technician: str) -> None:

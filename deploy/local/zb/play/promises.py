@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -29,6 +30,11 @@ class Promises:
     @property
     def all_held(self) -> bool:
         return bool(self.kept) and all(promise.held for promise in self.kept)
+
+    def write(self, file: Path) -> None:
+        """Everything that was promised and seen, for tests and for those who come later."""
+        kept = [{"text": promise.text, "held": promise.held, "seen": promise.seen} for promise in self.kept]
+        file.write_text(json.dumps({"ok": self.all_held, "figures": self.figures, "promises": kept}, indent=1))
 
     def last_line(self, seconds: float) -> str:
         """One JSON object: ok, admitted, refused, rejected, lost, stored_twice, photos, batches, hashes, seconds."""

@@ -17,7 +17,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from zb.datasets import Dataset
-from zb.office import Person
+from zb.office import Person, Refused
 from zb.play.handheld import Handheld
 from zb.play.network import Network
 from zb.play.promises import Promises
@@ -26,6 +26,8 @@ from zb.stack import ISSUER, PARTS, Stack, environment_file
 
 WAIT_S: Final = 60.0
 POLL_S: Final = 0.05
+SCENE_BEGINS_MS: Final = 2_000
+"""A scene begins a little after its minute, so that a clock which was read just before it does not show the minute before."""
 AGENCY: Final = "main"
 TECHNICIANS: Final = ("ana", "ben", "chloe")
 HERO: Final = "ana"
@@ -47,7 +49,7 @@ class StoryTime:
     def set(self, hour: int, minute: int) -> None:
         """It is now that time of the story's day, and goes on from there."""
         draft = self.file.with_suffix(".new")
-        draft.write_text(str(self.at_ms(hour, minute) - time.time_ns() // 1_000_000))
+        draft.write_text(str(self.at_ms(hour, minute) + SCENE_BEGINS_MS - time.time_ns() // 1_000_000))
         draft.replace(self.file)
 
     def at_ms(self, hour: int, minute: int) -> int:
@@ -113,6 +115,21 @@ class Stage:
     async def state(self, intervention: str) -> dict[str, Any]:
         """The merged state, as field-ingest has it."""
         return dict(await in_thread(self.person("auditor").get, self.url("field-ingest", f"interventions/{intervention}/state")))
+
+    async def merged(self, condition: str, intervention: str, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The merged state once it satisfies `holds`; an intervention that is not merged yet does not."""
+        url = self.url("field-ingest", f"interventions/{intervention}/state")
+
+        def reached() -> Any:
+            try:
+                state = self.person("auditor").get(url)["state"]
+            except Refused as refusal:
+                if refusal.status != 404:
+                    raise
+                return None
+            return state if holds(state) else None
+
+        return dict(await until(condition, reached))
 
     async def projected(self) -> None:
         """Return when the projection has read the whole ledger."""
