@@ -4,19 +4,19 @@ Each endpoint states its role. It parses, calls one function of the field, and a
 9457 documents at the chassis' edge.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from field_ingest import rejects
 from field_ingest.checkpoints import Checkpoints
-from field_ingest.devices import Agencies, Devices, Revocation
+from field_ingest.devices import Agencies, Devices, Revocation, person_id
 from field_ingest.enrolment import CODE_VALID_S_MAX, Enrolment, Invitation
-from field_ingest.tokens import Proof, Tokens
+from field_ingest.tokens import Person, Proof, Tokens
 from zb_chassis.database import Pool, transaction
 from zb_chassis.http import PUBLIC, stated
-from zb_chassis.identity import ALL_AGENCIES, Principal, Role, allow
+from zb_chassis.identity import ALL_AGENCIES, Principal, Role, TokenVerifier, allow
 from zb_contracts.enrolment import (
     DEVICE_HEADER,
     PROOF_HEADER,
@@ -27,8 +27,11 @@ from zb_contracts.enrolment import (
     TokenRequest,
 )
 from zb_contracts.events.values import Id, Text
-from zb_contracts.problems import DEVICE_PROOF_INVALID, INPUT_INVALID, INPUT_NOT_FOUND, Problem
+from zb_contracts.problems import DEVICE_PROOF_INVALID, FORBIDDEN, INPUT_INVALID, INPUT_NOT_FOUND, Problem
 from zb_contracts.times import format_time_ms
+
+PERSON_HEADER: Final = "Zb-Person"
+"""The OIDC access token of a technician who signs in on a device of a pool."""
 
 Administrator = Annotated[Principal, allow(Role.FLEET_ADMINISTRATOR)]
 Overseer = Annotated[Principal, allow(Role.FLEET_ADMINISTRATOR, Role.AUDITOR)]
@@ -98,15 +101,16 @@ def enrolment_router(pool: Pool, enrolment: Enrolment, tokens: Tokens) -> APIRou
 
     @router.post("/tokens")
     async def renew(request: Request, proof: DeviceProof) -> TokenAnswer:
-        """A session token for a device that proves its login key."""
+        """A session token for a device that proves its login key; one of a pool names its technician in Zb-Person."""
         body = await request.body()
         try:
             wanted = TokenRequest.model_validate_json(body)
         except ValidationError as fault:
             errors = tuple({"field": ".".join(map(str, error["loc"])), "reason": error["msg"]} for error in fault.errors())
             raise Problem(INPUT_INVALID, errors=errors) from fault
+        person = await _person(request)
         async with transaction(pool) as connection:
-            return await tokens.renew(connection, wanted, proof, body)
+            return await tokens.renew(connection, wanted, proof, body, person=person)
 
     return router
 
@@ -176,6 +180,18 @@ def ledger_router(pool: Pool, checkpoints: Checkpoints) -> APIRouter:
         return {"shard": shard, "size": checkpoint.size, "root": checkpoint.root.hex(), "note": checkpoint.note}
 
     return router
+
+
+async def _person(request: Request) -> Person | None:
+    """The technician whose OIDC token stands in PERSON_HEADER; None without one. Problems of the token, FORBIDDEN."""
+    token = request.headers.get(PERSON_HEADER)
+    if token is None:
+        return None
+    verifier: TokenVerifier = request.app.state.verifier
+    who = await verifier.verify(token)
+    if Role.TECHNICIAN not in who.roles:
+        raise Problem(FORBIDDEN, roles=Role.TECHNICIAN)
+    return Person(person_id(who.subject), _agencies(who))
 
 
 def _agencies(who: Principal) -> Agencies:

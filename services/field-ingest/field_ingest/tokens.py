@@ -49,9 +49,21 @@ class Incarnation:
 
     author: str
     device: str
+    agency: str
     technician: str | None
     login_key: str
     revoked_at_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A technician who signed in beside the device. `agencies` None: of all."""
+
+    technician: str
+    agencies: frozenset[str] | None
+
+    def may_use(self, found: Incarnation) -> bool:
+        return self.agencies is None or found.agency in self.agencies
 
 
 class Tokens:
@@ -92,18 +104,18 @@ class Tokens:
         return Session(token, expires_at * 1000)
 
     async def renew(
-        self, connection: Connection, request: TokenRequest, proof: Proof, body: bytes, *, person: str | None = None
+        self, connection: Connection, request: TokenRequest, proof: Proof, body: bytes, *, person: Person | None = None
     ) -> TokenAnswer:
         """A new session for a device that proves its login key over this request.
 
-        `person` is a technician who signed in beside the device, for a device that belongs to a pool. Problems:
+        A technician's own device needs nothing else; a device of a pool needs its technician as `person`. Problems:
         DEVICE_PROOF_INVALID, FORBIDDEN for another's technician, DEVICE_REVOKED for more than a drain.
         """
         found = await self.proven(connection, request.device, proof, "POST", "/v1/tokens", body)
         if request.technician is not None:
             if found.revoked_at_ms is not None:
                 raise Problem(DEVICE_REVOKED, device=found.device, since=format_time_ms(found.revoked_at_ms))
-            if request.technician == subjects.DRAIN or request.technician != (found.technician or person):
+            if request.technician == subjects.DRAIN or request.technician != _technician(found, person):
                 raise Problem(FORBIDDEN, roles=f"technician {request.technician}")
         session = await self.mint(connection, found.author, found.device, found.login_key, request.technician)
         return TokenAnswer(token=session.token, expires_at=format_time_ms(session.expires_at_ms))
@@ -115,7 +127,7 @@ class Tokens:
         statement, signature = self._statement(proof, method, path, body)
         rows = await connection.fetch(
             """
-            SELECT author, device, technician, login_key, revoked_at_ms FROM authors
+            SELECT author, device, agency, technician, login_key, revoked_at_ms FROM authors
             WHERE device = $1 AND login_key IS NOT NULL ORDER BY incarnation DESC
             """,
             device,
@@ -134,6 +146,13 @@ class Tokens:
         if age_ms > PROOF_AGE_MAX_S * 1000:
             raise Problem(DEVICE_PROOF_INVALID, reason=f"its time is more than {PROOF_AGE_MAX_S} s away from the server's")
         return request_statement(method, path, body, proof.time), signature
+
+
+def _technician(found: Incarnation, person: Person | None) -> str | None:
+    """Whose sessions the device may have: its own technician's, or in a pool those of the person who signed in."""
+    if found.technician is not None:
+        return found.technician
+    return person.technician if person is not None and person.may_use(found) else None
 
 
 def token_id(token: str) -> str:

@@ -1,4 +1,4 @@
--- field-ingest's own tables. This file is the truth; migrations/ build the same, and a test proves it.
+-- field-ingest's database beside the chassis' tables. This file is the truth; migrations/ build the same, and a test proves it.
 
 -- The ledger: authors, shards (each a log of its own), rows, Merkle tiles, checkpoints; what admission sets aside beside
 -- it (rejects), and enrolment. Positions are dense per shard, from 0, and come from the locked shard row, which is

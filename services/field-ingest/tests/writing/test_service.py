@@ -82,12 +82,15 @@ class Office:
     client: httpx.AsyncClient
     tokens: dict[str, str] = field(default_factory=dict)
 
-    async def ask(self, who: str, method: str, path: str, body: Any = None) -> httpx.Response:
+    async def token_of(self, who: str) -> str:
         if who not in self.tokens:
             form = {"grant_type": "password", "username": who, "password": PASSWORD}
             answer = await self.client.post(f"{self.service.issuer}/token", data=form)
             self.tokens[who] = answer.json()["access_token"]
-        headers = {"Authorization": f"Bearer {self.tokens[who]}"}
+        return self.tokens[who]
+
+    async def ask(self, who: str, method: str, path: str, body: Any = None) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {await self.token_of(who)}"}
         return await self.client.request(method, self.service.url + path, json=body, headers=headers)
 
     async def code(self, **wanted: Any) -> str:
@@ -142,11 +145,15 @@ class Device:
         self.answer = answer.json()
         self.pen = self.new_pen(self.answer["author"], self.answer["device"], self.event)
 
-    async def token(self, office: Office, technician: str | None, *, time_ms: int | None = None) -> httpx.Response:
+    async def token(
+        self, office: Office, technician: str | None, *, time_ms: int | None = None, person: str | None = None
+    ) -> httpx.Response:
         body = json.dumps({"device": self.answer["device"], "technician": technician}).encode()
         at = format_time_ms(time_ms or time.time_ns() // 1_000_000)
         proof = self.login.sign(request_statement("POST", "/v1/tokens", body, at))
         headers = {"Zb-Device": self.answer["device"], "Zb-Proof": to_base64url(proof), "Zb-Proof-Time": at}
+        if person is not None:
+            headers["Zb-Person"] = await office.token_of(person)
         return await office.client.post(f"{office.service.url}/v1/tokens", content=body, headers=headers)
 
     async def connect(self, office: Office, token: str | None = None) -> Client:
@@ -167,6 +174,8 @@ def service(postgres_server: Any, broker: Any, tmp_path_factory: pytest.TempPath
     people = folder / "people"
     add_user(people, "administrator", PASSWORD, ("fleet-administrator",), ("main",))
     add_user(people, "auditor", PASSWORD, ("auditor",), ("*",))
+    add_user(people, "noor", PASSWORD, ("technician",), ("main",))
+    add_user(people, "stranger", PASSWORD, ("technician",), ("elsewhere",))
     add_user(people, "elsewhere", PASSWORD, ("fleet-administrator",), ("elsewhere",))
     issuer_port = _free_port()
     keys = keyring.load_or_create(folder / "keys", ("main",), time.time_ns() // 1_000_000)
@@ -287,6 +296,16 @@ async def test_a_session_of_another_technician_or_a_stale_proof_is_refused(offic
     stale_ms = time.time_ns() // 1_000_000 - (PROOF_AGE_MAX_S + 60) * 1000
     stale = await device.token(office, "camille", time_ms=stale_ms)
     assert (stale.status_code, stale.json()["code"]) == (401, "access.device_proof_invalid")
+
+
+async def test_a_pools_device_is_used_by_the_technician_of_its_agency_who_signs_in(office: Office, device: Device) -> None:
+    await device.enrol(office, technician=None)
+    assert decode(device.answer["token"], now=time.time()).tags == ("t:drain",)
+    assert (await device.token(office, "noor")).status_code == 403
+    assert (await device.token(office, "stranger", person="stranger")).status_code == 403
+    assert (await device.token(office, "camille", person="noor")).status_code == 403
+    session = await device.token(office, "noor", person="noor")
+    assert decode(session.json()["token"], now=time.time()).tags == ("t:noor",)
 
 
 async def test_another_key_proves_nothing(office: Office, device: Device, new_pen: Any) -> None:
