@@ -173,6 +173,17 @@ class Story:
         return Part(part=part, quantity=quantity)
 
 
+def announcement_of(state: InterventionState, version: int = 1) -> InterventionAnnounced:
+    return InterventionAnnounced(
+        intervention=state.stream.partition(":")[2],
+        agency="main",
+        positions={"0": 9},
+        version=version,
+        state_hash=HASH,
+        state=msgspec.to_builtins(state),
+    )
+
+
 @dataclass
 class Bridge:
     """The bridge under test. `now` is its clock."""
@@ -188,16 +199,8 @@ class Bridge:
 
     async def hear(self, state: InterventionState, *, version: int | None = None) -> None:
         """An announcement of this state, a version after the last one unless told otherwise."""
-        intervention = state.stream.partition(":")[2]
-        self.versions[intervention] = version or self.versions.get(intervention, 0) + 1
-        message = InterventionAnnounced(
-            intervention=intervention,
-            agency="main",
-            positions={"0": 9},
-            version=self.versions[intervention],
-            state_hash=HASH,
-            state=msgspec.to_builtins(state),
-        )
+        self.versions[state.stream] = version or self.versions.get(state.stream, 0) + 1
+        message = announcement_of(state, self.versions[state.stream])
         async with transaction(self.pool) as connection:
             await collect.state_announced(connection, message.model_dump_json().encode())
 
@@ -253,6 +256,12 @@ async def _always() -> None:
 @pytest.fixture(scope="session")
 def story() -> type[Story]:
     return Story
+
+
+@pytest.fixture(scope="session")
+def announced() -> Any:
+    """Makes the announcement of a state."""
+    return announcement_of
 
 
 @pytest.fixture

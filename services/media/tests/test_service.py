@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
 
 from media.app import subscribe, undecoded
 from media.config import SERVICE
@@ -98,9 +99,9 @@ async def next_evidence(streams: JetStreamContext, intervention: str, version: i
     """The announcement of that version, once it is there."""
     deadline = time.monotonic() + DEADLINE_S
     while True:
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(NotFoundError):
             found = await streams.get_last_msg("EVIDENCE", evidence(intervention))
-            assert found.data is not None
+            assert found.data
             told = EvidenceAnnounced.model_validate_json(found.data)
             if told.version >= version:
                 return told
