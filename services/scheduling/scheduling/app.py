@@ -23,11 +23,11 @@ from scheduling.desk import Desk
 from scheduling.ids import random_uuid7
 from scheduling.keys import Keyring
 from scheduling.planning import Policy
-from zb_chassis import broker, lifecycle, logs, telemetry
+from zb_chassis import broker, inbox, lifecycle, logs, outbox, telemetry
 from zb_chassis.claims import Credentials
 from zb_chassis.clock import clock_of, system_clock
 from zb_chassis.consuming import DeadLetters, Subscription, handle_bounded
-from zb_chassis.database import Pool, is_ready, open_pool
+from zb_chassis.database import Pool, is_ready, open_pool, transaction
 from zb_chassis.http import application, problem_response
 from zb_chassis.identity import TokenVerifier
 from zb_chassis.migrate import upgrade
@@ -49,6 +49,11 @@ PASSING: Final = (
     OSError,
 )
 """What the database may raise that a later try can mend; the transaction left nothing behind."""
+OUTBOX_KEPT_S: Final = (OFFICE.max_age_s + 86_400.0) * 2
+"""Longer than the broker keeps segments, so that a rewound ledger could still be given them."""
+INBOX_KEPT_S: Final = INTERVENTIONS.max_age_s + 86_400.0
+"""Longer than the broker could deliver an announcement again."""
+HOUSEKEEPING_S: Final = 3_600.0
 RELAY_LIMITS: Final = RelayLimits(lease_s=6.0, publish_timeout_s=3.0)
 """After a kill -9 the next process publishes once the old lease has run out: dispatchers should not wait longer for it."""
 ANNOUNCEMENTS: Final = Subscription(INTERVENTIONS, SERVICE, batch_max=16)
@@ -69,7 +74,11 @@ async def run(settings: Settings) -> None:
         async def messaging(stop: asyncio.Event) -> None:
             await _messaging(settings.nats_url, credentials, pool, stop)
 
-        await lifecycle.serve(app, settings.http_host, settings.http_port, {"messaging": messaging})
+        async def housekeeping(stop: asyncio.Event) -> None:
+            await keep_house(pool, stop)
+
+        tasks: dict[str, lifecycle.Task] = {"messaging": messaging, "housekeeping": housekeeping}
+        await lifecycle.serve(app, settings.http_host, settings.http_port, tasks)
     finally:
         await pool.close()
 
@@ -106,7 +115,22 @@ def subscribe(subscriber: NatsBroker, pool: Pool, letters: DeadLetters) -> None:
     async def announced(message: NatsMessage) -> None:
         raw = message.raw_message
         assert isinstance(raw, Msg)
-        await handle_bounded(raw, handle, letters)
+        with telemetry.continued("intervention announced", raw.headers):
+            await handle_bounded(raw, handle, letters)
+
+
+async def undecoded(message: Any) -> Any:
+    """FastStream decodes before a handler can settle a message; a body that is no JSON must reach the handler."""
+    return message.body
+
+
+async def keep_house(pool: Pool, stop: asyncio.Event) -> None:
+    """Forget old sent messages and old marks, now and then."""
+    while not stop.is_set():
+        async with transaction(pool) as connection:
+            await outbox.prune(connection, older_than_s=OUTBOX_KEPT_S)
+            await inbox.prune(connection, older_than_s=INBOX_KEPT_S)
+        await _unless(stop, asyncio.sleep(HOUSEKEEPING_S))
 
 
 async def _messaging(url: str, credentials: Credentials, pool: Pool, stop: asyncio.Event) -> None:
@@ -116,7 +140,7 @@ async def _messaging(url: str, credentials: Credentials, pool: Pool, stop: async
     if client is None:
         return
     jetstream = client.jetstream()
-    subscriber = broker.faststream_broker(url, credentials, watch)
+    subscriber = broker.faststream_broker(url, credentials, watch, decoder=undecoded)
     subscribe(subscriber, pool, DeadLetters(jetstream, SERVICE))
     try:
         await ensure_streams(jetstream, [REFERENCE])

@@ -42,6 +42,7 @@ def read_announcement(data: bytes) -> store.Announced:
         version=message.version,
         state_hash=message.state_hash,
         reported=reported_of(state),
+        merged={name: register.value for name, register in state.fields.items()} | {"assignee": state.assignee},
         conflicts=[msgspec.to_builtins(conflict) for conflict in state.conflicts],
         set_aside=[_set_aside(each) for each in _all_set_aside(state)],
     )

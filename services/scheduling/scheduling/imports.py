@@ -106,9 +106,13 @@ R = TypeVar("R", SiteRow, EquipmentRow, InterventionRow)
 
 @dataclass(frozen=True, slots=True)
 class Import(Generic[R]):
-    """The good rows and the faults of a file. `total` counts the rows that are not blank."""
+    """The good rows and the faults of a file. `total` counts the rows that are not blank.
+
+    `repeats` are rows (number, reference) that say the same as an earlier good one.
+    """
 
     good: tuple[R, ...]
+    repeats: tuple[tuple[int, str], ...]
     faults: tuple[Fault, ...]
     total: int
     ignored_columns: tuple[str, ...]
@@ -291,18 +295,22 @@ def _intervention(cells: _Cells) -> InterventionRow:
 
 def _read(table: Table, parse: Callable[[_Cells], R]) -> Import[R]:
     good: dict[str, R] = {}
+    repeats: list[tuple[int, str]] = []
     faults = list(table.faults)
     for row in table.rows:
         cells = _Cells(row)
         value = parse(cells)
-        if not cells.faults and value.reference in good:
-            _check_twin(cells, good[value.reference], value)
+        twin = good.get(value.reference)
+        if twin is not None and not cells.faults:
+            _check_twin(cells, twin, value)
         if cells.faults:
             faults.extend(cells.faults)
+        elif twin is not None:
+            repeats.append((row.number, value.reference))
         else:
-            good.setdefault(value.reference, value)
+            good[value.reference] = value
     faults.sort(key=lambda fault: (fault.row, fault.column))
-    return Import(tuple(good.values()), tuple(faults), table.total, table.ignored_columns)
+    return Import(tuple(good.values()), tuple(repeats), tuple(faults), table.total, table.ignored_columns)
 
 
 def _check_twin(cells: _Cells, first: Any, second: Any) -> None:

@@ -6,7 +6,7 @@ others. The same file twice changes nothing the second time. An empty cell says 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from scheduling import places
@@ -70,8 +70,16 @@ async def import_equipment(desk: Desk, agency: str, actor: str | None, data: byt
 
 def conclude(parsed: Import[Any], taken: Sequence[Taken], faults: Sequence[Fault], mode: Mode) -> Report:
     """The report; in `all-or-nothing` a fault undoes the whole by raising INPUT_ROWS."""
-    found = tuple(sorted([*parsed.faults, *faults], key=lambda fault: (fault.row, fault.column)))
-    report = Report(parsed.total, tuple(taken), found, parsed.ignored_columns)
+    by_reference = {each.reference: each for each in taken}
+    again = [replace(by_reference[name], row=row, outcome="unchanged") for row, name in parsed.repeats if name in by_reference]
+    lost = [
+        Fault(row, "reference", "repeats a row that cannot be taken", name)
+        for row, name in parsed.repeats
+        if name not in by_reference
+    ]
+    found = tuple(sorted([*parsed.faults, *faults, *lost], key=lambda fault: (fault.row, fault.column)))
+    good = tuple(sorted([*taken, *again], key=lambda each: each.row))
+    report = Report(parsed.total, good, found, parsed.ignored_columns)
     if found and mode == "all-or-nothing":
         errors = tuple(fault.as_error() for fault in found)
         raise Problem(INPUT_ROWS, bad=report.bad, total=report.total, good=report.total - report.bad, errors=errors)

@@ -33,6 +33,8 @@ class Announced:
     version: int
     state_hash: str
     reported: Reported
+    merged: dict[str, Any]
+    """The value of each field as merged, by field name."""
     conflicts: list[dict[str, Any]]
     set_aside: list[dict[str, Any]]
 
@@ -111,10 +113,11 @@ async def save_announced(connection: Connection, announced: Announced) -> bool:
     reported = announced.reported
     taken = await connection.fetchval(
         "INSERT INTO scheduling.announced AS held (intervention, version, state_hash, status, vector, visits, requests,"
-        " conflicts, set_aside) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+        " merged, conflicts, set_aside) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
         " ON CONFLICT (intervention) DO UPDATE SET version = excluded.version, state_hash = excluded.state_hash,"
         " status = excluded.status, vector = excluded.vector, visits = excluded.visits, requests = excluded.requests,"
-        " conflicts = excluded.conflicts, set_aside = excluded.set_aside WHERE held.version < excluded.version"
+        " merged = excluded.merged, conflicts = excluded.conflicts, set_aside = excluded.set_aside"
+        " WHERE held.version < excluded.version"
         " RETURNING true",
         UUID(announced.intervention),
         announced.version,
@@ -123,6 +126,7 @@ async def save_announced(connection: Connection, announced: Announced) -> bool:
         dict(reported.vector),
         [asdict(visit) for visit in reported.visits],
         [asdict(request) for request in reported.requests],
+        announced.merged,
         announced.conflicts,
         announced.set_aside,
     )
@@ -176,7 +180,7 @@ SELECT board.intervention, board.agency, board.reference, board.version, board.s
     board.planned_start_ms, board.technician, board.tour_position, board.settled,
     site.reference AS site_reference, site.latitude_e7, site.longitude_e7,
     announced.version AS announced_version, announced.status AS announced_status, announced.state_hash,
-    announced.vector, announced.visits, announced.requests, announced.conflicts, announced.set_aside
+    announced.vector, announced.visits, announced.requests, announced.merged, announced.conflicts, announced.set_aside
 FROM scheduling.board
 LEFT JOIN scheduling.site ON site.id = board.site
 LEFT JOIN scheduling.announced ON announced.intervention = board.intervention

@@ -23,13 +23,15 @@ class View(BaseModel):
 
 
 class FieldView(View):
-    """What the newest announced state says. `version` and `state_hash` are the announcement's."""
+    """What the newest announced state says. `version` and `state_hash` are the announcement's; `merged` has each field's value
+    by the contract's field name, as devices see it."""
 
     version: int
     state_hash: str
     status: str
     visits: list[dict[str, Any]]
     requests: list[dict[str, Any]]
+    merged: dict[str, Any]
     conflicts: list[dict[str, Any]]
     set_aside: list[dict[str, Any]]
 
@@ -166,6 +168,7 @@ def _field(row: Any) -> FieldView:
         status=row["announced_status"],
         visits=row["visits"],
         requests=row["requests"],
+        merged=row["merged"],
         conflicts=row["conflicts"],
         set_aside=row["set_aside"],
     )

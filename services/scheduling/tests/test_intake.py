@@ -91,6 +91,15 @@ async def test_the_same_file_again_changes_nothing(office: Any) -> None:
     assert len(await office.signed()) == before
 
 
+async def test_a_row_that_repeats_another_shares_its_fate(office: Any) -> None:
+    report = await sites(office, ALEX + ZOO + ALEX)
+    assert [(each.row, each.outcome) for each in report.taken] == [(2, "created"), (3, "created"), (4, "unchanged")]
+    lost = LIFT.replace("A-1", "A-9")
+    lifts = await import_equipment(office.desk, "main", None, (LIFTS + lost + lost).encode(), "good-rows")
+    assert (lifts.total, lifts.bad, lifts.taken) == (2, 2, ())
+    assert [(fault.row, fault.column) for fault in lifts.faults] == [(2, "site_reference"), (3, "reference")]
+
+
 async def test_ids_come_from_agency_and_reference(office: Any) -> None:
     (taken, _) = (await sites(office, ALEX + ZOO)).taken
     assert taken.id == id_of("site", "main", "A-1")

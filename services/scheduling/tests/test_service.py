@@ -137,7 +137,9 @@ async def test_what_is_decided_reaches_the_broker_and_what_is_announced_the_boar
 
     await until(all_there, "the segments did not arrive")
     subject = subjects.announcement(STUCK)
-    await streams.publish(subject, b"no announcement", headers={"Nats-Msg-Id": "poison"})
+    for number, kind in enumerate(("application/json", "text/plain")):
+        headers = {"Nats-Msg-Id": f"poison-{number}", "content-type": kind}
+        await streams.publish(subject, b"no announcement", headers=headers)
     await streams.publish(subject, announcement(STUCK, 3, {"dev-1": 2}), headers={"Nats-Msg-Id": "a-3"})
     await streams.publish(subject, announcement(STUCK, 2, {"dev-1": 1}, "assigned"), headers={"Nats-Msg-Id": "a-2"})
 
@@ -147,9 +149,9 @@ async def test_what_is_decided_reaches_the_broker_and_what_is_announced_the_boar
     await until(shown, "the announcement was not applied")
 
     async def buried() -> bool:
-        return (await streams.stream_info("DEADLETTER")).state.messages == 1
+        return (await streams.stream_info("DEADLETTER")).state.messages == 2
 
-    await until(buried, "the poison message was not buried")
+    await until(buried, "the poison messages were not buried")
 
     async def settled() -> bool:
         consumer = await streams.consumer_info("INTERVENTIONS", "scheduling")

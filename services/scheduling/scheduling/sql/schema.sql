@@ -95,6 +95,7 @@ CREATE TABLE scheduling.announced (
     vector jsonb NOT NULL,
     visits jsonb NOT NULL,
     requests jsonb NOT NULL,
+    merged jsonb NOT NULL,
     conflicts jsonb NOT NULL,
     set_aside jsonb NOT NULL
 );
