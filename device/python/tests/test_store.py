@@ -18,7 +18,7 @@ from zb_device.bound_secret import FILE_NAME as SECRET_FILE
 from zb_device.bound_secret import BoundSecret
 from zb_device.database import check_integrity, open_database
 from zb_device.device import Device
-from zb_device.faults import DeviceBusy, NoTechnician, NotEnrolled, PinBlocked, PinTooWeak, StoreDamaged, WrongPin
+from zb_device.faults import DeviceBusy, NoTechnician, NotEnrolled, PinBlocked, PinTooWeak, StoreDamaged, Unreachable, WrongPin
 from zb_device.folder import DATABASE_FILE
 
 BOILER = "intervention:leaky-boiler"
@@ -56,8 +56,8 @@ async def served(folder: Path) -> asyncio.subprocess.Process:
         stdout=asyncio.subprocess.PIPE,
         env=os.environ | {"ZB_DEVICE_PIN": PIN},
     )
-    ready = await answer_of(process)
-    assert ready["result"]["unlocked"]
+    send(process, command="status")
+    assert (await answer_of(process))["result"]["unlocked"]
     return process
 
 
@@ -234,8 +234,6 @@ async def test_two_technicians_have_two_read_models_and_neither_reads_the_other(
 
 
 async def test_a_lost_enrolment_answer_is_asked_for_again_with_the_same_keys(platform, hands, tmp_path):
-    from zb_device.faults import Unreachable
-
     platform.lose_answers = 1
     with pytest.raises(Unreachable):
         await Device.enrol(tmp_path / "lost", platform.invitation(), PIN, clock=hands.clock())

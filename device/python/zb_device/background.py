@@ -29,6 +29,8 @@ class Background:
     """One task a device. `attempt` does a whole round and says whether something is still on its way."""
 
     attempt: Callable[[], Awaitable[bool]]
+    noted: Callable[[], None] = lambda: None
+    """Called after each round, whatever became of it."""
     retry_s_max: float = RETRY_S_MAX
     failures: int = 0
     last_fault: str | None = None
@@ -68,6 +70,7 @@ class Background:
                 self.failures += 1
                 self.last_fault = str(fault)
                 delay_s = min(self.retry_s_max, RETRY_FIRST_S * 2 ** min(self.failures - 1, 10))
+            self.noted()
             await self._pause(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
 
     async def _pause(self, delay_s: float) -> None:

@@ -34,6 +34,8 @@ from zb_device.uploads import Uploader
 from zb_device.vault import Unlocked, stretch
 
 CONNECT_TIMEOUT_S: Final = 5.0
+DRAIN_MS: Final = 300_000
+"""After a refused session of a person, one of a drain is used so long before asking again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ class Device:
         self._syncing = asyncio.Lock()
         self._attaching = asyncio.Lock()
         self._changed = asyncio.Event()
-        self.background = Background(self._round)
+        self._drain_until_ms = 0
+        self.background = Background(self._round, self._changed.set)
         self.parts.media.tidy()
 
     # --- Opening and closing ---
@@ -169,6 +172,7 @@ class Device:
         self._unlocked(self.parts.vault.open(technician, stretched, real_ms))
 
     def _unlocked(self, unlocked: Unlocked) -> None:
+        self._drain_until_ms = 0
         technician = unlocked.technician
         self.lock()
         self.parts.sessions.sign_in(technician)
@@ -342,10 +346,14 @@ class Device:
 
     async def _ensure_session(self) -> None:
         technician = self._open.unlocked.technician if self._open else self.parts.sessions.current().technician
+        real_ms = self.clock.real_ms()
+        if real_ms < self._drain_until_ms:
+            technician = None
         try:
             await self.parts.sessions.ensure(technician, self._client)
         except Refused:
-            # No session for the person any more: what was signed still goes up in a drain session.
+            # No session for the person: what was signed still goes up in a drain session.
+            self._drain_until_ms = real_ms + DRAIN_MS
             await self.parts.sessions.ensure(None, self._client)
 
     def _nats(self) -> Transport:

@@ -28,7 +28,6 @@ async def serve(device: Device, output: TextIO) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    _write(output, {"ok": True, "result": {"ready": True, "device": device.parts.pinned.device, "unlocked": device.unlocked}})
     stop = asyncio.ensure_future(stopped.wait())
     reading = asyncio.ensure_future(_answer_all(device, output))
     await asyncio.wait({stop, reading}, return_when=asyncio.FIRST_COMPLETED)

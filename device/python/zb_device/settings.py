@@ -43,6 +43,9 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     technician: str | None
     expires_ms: int
 
+    def __repr__(self) -> str:
+        return f"Session(technician={self.technician!r}, expires_ms={self.expires_ms})"
+
 
 class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
     """Who works with the device now: the actor of what is recorded, locked or not."""

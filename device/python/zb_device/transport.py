@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -119,18 +118,28 @@ class NatsTransport:
         return client
 
     async def _connect(self, session: Session, sign: Callable[[str], bytes]) -> Client:
-        return await nats.connect(
-            self.pinned.nats_url,
-            name=self.pinned.device,
-            user_jwt_cb=lambda: bytearray(session.token.encode()),
-            signature_cb=sign,
-            inbox_prefix=f"_INBOX.{self.pinned.device}".encode(),
-            allow_reconnect=False,
-            connect_timeout=CONNECT_TIMEOUT_S,
-            ping_interval=PING_INTERVAL_S,
-            max_outstanding_pings=2,
-            error_cb=self._on_error,
-        )
+        client = Client()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await client.connect(
+                    self.pinned.nats_url,
+                    name=self.pinned.device,
+                    user_jwt_cb=lambda: bytearray(session.token.encode()),
+                    signature_cb=sign,
+                    inbox_prefix=f"_INBOX.{self.pinned.device}".encode(),
+                    allow_reconnect=False,
+                    # The library tries a dead address for minutes unless it is told not to: the retry timer is ours.
+                    max_reconnect_attempts=1,
+                    reconnect_time_wait=0,
+                    connect_timeout=CONNECT_TIMEOUT_S,
+                    ping_interval=PING_INTERVAL_S,
+                    max_outstanding_pings=2,
+                    error_cb=self._on_error,
+                )
+        except BaseException:
+            await client.close()
+            raise
+        return client
 
     async def _on_error(self, fault: Exception) -> None:
         self._last_error = str(fault)

@@ -1,0 +1,69 @@
+"""The retry timer is its own: what failed once goes up without anybody writing, and a fault never stops it."""
+
+import asyncio
+
+import pytest
+
+from zb_contracts.events.fieldwork import Started
+from zb_device import background
+from zb_device.background import Background
+from zb_device.faults import Unreachable
+
+BOILER = "intervention:leaky-boiler"
+DEADLINE_S = 20
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(background, "RETRY_FIRST_S", 0.02)
+
+
+async def test_fail_once_write_nothing_and_the_queue_drains(device, platform):
+    platform.connected = False
+    await device.record(Started(), stream=BOILER)
+    device.start()
+    assert await device.wait_until(lambda: device.background.failures > 0, DEADLINE_S)
+    platform.connected = True
+
+    assert await device.wait_until(device.settled, DEADLINE_S)
+    assert len(platform.rows) == 1
+
+
+async def test_a_recorded_event_goes_up_by_itself(device, platform):
+    device.start()
+    await device.record(Started(), stream=BOILER)
+    assert await device.wait_until(device.settled, DEADLINE_S)
+
+
+async def test_switched_off_nothing_leaves_and_switched_on_everything_does(device, platform):
+    device.start()
+    await device.offline()
+    await device.record(Started(), stream=BOILER)
+    assert not await device.wait_until(device.settled, 0.2)
+    assert platform.published == []
+    device.online()
+    assert await device.wait_until(device.settled, DEADLINE_S)
+
+
+async def test_each_pause_after_a_failure_is_longer_up_to_a_limit(monkeypatch):
+    pauses: list[float] = []
+    enough = asyncio.Event()
+
+    async def noted(self: Background, delay_s: float) -> None:
+        pauses.append(delay_s)
+        if len(pauses) == 6:
+            enough.set()
+        await asyncio.sleep(0)
+
+    async def fails() -> bool:
+        raise Unreachable("no signal")
+
+    monkeypatch.setattr(Background, "_pause", noted)
+    monkeypatch.setattr(background.random, "uniform", lambda low, high: high)
+    timer = Background(fails, retry_s_max=0.5)
+    timer.start()
+    await asyncio.wait_for(enough.wait(), DEADLINE_S)
+    await timer.stop()
+
+    assert pauses[:6] == [0.02, 0.04, 0.08, 0.16, 0.32, 0.5]
+    assert timer.last_fault == "no signal"
