@@ -1,23 +1,28 @@
 """Writes the generated contracts (JSON Schema, AsyncAPI, OpenAPI, test vectors), or verifies that the committed ones are fresh.
 
-`python -m zb.generate [--verify]`. The OpenAPI documents come from the services themselves, asked by process.
+`python -m zb.generate [--verify]`. The OpenAPI documents come from the services themselves: a stack is started in a temporary
+folder and asked.
 """
 
 import argparse
 import json
-import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from zb.stack import PARTS
+import httpx
+
+from zb.stack import PARTS, Stack
 from zb_contracts import asyncapi, schemas
+from zb_contracts.merge.page import merge_page
 from zb_contracts.vectors import vectors
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 GENERATED: Final = ROOT / "contracts" / "generated"
 VECTORS: Final = ROOT / "contracts" / "vectors"
+MERGE_PAGE: Final = ROOT / "docs" / "merge-tables.md"
 
 
 def documents() -> Iterator[tuple[Path, Any]]:
@@ -28,19 +33,20 @@ def documents() -> Iterator[tuple[Path, Any]]:
         yield GENERATED / "json-schema" / f"{name}.json", schema
     yield GENERATED / "problems.json", schemas.problem_list()
     yield GENERATED / "asyncapi.json", asyncapi.document()
-    for name, part in PARTS.items():
-        yield GENERATED / "openapi" / f"{name}.json", _openapi(part.module)
+    for name, content in _openapi().items():
+        yield GENERATED / "openapi" / f"{name}.json", content
+    yield MERGE_PAGE, merge_page()
     for name, content in vectors().items():
         yield VECTORS / f"{name}.json", content
 
 
-def _openapi(module: str) -> Any:
-    printed = subprocess.run([sys.executable, "-m", module, "openapi"], check=True, capture_output=True, text=True).stdout  # noqa: S603
-    return json.loads(printed)
+def _openapi() -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="zb-generate-") as folder, Stack(Path(folder) / "data").running() as stack:
+        return {name: httpx.get(f"{stack.services[name].url}/v1/openapi.json").raise_for_status().json() for name in PARTS}
 
 
 def text_of(content: Any) -> str:
-    return json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    return content if isinstance(content, str) else json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def main() -> int:
@@ -48,8 +54,8 @@ def main() -> int:
     parser.add_argument("--verify", action="store_true", help="write nothing; fail when a committed file is stale")
     verify = parser.parse_args().verify
     wanted = {path: text_of(content) for path, content in documents()}
-    there = {path for folder in (GENERATED, VECTORS) for path in folder.rglob("*.json")}
-    stale = [path for path, text in wanted.items() if path not in there or path.read_text() != text]
+    there = {path for folder in (GENERATED, VECTORS) for path in folder.rglob("*.json")} | {MERGE_PAGE}
+    stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     orphans = sorted(there - set(wanted))
     if verify:
         for path in (*stale, *orphans):

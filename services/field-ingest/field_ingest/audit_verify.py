@@ -39,6 +39,8 @@ class Report:
     """What was checked, and what was wrong (the first FAULTS_MAX of it)."""
 
     rows: int = 0
+    kinds: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("admitted", "held", "refusal"), 0))
+    """Rows by kind."""
     signatures: int = 0
     chains: int = 0
     tiles: int = 0
@@ -62,7 +64,7 @@ class Report:
     def lines(self) -> list[str]:
         """The report as a person reads it."""
         return [
-            f"rows read                {self.rows}",
+            f"rows read                {self.rows} ({', '.join(f'{count} {kind}' for kind, count in self.kinds.items())})",
             f"signatures verified      {self.signatures}",
             f"chains followed          {self.chains}",
             f"tiles recomputed         {self.tiles}",
@@ -89,6 +91,7 @@ async def verify_ledger(connection: Connection, keys: KeyRing) -> Report:
             frontier = Frontier()
             async for row in _rows(connection, shard["shard"]):
                 report.rows += 1
+                report.kinds[row["kind"]] += 1
                 for fault in _faults(row, public.get(row["author"]), frontier.size, chains, ids, report):
                     report.wrong(f"shard {shard['shard']}, position {row['position']}: {fault}")
                 await _grow(connection, shard["shard"], frontier, row, report)

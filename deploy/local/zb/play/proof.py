@@ -22,4 +22,5 @@ async def proof(stage: Stage) -> None:
     stage.tell("audit", f"{report.get('signatures')} signatures, {report.get('chains')} chains and the Merkle root verified")
     stage.promises.hold("chains, signatures and the Merkle root verify", code == 0 and bool(report.get("sound")),
                         report.get("told") or f"{report.get('rows')} rows")  # fmt: skip
-    figures["admitted"], figures["refused"] = report.get("admitted"), report.get("refusals")
+    kinds = report.get("kinds", {})
+    figures["admitted"], figures["refused"] = kinds.get("admitted"), kinds.get("refusal")
