@@ -64,10 +64,11 @@ class MadeView(BatchView):
     files: tuple[FileView, ...]
     billed: tuple[str, ...]
     left_out: tuple[WaitingView, ...]
+    left_out_count: int
 
 
-def router(pool: Pool, batches: Batches, delivery: Delivery) -> APIRouter:
-    """The endpoints."""
+def making(pool: Pool, batches: Batches, delivery: Delivery) -> APIRouter:
+    """The endpoints that make and deliver, and what the next batch would be made of."""
     routes = APIRouter(tags=["billing"])
 
     @routes.post("/v1/profiles/{profile}/batches", status_code=201)
@@ -85,6 +86,21 @@ def router(pool: Pool, batches: Batches, delivery: Delivery) -> APIRouter:
     async def deliver(profile: str, batch: Number, _: Integrator) -> None:
         """Put the same bytes into the folder again, e.g. after they were lost there."""
         await delivery.deliver(profile_of(profile).name, batch)
+
+    @routes.get("/v1/waiting")
+    async def waiting(_: Reader) -> list[WaitingView]:
+        """Closed interventions that are in no batch yet, with the reason, for each profile."""
+        found = []
+        for profile in PROFILES.values():
+            found += [waiting_view(profile.name, one) for one in await batches.waiting(profile)]
+        return found
+
+    return routes
+
+
+def reading(pool: Pool) -> APIRouter:
+    """The endpoints that show what was made."""
+    routes = APIRouter(tags=["billing"])
 
     @routes.get("/v1/batches")
     async def listed(
@@ -107,14 +123,6 @@ def router(pool: Pool, batches: Batches, delivery: Delivery) -> APIRouter:
                 return Response(one.content, media_type="application/octet-stream", headers=headers)
         raise Problem(INPUT_NOT_FOUND, what="file of the batch", id=name[:200])
 
-    @routes.get("/v1/waiting")
-    async def waiting(_: Reader) -> list[WaitingView]:
-        """Closed interventions that are in no batch yet, with the reason, for each profile."""
-        found = []
-        for profile in PROFILES.values():
-            found += [waiting_view(profile.name, one) for one in await batches.waiting(profile)]
-        return found
-
     async def _files(profile: str, batch: int) -> list[store.FileRow]:
         found = await store.find_files(pool, profile, batch)
         if not found:
@@ -131,6 +139,7 @@ def made_view(frozen: Frozen, row: BatchRow) -> MadeView:
         files=tuple(_file_views(frozen.files)),
         billed=frozen.interventions,
         left_out=tuple(waiting_view(row.profile, one) for one in frozen.left_out),
+        left_out_count=frozen.left_out_count,
     )
 
 

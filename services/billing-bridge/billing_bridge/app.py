@@ -30,6 +30,7 @@ from zb_chassis.streams import ensure_streams, wait_for_streams
 from zb_chassis.telemetry import continued
 from zb_contracts.subjects import BILLING, DEADLETTER, EVIDENCE, INTERVENTIONS, OFFICE, REFERENCE, StreamSpec
 
+TITLE: Final = "Zone Blanche billing bridge"
 DELIVERY_INTERVAL_S: Final = 60.0
 OUTBOX_KEPT_S: Final = 7 * 86_400.0
 MESSAGES_AT_ONCE: Final = 16
@@ -69,9 +70,15 @@ def application(
             raise RuntimeError("the database does not answer")
         await ready()
 
-    app = http.application("Zone Blanche billing bridge", [api.router(pool, batches, delivery)], ready=both_ready)
+    app = http.application(TITLE, [api.making(pool, batches, delivery), api.reading(pool)], ready=both_ready)
     app.state.verifier = TokenVerifier(settings.oidc_issuer, settings.oidc_audience)
     return app
+
+
+def openapi() -> dict[str, Any]:
+    """The OpenAPI document: of the routes alone, nothing stands behind them."""
+    nothing: Any = None
+    return http.application(TITLE, [api.making(nothing, nothing, nothing), api.reading(nothing)], ready=nothing).openapi()
 
 
 class Messages:

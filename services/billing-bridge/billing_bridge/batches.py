@@ -25,6 +25,8 @@ from zb_contracts.problems import BILLING_LAYOUT, BILLING_NOTHING, Problem
 from zb_contracts.times import format_time_ms
 
 INTERVENTIONS_MAX: Final = 500
+LEFT_OUT_LISTED_MAX: Final = 1_000
+"""More that wait are counted, not listed."""
 PAGE: Final = 200
 
 
@@ -45,6 +47,7 @@ class Frozen:
     files: tuple[FileRow, ...]
     interventions: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
+    left_out_count: int
 
 
 @dataclass
@@ -52,7 +55,13 @@ class _Collected:
     bills: list[tuple[Candidate, Bill]] = field(default_factory=list)
     settled: dict[str, int] = field(default_factory=dict)
     left_out: list[LeftOut] = field(default_factory=list)
+    left_out_count: int = 0
     misfit: Problem | None = None
+
+    def leave_out(self, candidate: Candidate, reason: str) -> None:
+        self.left_out_count += 1
+        if len(self.left_out) < LEFT_OUT_LISTED_MAX:
+            self.left_out.append(LeftOut(candidate.intervention, candidate.facts.reference, reason))
 
 
 class Batches:
@@ -97,7 +106,7 @@ class Batches:
         await store.settle(connection, profile.name, {one.intervention: one.state_version for one, _ in collected.bills})
         await publish_exports(connection, self._key, exports, now_ms)
         await outbox.enqueue_all(connection, [announce.frozen(row, files, interventions)])
-        return Frozen(row, files, interventions, tuple(collected.left_out))
+        return Frozen(row, files, interventions, tuple(collected.left_out), collected.left_out_count)
 
 
 async def _collect(connection: Connection | Pool, profile: Profile) -> _Collected:
@@ -119,14 +128,14 @@ def _take(collected: _Collected, candidate: Candidate, reference: Reference, pro
     decision = decide(candidate.facts, candidate.stored, candidate.billed, reference, profile.rules)
     match decision:
         case Waits(reason):
-            collected.left_out.append(LeftOut(candidate.intervention, candidate.facts.reference, reason))
+            collected.leave_out(candidate, reason)
         case Bill():
             try:
                 _check_fit(profile, candidate, decision)
             except Problem as problem:
                 # One value that does not fit must not keep all others from being billed.
                 collected.misfit = collected.misfit or problem
-                collected.left_out.append(LeftOut(candidate.intervention, candidate.facts.reference, str(problem)))
+                collected.leave_out(candidate, str(problem))
                 return
             collected.bills.append((candidate, decision))
         case _:

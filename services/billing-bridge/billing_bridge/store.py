@@ -16,6 +16,7 @@ from billing_bridge.rating import BilledLine, Terms
 from zb_chassis.database import Connection, Pool
 from zb_contracts.announcements import Contract, ContractsPublished, PriceListPublished
 from zb_contracts.envelope import GENESIS
+from zb_contracts.problems import EXISTS_DIFFERENT, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,24 +105,34 @@ async def save_evidence(connection: Connection, intervention: str, version: int,
 
 
 async def save_price_list(connection: Connection, published: PriceListPublished) -> None:
-    """Keep a version of a price list. The first content under a version stays: a version never changes."""
-    await connection.execute(
-        "INSERT INTO billing.price_list (price_list, version, content) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+    """Keep a version of a price list. Problem EXISTS_DIFFERENT when that version is known with another content."""
+    content = published.model_dump(mode="json")
+    known = await connection.fetchval(
+        "INSERT INTO billing.price_list AS known (price_list, version, content) VALUES ($1, $2, $3)"
+        " ON CONFLICT (price_list, version) DO UPDATE SET content = known.content RETURNING content",
         published.price_list,
         published.version,
-        published.model_dump(mode="json"),
+        content,
     )
+    if known != content:
+        raise Problem(EXISTS_DIFFERENT, what="price list", id=f"{published.price_list} version {published.version}")
 
 
 async def save_contracts(connection: Connection, published: ContractsPublished) -> None:
-    """Keep an agency's newer contracts; an older publication changes nothing."""
-    await connection.execute(
+    """Keep an agency's newer contracts; an older publication changes nothing. Problem EXISTS_DIFFERENT when the version
+    is known with another content."""
+    content = published.model_dump(mode="json")
+    row = await connection.fetchrow(
         "INSERT INTO billing.contracts AS known (agency, version, content) VALUES ($1, $2, $3)"
-        " ON CONFLICT (agency) DO UPDATE SET version = $2, content = $3 WHERE known.version < $2",
+        " ON CONFLICT (agency) DO UPDATE SET version = greatest(known.version, $2),"
+        " content = CASE WHEN known.version < $2 THEN excluded.content ELSE known.content END RETURNING version, content",
         published.agency,
         published.version,
-        published.model_dump(mode="json"),
+        content,
     )
+    assert row is not None
+    if row["version"] == published.version and row["content"] != content:
+        raise Problem(EXISTS_DIFFERENT, what="contracts", id=f"{published.agency} version {published.version}")
 
 
 async def load_reference(connection: Connection | Pool) -> Reference:

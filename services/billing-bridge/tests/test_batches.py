@@ -19,7 +19,7 @@ from zb_chassis.migrate import CHASSIS_MIGRATIONS
 from zb_contracts.announcements import BatchAnnounced
 from zb_contracts.events import read_body
 from zb_contracts.events.office import BillingExported
-from zb_contracts.problems import BILLING_FILE_DIFFERS, BILLING_LAYOUT, BILLING_NOTHING, Problem
+from zb_contracts.problems import BILLING_FILE_DIFFERS, BILLING_LAYOUT, BILLING_NOTHING, EXISTS_DIFFERENT, Problem
 
 
 async def problem_of(awaitable: Any) -> Problem:
@@ -116,6 +116,17 @@ async def test_an_older_announcement_changes_nothing(bridge: Any, story: Any) ->
     await bridge.hear(story.state(1, story.part("PIPE", "2")), version=5)
     await bridge.hear(story.state(status="in_progress"), version=4)
     assert (await bridge.export()).row.lines == 3
+
+
+async def test_a_version_of_reference_data_never_changes(bridge: Any, story: Any) -> None:
+    await bridge.hear_prices(story.prices())
+    assert (await problem_of(bridge.hear_prices(story.prices(labour=1)))).kind is EXISTS_DIFFERENT
+    await bridge.hear_contracts(2, story.contract(erp_account="NEW"))
+    await bridge.hear_contracts(2, story.contract(erp_account="NEW"))
+    await bridge.hear_contracts(1, story.contract(erp_account="OLD"))
+    assert (await problem_of(bridge.hear_contracts(2, story.contract(erp_account="OTHER")))).kind is EXISTS_DIFFERENT
+    await bridge.hear(story.state(1, contract="C-1"))
+    assert b";NEW;" in (await bridge.export()).files[1].content
 
 
 async def test_one_intervention_that_does_not_fit_delays_no_other(bridge: Any, story: Any) -> None:

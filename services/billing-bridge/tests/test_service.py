@@ -15,7 +15,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 from pydantic import BaseModel
 
-from billing_bridge.app import subscribe, undecoded
+from billing_bridge.app import openapi, subscribe, undecoded
 from billing_bridge.config import SERVICE
 from zb.processes import Service, free_port
 from zb_chassis.broker import Watch, faststream_broker
@@ -151,3 +151,24 @@ async def test_every_subscription_is_safe(broker: Any, streams: JetStreamContext
     subscribed = subscribe(reading, None, DeadLetters(streams, SERVICE))  # type: ignore[arg-type]
     assert len(subscribed) == 3
     assert unsafe_subscribers(reading) == []
+
+
+def test_the_openapi_document_names_every_endpoint() -> None:
+    paths = openapi()["paths"]
+    assert {"/v1/profiles/{profile}/batches", "/v1/batches", "/v1/waiting"} <= paths.keys()
+    assert "/v1/batches/{profile}/{batch}/files/{name}" in paths
+
+
+async def test_a_missing_seed_is_one_sentence(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "authors" / "billing-bridge.seed").unlink()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "billing_bridge",
+        "export",
+        env={**os.environ, **service.environment},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await asyncio.wait_for(process.communicate(), DEADLINE_S)
+    assert (process.returncode, said.count(b"\n")) == (1, 1), said
+    assert b"billing-bridge.seed" in said

@@ -32,6 +32,7 @@ from zb_chassis.telemetry import continued
 from zb_contracts.announcements import InterventionAnnounced
 from zb_contracts.subjects import DEADLETTER, EVIDENCE, INTERVENTIONS
 
+TITLE: Final = "Zone Blanche media"
 SWEEP_INTERVAL_S: Final = 600.0
 OUTBOX_KEPT_S: Final = 7 * 86_400.0
 STATES_AT_ONCE: Final = 16
@@ -80,9 +81,16 @@ def application(
         await ready()
 
     routers = [tus.router(uploads, devices), api.router(pool, files, clock)]
-    app = http.application("Zone Blanche media", routers, ready=both_ready)
+    app = http.application(TITLE, routers, ready=both_ready)
     app.state.verifier = TokenVerifier(settings.oidc_issuer, settings.oidc_audience)
     return app
+
+
+def openapi() -> dict[str, Any]:
+    """The OpenAPI document: of the routes alone, nothing stands behind them."""
+    nothing: Any = None
+    routers = [tus.router(nothing, nothing), api.router(nothing, nothing, nothing)]
+    return http.application(TITLE, routers, ready=nothing).openapi()
 
 
 class Messages:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from zb_chassis.claims import ClaimError, Claims, decode
+from zb_chassis.claims import ClaimError, Claims, Kind, checked_public, decode
 from zb_contracts.enrolment import (
     AUTHORIZATION_SCHEME,
     PROOF_AGE_MAX_S,
@@ -28,6 +28,10 @@ from zb_contracts.subjects import ID_PATTERN
 from zb_contracts.times import format_time_ms, parse_time_ms
 
 SIGNER_FILE: Final = "device-signer.pub"
+
+
+class SignerUnusable(Exception):
+    """The file that names the devices' signer is missing or damaged; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +53,13 @@ class DeviceSigner:
 
     @classmethod
     def read(cls, keys_dir: Path) -> "DeviceSigner":
-        """From the keys folder. OSError, ValueError or KeyError, which stop the start, when it is not there or not whole."""
-        content = json.loads((keys_dir / SIGNER_FILE).read_text())
-        return cls(str(content["signer"]), str(content["account"]))
+        """From the keys folder. SignerUnusable."""
+        path = keys_dir / SIGNER_FILE
+        try:
+            content = json.loads(path.read_text())
+            return cls(checked_public(content["signer"], Kind.ACCOUNT), checked_public(content["account"], Kind.ACCOUNT))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
+            raise SignerUnusable(f"{path} does not name the signer and the account of devices: {fault}") from fault
 
 
 class Devices:

@@ -13,6 +13,7 @@ from typing import Final
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import ClientDisconnect
 
 from media.devices import Devices
 from media.devices import Request as DeviceRequest
@@ -94,10 +95,14 @@ async def _proven(request: Request, body_bytes_max: int) -> DeviceRequest:
     declared = request.headers.get("content-length", "0")
     if _NUMBER.fullmatch(declared) is None or int(declared) > body_bytes_max:
         raise Problem(INPUT_TOO_LARGE, limit=body_bytes_max)
-    async for block in request.stream():
-        body += block
-        if len(body) > body_bytes_max:
-            raise Problem(INPUT_TOO_LARGE, limit=body_bytes_max)
+    try:
+        async for block in request.stream():
+            body += block
+            if len(body) > body_bytes_max:
+                raise Problem(INPUT_TOO_LARGE, limit=body_bytes_max)
+    except ClientDisconnect as fault:
+        # Nobody hears this answer; it only must not look like a fault of ours. Half a part is no part.
+        raise _invalid("body", "ended too early") from fault
     return DeviceRequest(request.method, request.url.path, request.headers, bytes(body))
 
 

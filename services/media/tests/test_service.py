@@ -18,7 +18,7 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from media.app import subscribe, undecoded
+from media.app import openapi, subscribe, undecoded
 from media.config import SERVICE
 from zb_chassis.broker import Watch, faststream_broker
 from zb_chassis.clock import system_clock
@@ -133,6 +133,29 @@ async def test_an_upload_survives_kill_9_and_the_evidence_is_announced(
     assert (told.version, told.complete) == (2, True)
 
 
+async def test_a_part_cut_off_on_the_wire_is_no_part(running: Running, story: Any) -> None:
+    data = story.PHOTO * 50
+    digest = story.sha256(data)
+    await running.phone.begin(data)
+    path = f"/v1/uploads/{digest}"
+    headers = running.phone.headers("PATCH", path, data) | {
+        "Host": "media",
+        "Upload-Offset": "0",
+        "Content-Type": "application/offset+octet-stream",
+        "Content-Length": str(len(data)),
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    _, writer = await asyncio.open_connection("127.0.0.1", int(running.url.rsplit(":", 1)[1]))
+    writer.write(f"PATCH {path} HTTP/1.1\r\n{head}\r\n".encode() + data[:1000])
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    assert (await running.phone.look(digest)).headers["upload-offset"] == "0"
+    assert (await running.phone.send(digest, 0, data)).headers["upload-offset"] == str(len(data))
+    assert await running.end(signal.SIGTERM) == 0
+    assert "unexpected fault" not in running.log.read_text()
+
+
 async def test_a_poison_announcement_is_buried_and_the_next_one_is_read(
     running: Running, streams: JetStreamContext, story: Any
 ) -> None:
@@ -153,6 +176,24 @@ async def test_a_missing_setting_is_named() -> None:
     _, said = await asyncio.wait_for(process.communicate(), DEADLINE_S)
     assert process.returncode == 2
     assert b"ZB_MEDIA_DATABASE_URL" in said
+
+
+async def test_a_missing_key_file_is_one_sentence(running: Running, tmp_path: Path) -> None:
+    await running.end(signal.SIGTERM)
+    (tmp_path / "device-signer.pub").unlink()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "media", "serve", env=os.environ | running.environment, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await asyncio.wait_for(process.communicate(), DEADLINE_S)
+    assert (process.returncode, said.count(b"\n")) == (1, 1), said
+    assert b"device-signer.pub" in said
+
+
+def test_the_openapi_document_names_every_endpoint() -> None:
+    paths = openapi()["paths"]
+    assert {"post", "options"} <= paths["/v1/uploads"].keys()
+    assert {"head", "patch"} <= paths["/v1/uploads/{sha256}"].keys()
+    assert {"/v1/files/{sha256}", "/v1/interventions/{intervention}/evidence"} <= paths.keys()
 
 
 async def test_every_subscription_is_safe(broker: Any, streams: JetStreamContext) -> None:
