@@ -13,6 +13,7 @@ from pathlib import Path
 from field_ingest import tree
 from zb_chassis.clock import Clock
 from zb_chassis.database import Connection, Pool
+from zb_contracts.faults import CryptoFault
 from zb_contracts.keys import SigningKey
 from zb_contracts.notes import Checkpoint, NoteSigner, NoteVerifier, sign_checkpoint, verify_checkpoint
 
@@ -71,7 +72,13 @@ class Checkpoints:
             if not file.exists():
                 continue
             verifier = NoteVerifier(row["origin"], self._key.public)
-            published = verify_checkpoint(file.read_text("utf-8"), row["origin"], [verifier])
+            try:
+                published = verify_checkpoint(file.read_text("utf-8"), row["origin"], [verifier])
+            except (CryptoFault, UnicodeDecodeError) as fault:
+                raise LedgerBehind(
+                    f"the published checkpoint in {file} is not this ledger's ({fault}): use the keys and the data folder that "
+                    "belong together, or move the file away"
+                ) from fault
             if row["size"] < published.size:
                 raise LedgerBehind(
                     f"the ledger's shard {row['shard']} has {row['size']} rows, but a checkpoint over {published.size} was "

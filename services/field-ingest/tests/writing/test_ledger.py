@@ -178,6 +178,14 @@ async def test_a_ledger_behind_its_published_checkpoint_refuses_to_start(
         await restored.rollback()
 
 
+async def test_a_checkpoint_file_of_another_key_refuses_to_start(house: Any, tmp_path: Path) -> None:
+    await house.checkpoints.current(house.pool, 0)
+    other = Checkpoints(SigningKey.generate(), tmp_path, house.clock)
+    async with house.pool.acquire() as connection:
+        with pytest.raises(LedgerBehind, match="not this ledger's"):
+            await other.check_start(connection)
+
+
 async def test_another_ledger_of_the_same_length_refuses_to_start(house: Any, leaky: Any) -> None:
     await house.checkpoints.current(house.pool, 0)
     async with house.pool.acquire() as connection:
