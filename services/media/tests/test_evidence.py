@@ -3,7 +3,9 @@
 import asyncio
 from typing import Any
 
+from media import store
 from media.config import MIGRATIONS
+from media.evidence import state_announced, stored_changed
 from zb_chassis.catalogue import schema_differences
 from zb_chassis.database import Pool, open_pool
 from zb_chassis.migrate import CHASSIS_MIGRATIONS
@@ -35,6 +37,41 @@ async def test_event_and_bytes_at_the_same_moment_always_meet(house: Any, story:
             house.phone.send(story.sha256(data), 0, data),
         )
         assert await house.pool.fetchval("SELECT complete FROM media.evidence WHERE intervention = $1", intervention)
+
+
+async def blocked_or_done(house: Any, task: asyncio.Task[Any]) -> None:
+    """Returns once the task is done, or a session waits for a lock."""
+    async with asyncio.timeout(20):
+        while not task.done() and not await house.pool.fetchval("SELECT bool_or(NOT granted) FROM pg_locks"):
+            await house.pool.execute("SELECT pg_sleep(0.01)")
+
+
+async def test_a_file_that_is_being_stored_is_not_missed_by_the_event(house: Any, story: Any) -> None:
+    digest = story.sha256(story.PHOTO)
+    async with house.pool.acquire() as connection:
+        storing = connection.transaction()
+        await storing.start()
+        await store.lock_hashes(connection, [digest])
+        await store.insert_file(connection, store.StoredFile(digest, len(story.PHOTO), "image/jpeg"), "dev-1", story.TEN)
+        await stored_changed(connection, digest, story.TEN)
+        hearing = asyncio.create_task(house.hear(story.announced(1, story.line(1, story.PHOTO))))
+        await blocked_or_done(house, hearing)
+        await storing.commit()
+    await hearing
+    assert [told.complete for told in await house.told()] == [True]
+
+
+async def test_an_event_that_is_being_read_is_not_missed_by_the_file(house: Any, story: Any) -> None:
+    await house.phone.begin(story.PHOTO)
+    async with house.pool.acquire() as connection:
+        reading = connection.transaction()
+        await reading.start()
+        await state_announced(connection, story.announced(1, story.line(1, story.PHOTO)), story.TEN)
+        sending = asyncio.create_task(house.phone.send(story.sha256(story.PHOTO), 0, story.PHOTO))
+        await blocked_or_done(house, sending)
+        await reading.commit()
+    assert (await sending).status_code == 204
+    assert [told.complete for told in await house.told()] == [False, True]
 
 
 async def test_an_announcement_twice_or_an_older_one_changes_nothing(house: Any, story: Any) -> None:
