@@ -16,7 +16,7 @@ from zb_contracts.events.fieldwork import CommentAdded, Started
 from zb_contracts.problems import Problem
 from zb_device.bound_secret import FILE_NAME as SECRET_FILE
 from zb_device.bound_secret import BoundSecret
-from zb_device.database import check_integrity, open_database
+from zb_device.database import open_database
 from zb_device.device import Device
 from zb_device.faults import DeviceBusy, NoTechnician, NotEnrolled, PinBlocked, PinTooWeak, StoreDamaged, Unreachable, WrongPin
 from zb_device.folder import DATABASE_FILE
@@ -132,23 +132,26 @@ async def test_a_changed_byte_in_the_database_is_found(folder):
     data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))
     with pytest.raises(StoreDamaged):
-        checked(folder)
+        await checked(folder)
 
 
 async def test_a_half_copied_database_is_named(folder):
     path = folder / DATABASE_FILE
     path.write_bytes(path.read_bytes()[: 3 * 4096 + 100])
     with pytest.raises(StoreDamaged):
-        checked(folder)
+        await checked(folder)
 
 
-def checked(folder: Path) -> None:
-    key = BoundSecret.read(folder).derive("device.db")
-    connection = open_database(folder / DATABASE_FILE, key, "device")
+async def checked(folder: Path) -> None:
+    device = Device.open(folder)
     try:
-        check_integrity(connection, folder / DATABASE_FILE)
+        device.check()
     finally:
-        connection.close()
+        await device.close()
+
+
+async def test_a_whole_store_passes_its_check(folder):
+    await checked(folder)
 
 
 async def test_a_torn_write_at_the_end_of_the_journal_loses_only_what_was_not_confirmed(folder, tmp_path):

@@ -264,7 +264,7 @@ def _record(options: Options, intervention: str, type_name: str, body: Json) -> 
 
 # --- Running one command ---
 
-_WITHOUT_READING: Final = frozenset({"record", "status", "outbox", "dealt", "sync"})
+_WITHOUT_READING: Final = frozenset({"record", "status", "outbox", "dealt", "sync", "check"})
 
 
 def _one(options: Options, name: str, arguments: Json) -> None:

@@ -28,6 +28,12 @@ async def status_command(device: Device, _: NoArguments) -> Json:
     return status(device)
 
 
+@command("check")
+async def check(device: Device, _: NoArguments) -> Json:
+    device.check()
+    return {"whole": True}
+
+
 @command("list")
 async def list_command(device: Device, _: NoArguments) -> list[Json]:
     return [summary(state) for state in device.interventions()]

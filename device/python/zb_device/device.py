@@ -135,6 +135,10 @@ class Device:
         self.lock()
         self._folder.close()
 
+    def check(self) -> None:
+        """Read every page of the log. StoreDamaged names the first that fails."""
+        self._folder.check()
+
     # --- Who works with it ---
 
     @property

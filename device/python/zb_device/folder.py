@@ -13,7 +13,7 @@ from zb_contracts.keys import SigningKey
 from zb_device.bound_secret import FILE_NAME as SECRET_FILE
 from zb_device.bound_secret import BoundSecret
 from zb_device.clock import Clock
-from zb_device.database import Connection, open_database
+from zb_device.database import Connection, check_integrity, open_database
 from zb_device.faults import DeviceBusy, NotEnrolled, StoreDamaged
 from zb_device.keys import DeviceKeys, StoredKeys
 from zb_device.log import Log
@@ -53,6 +53,10 @@ class Folder:
             os.close(lock)
             raise
         return cls(path, secret, connection, lock)
+
+    def check(self) -> None:
+        """Read and authenticate every page of the log's database. StoreDamaged names the first that fails."""
+        check_integrity(self.connection, self.path / DATABASE_FILE)
 
     def close(self) -> None:
         """Let go of it; a second time changes nothing."""
