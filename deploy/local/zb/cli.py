@@ -23,6 +23,7 @@ from zb.nats import NatsStartError
 from zb.office import Person, Refused
 from zb.postgres import PostgresError
 from zb.processes import Service, ServiceFailed
+from zb.run_as import command_line
 from zb.stack import DATA_VERSION, ISSUER, PARTS, StackError, environment_file
 from zb.supervise import pid_file
 
@@ -173,13 +174,15 @@ def hand_over(folder: Path, service: str, arguments: tuple[str, ...]) -> None:
 
 
 def supervisor(home: Path) -> int | None:
-    """The process id of the supervisor of this folder, if it lives."""
+    """The process id of the supervisor of this folder, if it lives.
+
+    A number alone proves nothing: after a kill it may be another's, or a corpse that nobody collected.
+    """
     try:
         pid = int(pid_file(home).read_text())
-        os.kill(pid, 0)
-    except (FileNotFoundError, ValueError, ProcessLookupError):
+    except (FileNotFoundError, ValueError):
         return None
-    return pid
+    return pid if str(home) in command_line(pid) else None
 
 
 def running(home: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from zb_chassis import telemetry
 from zb_chassis.database import Connection
 
 CHANNEL = "chassis_outbox"
@@ -83,8 +84,8 @@ async def enqueue(connection: Connection, subject: str, headers: Mapping[str, st
 async def enqueue_all(connection: Connection, messages: Sequence[Message]) -> None:
     """Put messages into the outbox, in this order, in the caller's transaction.
 
-    A message that is there already with the same content is left as it is. Raises InvalidMessage and MessageIdConflict;
-    nothing is written then. Locks the head row: enqueue late in the transaction.
+    A message that is there already with the same content is left as it is. The trace under way, if any, goes with it in
+    its headers. Raises InvalidMessage and MessageIdConflict; nothing is written then. Locks the head row: enqueue late in the transaction.
     """
     if len(messages) > MESSAGES_PER_CALL_MAX:
         raise InvalidMessage(f"{len(messages)} messages in one call: the limit is {MESSAGES_PER_CALL_MAX}")
@@ -96,7 +97,7 @@ async def enqueue_all(connection: Connection, messages: Sequence[Message]) -> No
         INSERT,
         [message.message_id for message in messages],
         [message.subject for message in messages],
-        [msgspec.json.encode(message.headers).decode() for message in messages],
+        [msgspec.json.encode(telemetry.inject(dict(message.headers))).decode() for message in messages],
         [message.payload for message in messages],
         CHANNEL,
     )

@@ -28,6 +28,7 @@ from field_ingest.admission import (
 )
 from field_ingest.config import SERVICE
 from zb_chassis.consuming import UNKNOWN_CODE, DeadLetters, Subscription, put_off
+from zb_chassis.telemetry import continued
 from zb_contracts.segment import MESSAGE_ID_HEADER
 from zb_contracts.subjects import FIELD, OFFICE
 
@@ -83,7 +84,10 @@ class Intake:
                 await self._bury(raw, f"the process ended in each of {DELIVERIES_MAX} tries")
         dispositions = await self._admitted(readable)
         for raw, disposition in zip(readable, dispositions, strict=True):
-            await self._settle(raw, disposition)
+            # A batch is one transaction of many traces: each is continued where its own message is settled.
+            with continued("segment settled", raw.headers) as span:
+                span.set_attribute("zb.disposition", type(disposition).__name__)
+                await self._settle(raw, disposition)
 
     async def _admitted(self, raws: Sequence[Msg]) -> list[Disposition]:
         messages = [_message(raw) for raw in raws]
