@@ -88,6 +88,7 @@ async def test_a_problem_becomes_a_document_with_its_code(client: httpx.AsyncCli
         "detail": "the intervention leaky-boiler is closed: done",
         "code": "plan.closed",
         "retryable": False,
+        "details": {"id": "leaky-boiler", "status": "done"},
     }
 
 

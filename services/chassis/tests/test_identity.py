@@ -188,11 +188,17 @@ async def test_an_unknown_name_is_answered_like_a_wrong_password(provider: Provi
     assert (unknown.status_code, unknown.json()) == (wrong.status_code, wrong.json())
 
 
-@pytest.mark.parametrize("body", [b"", b"grant_type=implicit", b"\xff", b"grant_type=password", b"a=1&" * 5000])
+@pytest.mark.parametrize("body", [b"", b"grant_type=implicit", b"\xff", b"grant_type=password", b"a=1&" * 500])
 async def test_a_form_that_is_none_is_a_problem(provider: Provider, body: bytes) -> None:
     async with httpx.AsyncClient(timeout=DEADLINE_S) as client:
         answer = await client.post(f"{provider.url}/token", content=body)
     assert (answer.status_code, answer.json()["code"]) == (401, "access.unauthenticated")
+
+
+async def test_a_form_beyond_its_limit_is_refused_whole(provider: Provider) -> None:
+    async with httpx.AsyncClient(timeout=DEADLINE_S) as client:
+        answer = await client.post(f"{provider.url}/token", content=b"a=1&" * 5000)
+    assert (answer.status_code, answer.json()["code"]) == (413, "input.too_large")
 
 
 def test_passwords_are_kept_as_hashes_in_a_private_file(provider: Provider) -> None:

@@ -111,9 +111,16 @@ def faststream_broker(
         graceful_timeout=GRACEFUL_TIMEOUT_S,
         middlewares=middlewares,
         logger=None,
+        decoder=undecoded,
         **_patience(credentials.name, watch),
         **options,
     )
+
+
+async def undecoded(message: Any) -> Any:
+    """The body as it came. FastStream would decode before a handler runs, and a body that is no JSON could then never be
+    settled."""
+    return message.body
 
 
 def _patience(user: str, watch: Watch) -> dict[str, Any]:

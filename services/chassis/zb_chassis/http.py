@@ -11,6 +11,7 @@ from uuid import uuid4
 import structlog
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.dependencies.models import Dependant
+from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.routing import APIRoute
@@ -112,7 +113,9 @@ def _operations(ready: Ready) -> APIRouter:
 
 
 async def _refused(_request: Request, problem: Problem) -> JSONResponse:
-    members: dict[str, Any] = {"errors": list(problem.errors)} if problem.errors else {}
+    members: dict[str, Any] = {"details": jsonable_encoder(problem.details)} if problem.details else {}
+    if problem.errors:
+        members["errors"] = list(problem.errors)
     response = problem_response(problem.kind, str(problem), **members)
     if problem.kind.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"

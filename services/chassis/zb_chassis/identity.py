@@ -95,6 +95,8 @@ class TokenVerifier:
             try:
                 async with httpx.AsyncClient(timeout=FETCH_TIMEOUT_S) as client:
                     discovery = (await client.get(f"{self._issuer}/.well-known/openid-configuration")).raise_for_status().json()
+                    if discovery["issuer"] != self._issuer:
+                        raise ValueError(f"the provider calls itself {discovery['issuer']}")
                     published = (await client.get(discovery["jwks_uri"])).raise_for_status().json()
             except (httpx.HTTPError, ValueError, KeyError) as fault:
                 if self._keys is None:

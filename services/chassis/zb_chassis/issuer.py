@@ -13,7 +13,6 @@ import os
 import secrets
 import sys
 import time
-from collections import defaultdict
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -28,12 +27,15 @@ from joserfc.jwk import ECKey
 from zb_chassis import lifecycle, logs
 from zb_chassis.http import PUBLIC, application
 from zb_chassis.identity import Role
-from zb_contracts.problems import RATE_LIMITED, UNAUTHENTICATED, Problem
+from zb_contracts.problems import INPUT_TOO_LARGE, RATE_LIMITED, UNAUTHENTICATED, Problem
 
 AUDIENCE: Final = "zone-blanche"
 TOKEN_LIFETIME_S: Final = 900
 FAILURES_MAX: Final = 5
-PAUSE_S: Final = 30.0
+PAUSE_S_MIN: Final = 1.0
+PAUSE_S_MAX: Final = 300.0
+NAMES_WATCHED_MAX: Final = 10_000
+"""Names with failures that are remembered; beyond it the oldest is forgotten."""
 FORM_BYTES_MAX: Final = 4096
 FORM_FIELDS_MAX: Final = 16
 USERS_FILE: Final = "users.json"
@@ -51,7 +53,7 @@ class Issuer:
         self.url = url
         self._folder = folder
         self._key = _signing_key(folder)
-        self._failures: dict[str, tuple[int, float]] = defaultdict(lambda: (0, 0.0))
+        self._failures: dict[str, tuple[int, float]] = {}
 
     def router(self) -> APIRouter:
         router = APIRouter()
@@ -85,12 +87,12 @@ class Issuer:
         return router
 
     async def _granted(self, name: str, password: str) -> dict[str, Any]:
-        failures, until = self._failures[name]
+        failures, until = self._failures.get(name, (0, 0.0))
         if failures >= FAILURES_MAX and time.monotonic() < until:
             raise Problem(RATE_LIMITED, seconds=round(until - time.monotonic()) + 1)
         user = read_users(self._folder).get(name)
         if not await asyncio.to_thread(_matches, user["hash"] if user else _nobody, password) or user is None:
-            self._failures[name] = (failures + 1, time.monotonic() + PAUSE_S)
+            self._failed(name, failures + 1)
             raise Problem(UNAUTHENTICATED, reason="the name or the password is wrong")
         self._failures.pop(name, None)
         now = int(time.time())
@@ -106,6 +108,14 @@ class Issuer:
         }
         header = {"alg": "ES256", "kid": self._key.kid, "typ": "at+jwt"}
         return {"access_token": jwt.encode(header, claims, self._key), "token_type": "Bearer", "expires_in": TOKEN_LIFETIME_S}
+
+    def _failed(self, name: str, failures: int) -> None:
+        """The pause doubles with each failure beyond the limit."""
+        pause_s = min(PAUSE_S_MAX, PAUSE_S_MIN * 2.0 ** max(0, failures - FAILURES_MAX))
+        self._failures.pop(name, None)
+        self._failures[name] = (failures, time.monotonic() + pause_s)
+        if len(self._failures) > NAMES_WATCHED_MAX:
+            del self._failures[next(iter(self._failures))]
 
 
 def read_users(folder: Path) -> dict[str, Any]:
@@ -123,8 +133,10 @@ def add_user(folder: Path, name: str, password: str, roles: tuple[str, ...], age
 
 def _form(body: bytes) -> dict[str, str]:
     """The fields of an urlencoded form; UNAUTHENTICATED for one that is none or too long."""
+    if len(body) > FORM_BYTES_MAX:
+        raise Problem(INPUT_TOO_LARGE, limit=FORM_BYTES_MAX)
     try:
-        return dict(parse_qsl(body[:FORM_BYTES_MAX].decode("ascii"), strict_parsing=True, max_num_fields=FORM_FIELDS_MAX))
+        return dict(parse_qsl(body.decode("ascii"), strict_parsing=True, max_num_fields=FORM_FIELDS_MAX))
     except ValueError as fault:
         raise Problem(UNAUTHENTICATED, reason="the request is no urlencoded form") from fault
 

@@ -6,8 +6,8 @@ nothing limps on. It opens no connection itself: `app.py` does, and closes in re
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Final, TypeVar
 
 import structlog
 import uvicorn
@@ -16,6 +16,8 @@ from fastapi import FastAPI
 DRAIN_TIMEOUT_S: Final = 15
 Task = Callable[[asyncio.Event], Awaitable[None]]
 """A background task: runs until the event is set, finishes what is in flight, returns."""
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -50,6 +52,18 @@ async def serve(app: FastAPI | None, host: str, port: int, tasks: Mapping[str, T
     for name, task in running.items():
         if task in done and watcher not in done:
             raise TaskDied(f"the task {name} has ended: {task.exception() or 'too early'}") from task.exception()
+
+
+async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """The work's result; None, with the work cancelled, when `stop` is set before."""
+    task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        stopping.cancel()
+        task.cancel()
+        await asyncio.gather(task, stopping, return_exceptions=True)
 
 
 async def _named(task: Task, stop: asyncio.Event) -> None:

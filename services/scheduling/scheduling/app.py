@@ -5,8 +5,7 @@ in the outbox.
 """
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import asyncpg
 import structlog
@@ -36,8 +35,6 @@ from zb_chassis.streams import ensure_streams, wait_for_streams
 from zb_contracts.problems import UNAVAILABLE, Problem
 from zb_contracts.segment import MESSAGE_ID_HEADER
 from zb_contracts.subjects import INTERVENTIONS, OFFICE, REFERENCE
-
-T = TypeVar("T")
 
 PASSING: Final = (
     asyncpg.PostgresConnectionError,
@@ -119,28 +116,23 @@ def subscribe(subscriber: NatsBroker, pool: Pool, letters: DeadLetters) -> None:
             await handle_bounded(raw, handle, letters)
 
 
-async def undecoded(message: Any) -> Any:
-    """FastStream decodes before a handler can settle a message; a body that is no JSON must reach the handler."""
-    return message.body
-
-
 async def keep_house(pool: Pool, stop: asyncio.Event) -> None:
     """Forget old sent messages and old marks, now and then."""
     while not stop.is_set():
         async with transaction(pool) as connection:
             await outbox.prune(connection, older_than_s=OUTBOX_KEPT_S)
             await inbox.prune(connection, older_than_s=INBOX_KEPT_S)
-        await _unless(stop, asyncio.sleep(HOUSEKEEPING_S))
+        await lifecycle.unless(stop, asyncio.sleep(HOUSEKEEPING_S))
 
 
 async def _messaging(url: str, credentials: Credentials, pool: Pool, stop: asyncio.Event) -> None:
     """Relay and subscription; raises when the broker is lost for good, so that the process is started again."""
     watch = broker.Watch(SERVICE)
-    client = await _unless(stop, broker.connect(url, credentials, watch))
+    client = await lifecycle.unless(stop, broker.connect(url, credentials, watch))
     if client is None:
         return
     jetstream = client.jetstream()
-    subscriber = broker.faststream_broker(url, credentials, watch, decoder=undecoded)
+    subscriber = broker.faststream_broker(url, credentials, watch)
     subscribe(subscriber, pool, DeadLetters(jetstream, SERVICE))
     try:
         await ensure_streams(jetstream, [REFERENCE])
@@ -163,15 +155,3 @@ async def _listen(jetstream: JetStreamContext, subscriber: NatsBroker) -> None:
     await wait_for_streams(jetstream, [INTERVENTIONS, OFFICE])
     await ANNOUNCEMENTS.prepare(jetstream)
     await subscriber.start()
-
-
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """The work's result; None, with the work cancelled, when `stop` is set before."""
-    task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() else None
-    finally:
-        stopping.cancel()
-        task.cancel()
-        await asyncio.gather(task, stopping, return_exceptions=True)

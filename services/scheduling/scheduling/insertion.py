@@ -15,6 +15,8 @@ DETOURS: Final = ((2.0, 2.1, 18.0), (5.0, 1.6, 27.0), (10.0, 1.3, 35.0), (math.i
 """Up to this straight line in km: road km per straight km, and effective km/h. Measured on city roads."""
 PRIORITY_ORDER: Final = {"emergency": 0, "high": 1, "normal": 2, "low": 3}
 MINUTE_MS: Final = 60_000
+LOAD_WEIGHT_PERMILLE: Final = 100
+"""What a minute of work that a technician has already costs, against a minute of travel: tours of about equal length."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,10 @@ def _insert(crew: Sequence[Technician], tours: dict[str, list[Stop]], stop: Stop
     best: tuple[int, str, int] | None = None
     for technician in _candidates(crew, stop):
         tour = tours[technician.id]
+        load_ms = sum(each.duration_min for each in tour) * MINUTE_MS * LOAD_WEIGHT_PERMILLE // 1000
         for index in range(len(tour) + 1):
             # The added travel needs no schedule, so most places are left without looking at their times.
-            offer = (_added_travel_ms(technician, tour, index, stop), technician.id, index)
+            offer = (_added_travel_ms(technician, tour, index, stop) + load_ms, technician.id, index)
             if (best is None or offer < best) and _holds(technician, tour, index, stop):
                 best = offer
     if best is None:

@@ -136,3 +136,10 @@ def test_travel_is_slower_and_more_winding_the_nearer(degrees_e7: int, minutes: 
     there = Place(CENTRE.latitude_e7 + degrees_e7, CENTRE.longitude_e7)
     assert travel_ms(CENTRE, there) / MINUTE_MS == pytest.approx(minutes, rel=0.01)
     assert travel_ms(CENTRE, CENTRE) == 0
+
+
+def test_work_is_shared_when_travel_hardly_differs() -> None:
+    twin = replace(ANNA, id="twin")
+    day = [Stop(id=f"stop-{number}", place=NEAR, duration_min=60) for number in range(6)]
+    plan = plan_day([ANNA, twin], day)
+    assert {technician: len(tour) for technician, tour in plan.tours.items()} == {"anna": 3, "twin": 3}
