@@ -99,7 +99,7 @@ class Messages:
         """Read and relay until `stop`; raises when the broker closes the connection for good."""
         watch, reading = brokers.Watch(SERVICE), brokers.Watch(SERVICE)
         client = await brokers.connect(self._url, self._credentials, watch)
-        broker = brokers.faststream_broker(self._url, self._credentials, reading, decoder=undecoded)
+        broker = brokers.faststream_broker(self._url, self._credentials, reading)
         try:
             jetstream = client.jetstream()
             await ensure_streams(jetstream, [BILLING])
@@ -153,11 +153,6 @@ def _subscribe(broker: NatsBroker, pool: Pool, letters: DeadLetters, stream: Str
     subscription = Subscription(stream, SERVICE, batch_max=MESSAGES_AT_ONCE)
     subscription.on(broker)(on_message)
     return subscription
-
-
-async def undecoded(message: Any) -> Any:
-    """FastStream decodes before a handler can settle a message; a body that is no JSON must reach the handler."""
-    return message.body
 
 
 def deliverer(delivery: Delivery, pool: Pool) -> lifecycle.Task:

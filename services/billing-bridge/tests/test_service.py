@@ -15,7 +15,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 from pydantic import BaseModel
 
-from billing_bridge.app import openapi, subscribe, undecoded
+from billing_bridge.app import openapi, subscribe
 from billing_bridge.config import SERVICE
 from zb.processes import Service, free_port
 from zb_chassis.broker import Watch, faststream_broker
@@ -146,7 +146,7 @@ async def test_killed_between_the_batch_and_the_broker_it_tells_after_the_restar
 
 
 async def test_every_subscription_is_safe(broker: Any, streams: JetStreamContext) -> None:
-    reading = faststream_broker(broker.url, broker.credentials(SERVICE), Watch(SERVICE), decoder=undecoded)
+    reading = faststream_broker(broker.url, broker.credentials(SERVICE), Watch(SERVICE))
     # No pool is needed to look at a subscription.
     subscribed = subscribe(reading, None, DeadLetters(streams, SERVICE))  # type: ignore[arg-type]
     assert len(subscribed) == 3

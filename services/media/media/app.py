@@ -113,7 +113,7 @@ class Messages:
         watch = brokers.Watch(SERVICE)
         client = await brokers.connect(self._url, self._credentials, watch)
         reading = brokers.Watch(SERVICE)
-        broker = brokers.faststream_broker(self._url, self._credentials, reading, decoder=undecoded)
+        broker = brokers.faststream_broker(self._url, self._credentials, reading)
         try:
             jetstream = client.jetstream()
             await ensure_streams(jetstream, [EVIDENCE])
@@ -146,11 +146,6 @@ def subscribe(broker: NatsBroker, pool: Pool, clock: Clock, letters: DeadLetters
             await handle_bounded(raw, take, letters)
 
     SUBSCRIPTION.on(broker)(on_state)
-
-
-async def undecoded(message: Any) -> Any:
-    """FastStream decodes before a handler can settle a message; a body that is no JSON must reach the handler."""
-    return message.body
 
 
 def sweeper(uploads: Uploads, pool: Pool) -> lifecycle.Task:

@@ -18,7 +18,7 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from media.app import openapi, subscribe, undecoded
+from media.app import openapi, subscribe
 from media.config import SERVICE
 from zb_chassis.broker import Watch, faststream_broker
 from zb_chassis.clock import system_clock
@@ -198,7 +198,7 @@ def test_the_openapi_document_names_every_endpoint() -> None:
 
 async def test_every_subscription_is_safe(broker: Any, streams: JetStreamContext) -> None:
     credentials = broker.credentials(SERVICE)
-    reading = faststream_broker(broker.url, credentials, Watch(SERVICE), decoder=undecoded)
+    reading = faststream_broker(broker.url, credentials, Watch(SERVICE))
     # No pool is needed to look at a subscription.
     subscribe(reading, None, system_clock, DeadLetters(streams, SERVICE))  # type: ignore[arg-type]
     assert unsafe_subscribers(reading) == []
