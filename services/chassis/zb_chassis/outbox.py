@@ -85,7 +85,8 @@ async def enqueue_all(connection: Connection, messages: Sequence[Message]) -> No
     """Put messages into the outbox, in this order, in the caller's transaction.
 
     A message that is there already with the same content is left as it is. The trace under way, if any, goes with it in
-    its headers. Raises InvalidMessage and MessageIdConflict; nothing is written then. Locks the head row: enqueue late in the transaction.
+    its headers. Raises InvalidMessage and MessageIdConflict; nothing is written then. Locks the head row: enqueue late in
+    the transaction.
     """
     if len(messages) > MESSAGES_PER_CALL_MAX:
         raise InvalidMessage(f"{len(messages)} messages in one call: the limit is {MESSAGES_PER_CALL_MAX}")
