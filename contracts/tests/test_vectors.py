@@ -51,6 +51,8 @@ def test_a_segment_holds_its_events() -> None:
     assert len(events) == case["events"]
     assert message_id(events) == case["message_id"]
     assert message_id(events, "00" * 16) == case["resend_message_id"]
+    wrap = bytes.fromhex(committed("keys")["wrap"]["private"])
+    assert decode_segment(base64.b64decode(case["sealed_bytes"]), wrap) == events
 
 
 def test_the_login_key_certified_the_other_two() -> None:

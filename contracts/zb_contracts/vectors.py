@@ -15,7 +15,7 @@ from zb_contracts import canonical, ledger_leaf, merkle, notes
 from zb_contracts.envelope import GENESIS, PAYLOAD_TYPE, Anchor, Header, SignedEvent, digest, sign_event
 from zb_contracts.keys import SigningKey, WrapKey, certification_statement, dsse_pae
 from zb_contracts.sealed import seal
-from zb_contracts.segment import encode_segment, message_id
+from zb_contracts.segment import encode_sealed_segment, encode_segment, message_id
 from zb_contracts.signed import sign_document
 from zb_contracts.sync import ANSWER_TYPE, SyncAnswer, SyncRequest, answer_payload
 
@@ -140,6 +140,9 @@ def _segment(events: list[SignedEvent]) -> Vector:
         "events": len(events),
         "message_id": message_id(events),
         "resend_message_id": message_id(events, "00" * 16),
+        "sealed_bytes": b64(
+            encode_sealed_segment([_box(msgspec.msgpack.encode(tuple(event)), WRAP_KEY.public) for event in events])
+        ),
     }
 
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-import msgspec
-
 from zb_contracts import canonical
 from zb_contracts.envelope import GENESIS, ParsedEvent, SignedEvent
-from zb_contracts.keys import WrapKey, open_sealed, seal_to
+from zb_contracts.keys import WrapKey
+from zb_contracts.problems import Problem
+from zb_contracts.segment import open_event, seal_event
 from zb_contracts.sync import Receipt, Verdict
 from zb_device.database import Connection
 from zb_device.faults import StoreDamaged
@@ -24,8 +24,6 @@ KEEP_MS: Final = 7 * 86_400_000
 """Admitted events are kept so long after their receipt, in case a rewound ledger asks again."""
 OUTGOING_MAX: Final = 1024
 """Events that one round reads for sending."""
-
-_bundle_decoder = msgspec.msgpack.Decoder(tuple[bytes, bytes, bytes])
 
 
 class EventState(StrEnum):
@@ -104,7 +102,6 @@ class Log:
     def append(self, events: Sequence[ParsedEvent], reader: ReaderBox | None, high_water_ms: int) -> None:
         """Consecutive events after the head, and the new head."""
         for event in events:
-            bundle = msgspec.msgpack.encode(tuple(event.signed))
             self._db.execute(
                 "insert into log (seq, id, header_sha256, length_bytes, reader, for_escrow, for_reader, state, recorded_ms)"
                 " values (?, ?, ?, ?, ?, ?, ?, 'queued', ?)",
@@ -112,10 +109,10 @@ class Log:
                     event.header.seq,
                     event.header.id,
                     event.header_hash.hex(),
-                    len(bundle),
+                    sum(map(len, event.signed)),
                     reader.technician if reader else None,
-                    seal_to(self._escrow, bundle),
-                    seal_to(reader.public, bundle) if reader else None,
+                    seal_event(self._escrow, event.signed),
+                    seal_event(reader.public, event.signed) if reader else None,
                     event.header.at_ms,
                 ),
             )
@@ -261,8 +258,8 @@ def _entry(seq: int, event_id: str, state: str, recorded_ms: int, settled_ms: in
 def open_bundle(reader: WrapKey, box: bytes) -> SignedEvent:
     """The three byte strings in a box sealed to this reader."""
     try:
-        return SignedEvent(*_bundle_decoder.decode(open_sealed(reader.private, box)))
-    except (ValueError, msgspec.DecodeError) as fault:
+        return open_event(reader.private, box)
+    except (ValueError, Problem) as fault:
         raise StoreDamaged(f"a stored event does not open: {fault}") from fault
 
 

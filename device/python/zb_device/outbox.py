@@ -8,11 +8,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
-
 from zb_contracts.envelope import SignedEvent
 from zb_contracts.keys import WrapKey
-from zb_contracts.segment import SEGMENT_BYTES_MAX, SEGMENT_EVENTS_MAX, cut_segments, encode_segment, message_id
+from zb_contracts.segment import (
+    SEGMENT_BYTES_MAX,
+    SEGMENT_EVENTS_MAX,
+    cut_segments,
+    encode_sealed_segment,
+    encode_segment,
+    message_id,
+)
 from zb_device.log import Outgoing, open_bundle
 
 SEALED_OVERHEAD_BYTES: Final = 64
@@ -91,6 +96,6 @@ def _sealed(author: str, run: Sequence[Outgoing], nonce: str | None) -> Iterator
 def _sealed_segment(author: str, part: Sequence[Outgoing], nonce: str | None) -> OutgoingSegment:
     first, last = part[0].seq, part[-1].seq
     name = f"{author}:{first}-{last}:{part[-1].header_sha256[:32]}"
-    data = msgspec.msgpack.encode({"sealed": [event.for_escrow for event in part]})
+    data = encode_sealed_segment([event.for_escrow for event in part])
     # An id of its own: once unlocked, the same events in the clear must not pass for a repetition of the sealed ones.
     return OutgoingSegment(data, f"{name}:sealed" + (f":{nonce}" if nonce else ""), first, last, sealed=True)

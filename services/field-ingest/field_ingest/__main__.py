@@ -151,7 +151,7 @@ def retry(number: int) -> None:
     async def work(jetstream: Any, pool: Pool, settings: Settings) -> str:
         found = await dead_letters.letter(jetstream, number)
         clock = clock_of(settings.clock_file)
-        with Verifier() as verifier:
+        with Verifier(read_keys(settings.keys_dir).escrow) as verifier:
             return repr(await dead_letters.retry(pool, Admission(pool, verifier, clock), found, clock))
 
     became = _run(_with_broker(load(Settings), work))

@@ -130,7 +130,7 @@ def _tasks(parts: Parts, stack: AsyncExitStack) -> dict[str, Task]:
     """The background task of each role; `api` has none of its own."""
 
     async def admission(stop: asyncio.Event) -> None:
-        verifier = stack.enter_context(Verifier())
+        verifier = stack.enter_context(Verifier(parts.keys.escrow))
         await _admission(parts, Admission(parts.pool, verifier, parts.clock), stop)
 
     async def projector(stop: asyncio.Event) -> None:

@@ -15,7 +15,7 @@ from zb_chassis.claims import ClaimError, Nkey
 from zb_contracts.enrolment import TrustedKey
 from zb_contracts.events.values import Base64, Id
 from zb_contracts.faults import CryptoFault
-from zb_contracts.keys import KEY_BYTES, SigningKey
+from zb_contracts.keys import KEY_BYTES, SigningKey, WrapKey
 from zb_contracts.sealed import from_base64url
 
 INGEST: Final = "ingest"
@@ -53,6 +53,8 @@ class KeyRing:
     root_public: bytes
     ledger: SigningKey = field(repr=False)
     ledger_certificate: TrustedKey
+    escrow: WrapKey = field(repr=False)
+    """Opens the segments of locked devices."""
     escrow_certificate: TrustedKey
     ingest: SigningKey = field(repr=False)
     authors: tuple[ServerAuthor, ...]
@@ -70,6 +72,7 @@ def read_keys(folder: Path) -> KeyRing:
         root_public=_read(folder / "root.pub", _key_bytes),
         ledger=_read(folder / "ledger.json", lambda _: SigningKey(bytes.fromhex(ledger["seed"]))),
         ledger_certificate=_read(folder / "ledger.json", lambda _: TrustedKey.model_validate(ledger["certificate"])),
+        escrow=_read(folder / "escrow.json", lambda text: WrapKey(bytes.fromhex(json.loads(text)["private"]))),
         escrow_certificate=_read(folder / "escrow.pub.json", TrustedKey.model_validate_json),
         ingest=_read(folder / "authors" / f"{INGEST}.seed", lambda text: SigningKey(_key_bytes(text))),
         authors=authors,

@@ -15,7 +15,7 @@ import msgspec
 
 from field_ingest.domain import Event
 from zb_contracts.envelope import PAYLOAD_TYPE, Header, SignedEvent, digest, parse_header
-from zb_contracts.keys import dsse_pae, verify
+from zb_contracts.keys import WrapKey, dsse_pae, verify
 from zb_contracts.problems import BODY_MISMATCH, SEGMENT_NOT_CONSECUTIVE, SIGNATURE_INVALID, Problem
 from zb_contracts.segment import decode_segment
 
@@ -55,15 +55,16 @@ _skeletons = msgspec.json.Decoder(_Skeleton)
 
 
 class Verifier:
-    """Threads that read and verify. Close it when the process ends."""
+    """Threads that read and verify; `escrow` opens what a locked device sends. Close it when the process ends."""
 
-    def __init__(self, threads: int = THREADS) -> None:
+    def __init__(self, escrow: WrapKey, threads: int = THREADS) -> None:
+        self._escrow = escrow
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="verify")
 
     async def read(self, messages: Sequence[bytes]) -> list[Segment | Problem]:
         """Each message as a segment, unverified, or the problem of one in which not even an author can be read."""
-        return await self._spread(list(messages), _read_all)
+        return await self._spread(list(messages), self._read_all)
 
     async def verified(self, work: Sequence[tuple[bytes, Segment]]) -> list[Segment]:
         """Each segment cut to what the public key beside it signed."""
@@ -76,6 +77,15 @@ class Verifier:
         done = await asyncio.gather(*(loop.run_in_executor(self._pool, call, part) for part in parts))
         return [one for part in done for one in part]
 
+    def _read_all(self, messages: list[bytes]) -> list[Segment | Problem]:
+        return [self._read_or_problem(data) for data in messages]
+
+    def _read_or_problem(self, data: bytes) -> Segment | Problem:
+        try:
+            return read_segment(data, self._escrow)
+        except Problem as fault:
+            return fault
+
     def close(self) -> None:
         self._pool.shutdown()
 
@@ -86,10 +96,10 @@ class Verifier:
         self.close()
 
 
-def read_segment(data: bytes) -> Segment:
-    """The segment in a message, unverified. A Problem when not even its first event can be placed."""
+def read_segment(data: bytes, escrow: WrapKey) -> Segment:
+    """The segment in a message, opened where it is sealed, unverified. A Problem when not even its first event can be placed."""
     events: list[Event] = []
-    for index, signed in enumerate(decode_segment(data)):
+    for index, signed in enumerate(decode_segment(data, escrow.private)):
         try:
             event = read_event(signed)
             if events and (event.author != events[0].author or event.seq != events[-1].seq + 1):
@@ -141,17 +151,6 @@ def _check_digest(header: Header | _Skeleton, body: bytes) -> None:
 def _label(value: str) -> str:
     """What may stand in a text column for a value that nobody checked."""
     return value if value.isprintable() and len(value) <= LABEL_MAX else ""
-
-
-def _read_all(messages: list[bytes]) -> list[Segment | Problem]:
-    return [_read_or_problem(data) for data in messages]
-
-
-def _read_or_problem(data: bytes) -> Segment | Problem:
-    try:
-        return read_segment(data)
-    except Problem as fault:
-        return fault
 
 
 def _verify_all(work: list[tuple[bytes, Segment]]) -> list[Segment]:

@@ -20,7 +20,7 @@ from zb_chassis.database import Pool, open_pool
 from zb_chassis.migrate import CHASSIS_MIGRATIONS, MigrationSet
 from zb_contracts import ledger_leaf, merkle, subjects
 from zb_contracts.envelope import BODY_TYPE, GENESIS, Anchor, Header, SignedEvent, digest, sign_event
-from zb_contracts.keys import SigningKey
+from zb_contracts.keys import SigningKey, WrapKey
 from zb_contracts.sealed import to_base64url
 from zb_contracts.segment import encode_segment, message_id
 from zb_contracts.times import format_time_ms, parse_time_ms
@@ -29,6 +29,7 @@ TEN_MS = parse_time_ms("2026-11-23T10:00:00.000Z")
 LEAKY_BOILER = "intervention:0192f000-0000-7000-8000-000000000042"
 MIGRATIONS = MigrationSet("field-ingest", "field_ingest")
 INGEST_KEY = SigningKey.from_seed(b"the ledger's own author's key...")
+ESCROW = WrapKey(bytes(range(32)))
 OFFICE_KEY = SigningKey.from_seed(b"the main office's key...........")
 
 _numbers = itertools.count(1)
@@ -194,7 +195,7 @@ def _leaf_hash(row: Mapping[str, Any]) -> bytes:
 
 @pytest.fixture(scope="session")
 def verifier() -> Iterator[Verifier]:
-    with Verifier() as verifier:
+    with Verifier(ESCROW) as verifier:
         yield verifier
 
 

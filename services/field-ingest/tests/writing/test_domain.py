@@ -23,13 +23,14 @@ from field_ingest.verification import read_event, read_segment, verify_segment
 from zb_contracts import canonical
 from zb_contracts.envelope import BODY_TYPE, GENESIS, Anchor, Header, SignedEvent, digest, sign_event
 from zb_contracts.events import AuthorKind
-from zb_contracts.keys import SigningKey
+from zb_contracts.keys import SigningKey, WrapKey
 from zb_contracts.problems import Problem
-from zb_contracts.segment import encode_segment
+from zb_contracts.segment import encode_sealed_segment, encode_segment, seal_event
 from zb_contracts.times import format_time_ms, parse_time_ms
 
 TEN_MS = parse_time_ms("2026-11-23T10:00:00.000Z")
 HOUR_MS = 3_600_000
+ESCROW = WrapKey(bytes(range(32)))
 KEY = SigningKey.from_seed(b"the key of the leaky boiler's...")
 LEAKY_BOILER = "intervention:0192f000-0000-7000-8000-000000000042"
 COMMENT = "intervention.comment_added.v1"
@@ -252,7 +253,7 @@ def test_a_nonce_that_was_not_used_yet_stays() -> None:
 def test_a_segment_that_jumps_ends_before_the_jump() -> None:
     story = Story()
     events = [story.writes().signed for _ in range(4)]
-    segment = read_segment(encode_segment([events[0], events[1], events[3]]))
+    segment = read_segment(encode_segment([events[0], events[1], events[3]]), ESCROW)
     assert [event.seq for event in segment.events] == [1, 2]
     assert segment.fault is not None
     assert segment.fault.code == "segment.not_consecutive"
@@ -262,10 +263,26 @@ def test_a_segment_ends_before_the_first_false_signature() -> None:
     story = Story()
     events = [story.writes().signed for _ in range(3)]
     events[1] = events[1]._replace(signature=events[0].signature)
-    segment = verify_segment(KEY.public, read_segment(encode_segment(events)))
+    segment = verify_segment(KEY.public, read_segment(encode_segment(events), ESCROW))
     assert len(segment.events) == 1
     assert segment.fault is not None
     assert segment.fault.code == "event.signature_invalid"
+
+
+def test_what_a_locked_device_sends_is_opened_before_it_is_verified() -> None:
+    story = Story()
+    events = [story.writes().signed for _ in range(2)]
+    boxes = [seal_event(ESCROW.public, event) for event in events]
+    segment = verify_segment(KEY.public, read_segment(encode_sealed_segment(boxes), ESCROW))
+    assert [event.signed for event in segment.events] == events
+    assert segment.fault is None
+
+
+def test_a_box_for_another_key_is_no_segment() -> None:
+    box = seal_event(WrapKey.generate().public, Story().writes().signed)
+    with pytest.raises(Problem) as refused:
+        read_segment(encode_sealed_segment([box]), ESCROW)
+    assert refused.value.code == "segment.malformed"
 
 
 @pytest.mark.parametrize("header", [b"", b"{}", b"\xff\xfe", b'{"seq":1e400}', b"[" * 5000, b'{"author":"a","seq":0}'])
