@@ -12,8 +12,8 @@ from typing import Final
 import structlog
 
 from field_ingest import scope_store, states
-from field_ingest.announce import AnnouncementTooLarge, announce
-from field_ingest.folding import Folded, Folds, by_stream
+from field_ingest.announce import announce
+from field_ingest.folding import REASON_MAX, Folded, Folds, by_stream
 from field_ingest.scope import Member, ScopeLimits, members, shortened
 from field_ingest.states import LedgerRow, StateRow
 from zb_chassis import outbox
@@ -178,14 +178,16 @@ class Projector:
         result.whole.append(stream)
         if found is not None:
             result.members[stream] = found
-        if before and before[1] == row.state_hash:
-            return
-        result.rows.append(row)
+        changed = before is None or before[1] != row.state_hash
+        if changed:
+            result.rows.append(row)
         if self._announces and isinstance(one.state, InterventionState):
             try:
-                result.messages.append(announcement_of(one.state, row, marks))
-            except AnnouncementTooLarge as fault:
-                result.faults[stream] = str(fault)
+                message = announcement_of(one.state, row, marks)
+            except Exception as fault:  # the state stands, listed as untold: too large, or on a stream whose id is no UUID
+                result.faults[stream] = f"{type(fault).__name__}: {fault}"[:REASON_MAX]
+            else:
+                result.messages += [message] if changed else []
 
     async def _write(self, connection: Connection, result: _Result) -> set[str]:
         now_ms = self._clock()

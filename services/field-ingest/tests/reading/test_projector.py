@@ -227,6 +227,22 @@ async def test_a_stream_that_cannot_be_folded_is_listed_and_stops_no_other(compa
     assert (await state_of(company, BOILER))["status"] == "draft"
 
 
+async def test_a_stream_that_cannot_be_announced_is_listed_and_stops_no_other(
+    company: Any, office: Any, camille: Any, connection: Any
+) -> None:
+    nameless = "intervention:no-uuid"
+    await company.record(camille, nameless, CommentAdded(text="any device can write on a stream of any name"))
+    await company.record(office, BOILER, created())
+    await company.project()
+    assert (await state_of(company, BOILER))["status"] == "draft"
+    listed = await states.quarantined(connection)
+    assert list(listed) == [nameless]
+    assert "intervention" in listed[nameless]
+    await company.project(company.new_projector())
+    await company.new_projector().again(connection)
+    assert list(await states.quarantined(connection)) == [nameless]
+
+
 async def test_a_state_of_older_rules_is_folded_again_at_the_start(company: Any, office: Any, connection: Any) -> None:
     for stream in (BOILER, LIFT):
         await company.record(office, stream, created())
