@@ -88,7 +88,7 @@ def up(folder: Path, foreground: bool) -> None:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)  # noqa: S603
     deadline = time.monotonic() + UP_TIMEOUT_S
     with console.status("starting nats-server, PostgreSQL and the services"):
-        while not pid_file(home).exists():
+        while not supervisor(home):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise StackError(f"the platform did not start: {log.read_text().strip().splitlines()[-1]} (whole log: {log})")
             time.sleep(0.1)
@@ -113,7 +113,7 @@ def down(folder: Path) -> None:
         return
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + DOWN_TIMEOUT_S
-    while supervisor(home):
+    while lives(pid, home):
         if time.monotonic() > deadline:
             raise StackError(f"process {pid} did not stop within {DOWN_TIMEOUT_S:.0f} s: see {home / 'supervisor.log'}")
         time.sleep(0.1)
@@ -182,7 +182,12 @@ def supervisor(home: Path) -> int | None:
         pid = int(pid_file(home).read_text())
     except (FileNotFoundError, ValueError):
         return None
-    return pid if str(home) in command_line(pid) else None
+    return pid if lives(pid, home) else None
+
+
+def lives(pid: int, home: Path) -> bool:
+    """Whether the process is a supervisor of this folder."""
+    return str(home) in command_line(pid)
 
 
 def running(home: Path) -> dict[str, Any]:

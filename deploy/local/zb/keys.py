@@ -15,9 +15,12 @@ class KeysError(RuntimeError):
 
 
 def private_folder(path: Path) -> Path:
-    """The folder, made with 0700 where it is missing. Raises KeysError when others may read it."""
+    """The folder, made with 0700 where it is missing. Raises KeysError when others may read or write it.
+
+    To pass through it is no reading: as root, the way to PostgreSQL's folder is opened like that (`run_as`).
+    """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.stat().st_mode & 0o077:
+    if path.stat().st_mode & 0o066:
         raise KeysError(f"others may read {path}, which holds secrets: run chmod 700 on it")
     return path
 

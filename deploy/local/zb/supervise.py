@@ -38,12 +38,12 @@ def supervise(folder: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, told_to_stop)
     stack = Stack(folder)
-    with stack.running(lambda text: log.info(text)):
-        write_secret(pid_file(folder), str(os.getpid()).encode())
-        try:
+    try:
+        with stack.running(lambda text: log.info(text)):
+            write_secret(pid_file(folder), str(os.getpid()).encode())
             watch(stack, stop)
-        finally:
-            pid_file(folder).unlink(missing_ok=True)
+    finally:
+        pid_file(folder).unlink(missing_ok=True)  # last: whoever waits for it may rely on everything being down
 
 
 def watch(stack: Stack, stop: threading.Event) -> None:

@@ -1,8 +1,11 @@
 """Scene four: a hostile device. The broker refuses what is not its own; the ledger takes the good and names the rest."""
 
+import asyncio
+import itertools
+import time
 from typing import Any, Final
 
-from zb.play.stage import AGENCY, Stage, in_thread, until
+from zb.play.stage import AGENCY, POLL_S, WAIT_S, Stage, WaitedInVain, in_thread, until
 from zb.play.stranger import Stranger, spoilt
 from zb_contracts.segment import encode_segment
 from zb_contracts.subjects import field as field_subject
@@ -110,12 +113,15 @@ async def _fork(stage: Stage, stranger: Stranger) -> None:
 
 
 async def _until_refused(stage: Stage, stranger: Stranger, code: str) -> SyncAnswer:
-    for number in range(200):
+    deadline = time.monotonic() + WAIT_S
+    for number in itertools.count():
         answer = await stranger.receipts(f"{number:032x}")
         if any(receipt.code == code for receipt in answer.receipts):
             return answer
-        await stage.projected()
-    raise AssertionError(f"no receipt says {code}")
+        if time.monotonic() > deadline:
+            break
+        await asyncio.sleep(POLL_S)
+    raise WaitedInVain(f"waited {WAIT_S:.0f} s in vain: a receipt says {code}")
 
 
 async def _boast(stage: Stage, stranger: Stranger) -> None:
