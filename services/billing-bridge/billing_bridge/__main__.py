@@ -1,13 +1,11 @@
-"""The command line of the billing bridge: `python -m billing_bridge serve | migrate | export | openapi`.
+"""The command line of the billing bridge: `python -m billing_bridge serve | migrate | export`.
 
 Settings come from ZB_BILLING_* variables. `export` works beside a running service: rows decide who makes which batch, and the
 service's relay publishes what the export wrote.
 """
 
-import asyncio
 import json
-from collections.abc import Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any
 
 import click
 
@@ -18,28 +16,11 @@ from billing_bridge.config import SERVICE, Settings
 from billing_bridge.delivery import Delivery
 from billing_bridge.profiles import PROFILES, profile_of
 from zb_chassis import logs, telemetry
-from zb_chassis.broker import BrokerLost, BrokerRefused
-from zb_chassis.claims import ClaimError
 from zb_chassis.clock import clock_of
+from zb_chassis.command_line import run
 from zb_chassis.config import load
-from zb_chassis.database import DatabaseUnreachable, open_pool
-from zb_chassis.lifecycle import TaskDied
-from zb_chassis.migrate import MigrationError
-from zb_chassis.streams import StreamMissing
+from zb_chassis.database import open_pool
 from zb_contracts.problems import BILLING_NOTHING, Problem
-
-T = TypeVar("T")
-# What stops a start or a command, as one sentence and exit code 1.
-SENTENCES: Final = (
-    BrokerLost,
-    BrokerRefused,
-    ClaimError,
-    DatabaseUnreachable,
-    KeyUnusable,
-    MigrationError,
-    StreamMissing,
-    TaskDied,
-)
 
 
 @click.group()
@@ -53,20 +34,14 @@ def serve() -> None:
     settings = load(Settings)
     logs.configure(SERVICE, form=settings.log_format, level=settings.log_level)
     telemetry.configure(SERVICE)
-    _run(app.serve(settings))
+    run(app.serve(settings), KeyUnusable)
 
 
 @main.command()
 def migrate() -> None:
     """Bring the database up to date."""
-    applied = _run(app.migrate(load(Settings)))
+    applied = run(app.migrate(load(Settings)), KeyUnusable)
     click.echo("\n".join(applied) or "nothing to do")
-
-
-@main.command()
-def openapi() -> None:
-    """Print the OpenAPI document."""
-    click.echo(json.dumps(app.openapi()))
 
 
 @main.command()
@@ -74,7 +49,7 @@ def openapi() -> None:
 def export(profile: str) -> None:
     """Make and deliver the next batch; with nothing to bill, compare what was delivered. Prints one JSON object."""
     try:
-        result = _run(_export(load(Settings), profile))
+        result = run(_export(load(Settings), profile), KeyUnusable)
     except Problem as problem:
         raise click.ClickException(f"{problem.code}: {problem}") from problem
     click.echo(json.dumps(result, ensure_ascii=False))
@@ -95,13 +70,6 @@ async def _export(settings: Settings, name: str) -> dict[str, Any]:
         return api.made_view(frozen, frozen.row).model_dump() | {"paths": [str(path) for path in paths]}
     finally:
         await pool.close()
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    try:
-        return asyncio.run(work)
-    except SENTENCES as fault:
-        raise click.ClickException(str(fault)) from fault
 
 
 if __name__ == "__main__":

@@ -6,10 +6,9 @@ HTTP answers from the first moment; what needs the broker waits for it, whatever
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from fastapi import FastAPI
-from faststream.nats import NatsBroker, NatsMessage
 from nats.aio.msg import Msg
 
 from billing_bridge import api, collect
@@ -17,24 +16,21 @@ from billing_bridge.authoring import random_uuid7, read_key
 from billing_bridge.batches import Batches
 from billing_bridge.config import MIGRATIONS, SERVICE, Settings
 from billing_bridge.delivery import Delivery
-from zb_chassis import broker as brokers
 from zb_chassis import http, lifecycle, outbox
 from zb_chassis.claims import Credentials
 from zb_chassis.clock import clock_of
-from zb_chassis.consuming import DeadLetters, Handler, Subscription, handle_bounded
-from zb_chassis.database import Connection, Pool, is_ready, open_pool, transaction
+from zb_chassis.consuming import Subscription
+from zb_chassis.database import Pool, is_ready, open_pool, transaction
 from zb_chassis.identity import TokenVerifier
+from zb_chassis.messaging import Hears, Messaging
 from zb_chassis.migrate import CHASSIS_MIGRATIONS, upgrade
-from zb_chassis.relay import Relay
-from zb_chassis.streams import ensure_streams, wait_for_streams
-from zb_chassis.telemetry import continued
-from zb_contracts.subjects import BILLING, DEADLETTER, EVIDENCE, INTERVENTIONS, OFFICE, REFERENCE, StreamSpec
+from zb_contracts.subjects import BILLING, DEADLETTER, EVIDENCE, INTERVENTIONS, OFFICE, REFERENCE
 
 TITLE: Final = "Zone Blanche billing bridge"
 DELIVERY_INTERVAL_S: Final = 60.0
 OUTBOX_KEPT_S: Final = 7 * 86_400.0
 MESSAGES_AT_ONCE: Final = 16
-Collect = Callable[[Connection, Msg], Awaitable[None]]
+NEEDED: Final = (INTERVENTIONS, EVIDENCE, REFERENCE, OFFICE, DEADLETTER)
 
 
 async def migrate(settings: Settings) -> list[str]:
@@ -52,7 +48,7 @@ async def serve(settings: Settings) -> None:
     try:
         batches = Batches(pool, key, clock, random_uuid7)
         delivery = Delivery(pool, settings.delivery_dir, clock)
-        messages = Messages(settings.nats_url, credentials, pool)
+        messages = Messaging(SERVICE, settings.nats_url, credentials, pool, [BILLING], NEEDED, hears(pool))
         app = application(settings, pool, batches, delivery, messages.ready)
         tasks = {"messages": messages.run, "deliverer": deliverer(delivery, pool)}
         await lifecycle.serve(app, settings.http_host, settings.http_port, tasks)
@@ -75,84 +71,25 @@ def application(
     return app
 
 
-def openapi() -> dict[str, Any]:
-    """The OpenAPI document: of the routes alone, nothing stands behind them."""
-    nothing: Any = None
-    return http.application(TITLE, [api.making(nothing, nothing, nothing), api.reading(nothing)], ready=nothing).openapi()
-
-
-class Messages:
-    """What the bridge reads from the broker and tells it."""
-
-    def __init__(self, url: str, credentials: Credentials, pool: Pool) -> None:
-        self._url = url
-        self._credentials = credentials
-        self._pool = pool
-        self._running = False
-
-    async def ready(self) -> None:
-        """Returns when messages are read; raises RuntimeError else."""
-        if not self._running:
-            raise RuntimeError("the broker is not connected yet")
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Read and relay until `stop`; raises when the broker closes the connection for good."""
-        watch, reading = brokers.Watch(SERVICE), brokers.Watch(SERVICE)
-        client = await brokers.connect(self._url, self._credentials, watch)
-        broker = brokers.faststream_broker(self._url, self._credentials, reading)
-        try:
-            jetstream = client.jetstream()
-            await ensure_streams(jetstream, [BILLING])
-            await wait_for_streams(jetstream, [INTERVENTIONS, EVIDENCE, REFERENCE, OFFICE, DEADLETTER])
-            for subscription in subscribe(broker, self._pool, DeadLetters(jetstream, SERVICE)):
-                await subscription.prepare(jetstream)
-            await broker.start()
-            self._running = True
-            relay = asyncio.create_task(Relay(self._pool, jetstream).run(stop))
-            await _first(relay, asyncio.create_task(watch.lost()), asyncio.create_task(reading.lost()))
-        finally:
-            self._running = False
-            watch.stopping = reading.stopping = True
-            await broker.stop()
-            await client.close()
-
-
-def subscribe(broker: NatsBroker, pool: Pool, letters: DeadLetters) -> list[Subscription]:
+def hears(pool: Pool) -> Hears:
     """The three subscriptions: merged states, evidence, reference data."""
 
-    async def on_state(connection: Connection, message: Msg) -> None:
-        await collect.state_announced(connection, message.data)
-
-    async def on_evidence(connection: Connection, message: Msg) -> None:
-        await collect.evidence_announced(connection, message.data)
-
-    async def on_reference(connection: Connection, message: Msg) -> None:
-        await collect.reference_published(connection, (message.headers or {}).get("ce-type", ""), message.data)
-
-    wanted: tuple[tuple[StreamSpec, Collect], ...] = (
-        (INTERVENTIONS, on_state),
-        (EVIDENCE, on_evidence),
-        (REFERENCE, on_reference),
-    )
-    return [_subscribe(broker, pool, letters, stream, take) for stream, take in wanted]
-
-
-def _subscribe(broker: NatsBroker, pool: Pool, letters: DeadLetters, stream: StreamSpec, take: Collect) -> Subscription:
-    async def in_transaction(message: Msg) -> None:
+    async def on_state(message: Msg) -> None:
         async with transaction(pool) as connection:
-            await take(connection, message)
+            await collect.state_announced(connection, message.data)
 
-    handle: Handler = in_transaction
+    async def on_evidence(message: Msg) -> None:
+        async with transaction(pool) as connection:
+            await collect.evidence_announced(connection, message.data)
 
-    async def on_message(message: NatsMessage) -> None:
-        raw = message.raw_message
-        assert isinstance(raw, Msg)
-        with continued(f"{stream.name} heard", raw.headers):
-            await handle_bounded(raw, handle, letters)
+    async def on_reference(message: Msg) -> None:
+        async with transaction(pool) as connection:
+            await collect.reference_published(connection, (message.headers or {}).get("ce-type", ""), message.data)
 
-    subscription = Subscription(stream, SERVICE, batch_max=MESSAGES_AT_ONCE)
-    subscription.on(broker)(on_message)
-    return subscription
+    return [
+        (Subscription(stream, SERVICE, batch_max=MESSAGES_AT_ONCE), handle)
+        for stream, handle in ((INTERVENTIONS, on_state), (EVIDENCE, on_evidence), (REFERENCE, on_reference))
+    ]
 
 
 def deliverer(delivery: Delivery, pool: Pool) -> lifecycle.Task:
@@ -167,13 +104,3 @@ def deliverer(delivery: Delivery, pool: Pool) -> lifecycle.Task:
                 await asyncio.wait_for(stop.wait(), DELIVERY_INTERVAL_S)
 
     return run
-
-
-async def _first(*tasks: asyncio.Task[None]) -> None:
-    """Waits until one of them ends, ends the others, and raises what it raised."""
-    done, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
-    for task in done:
-        task.result()

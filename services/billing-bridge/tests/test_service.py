@@ -15,11 +15,12 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 from pydantic import BaseModel
 
-from billing_bridge.app import openapi, subscribe
+from billing_bridge.app import hears
 from billing_bridge.config import SERVICE
 from zb.processes import Service, free_port
 from zb_chassis.broker import Watch, faststream_broker
 from zb_chassis.consuming import DeadLetters, unsafe_subscribers
+from zb_chassis.messaging import subscribe
 from zb_chassis.streams import ensure_streams
 from zb_contracts import subjects
 from zb_contracts.announcements import CONTRACTS, PRICE_LIST, BatchAnnounced, ContractsPublished
@@ -148,15 +149,10 @@ async def test_killed_between_the_batch_and_the_broker_it_tells_after_the_restar
 async def test_every_subscription_is_safe(broker: Any, streams: JetStreamContext) -> None:
     reading = faststream_broker(broker.url, broker.credentials(SERVICE), Watch(SERVICE))
     # No pool is needed to look at a subscription.
-    subscribed = subscribe(reading, None, DeadLetters(streams, SERVICE))  # type: ignore[arg-type]
-    assert len(subscribed) == 3
+    heard = hears(None)  # type: ignore[arg-type]
+    subscribe(reading, heard, DeadLetters(streams, SERVICE))
+    assert len(heard) == 3
     assert unsafe_subscribers(reading) == []
-
-
-def test_the_openapi_document_names_every_endpoint() -> None:
-    paths = openapi()["paths"]
-    assert {"/v1/profiles/{profile}/batches", "/v1/batches", "/v1/waiting"} <= paths.keys()
-    assert "/v1/batches/{profile}/{batch}/files/{name}" in paths
 
 
 async def test_a_missing_seed_is_one_sentence(service: Service, tmp_path: Path) -> None:

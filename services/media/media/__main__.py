@@ -1,9 +1,6 @@
-"""The command line of media: `python -m media serve | migrate | check | openapi`. Settings come from ZB_MEDIA_* variables."""
+"""The command line of media: `python -m media serve | migrate | check`. Settings come from ZB_MEDIA_* variables."""
 
-import asyncio
 import json
-from collections.abc import Coroutine
-from typing import Any, Final, TypeVar
 
 import click
 
@@ -13,27 +10,10 @@ from media.devices import SignerUnusable
 from media.files import FileStore
 from media.uploads import Uploads
 from zb_chassis import logs, telemetry
-from zb_chassis.broker import BrokerLost, BrokerRefused
-from zb_chassis.claims import ClaimError
 from zb_chassis.clock import clock_of
+from zb_chassis.command_line import run
 from zb_chassis.config import load
-from zb_chassis.database import DatabaseUnreachable, open_pool
-from zb_chassis.lifecycle import TaskDied
-from zb_chassis.migrate import MigrationError
-from zb_chassis.streams import StreamMissing
-
-T = TypeVar("T")
-# What stops a start or a command, as one sentence and exit code 1.
-SENTENCES: Final = (
-    BrokerLost,
-    BrokerRefused,
-    ClaimError,
-    DatabaseUnreachable,
-    SignerUnusable,
-    MigrationError,
-    StreamMissing,
-    TaskDied,
-)
+from zb_chassis.database import open_pool
 
 
 @click.group()
@@ -47,26 +27,20 @@ def serve() -> None:
     settings = load(Settings)
     logs.configure(SERVICE, form=settings.log_format, level=settings.log_level)
     telemetry.configure(SERVICE)
-    _run(app.serve(settings))
+    run(app.serve(settings), SignerUnusable)
 
 
 @main.command()
 def migrate() -> None:
     """Bring the database up to date."""
-    applied = _run(app.migrate(load(Settings)))
+    applied = run(app.migrate(load(Settings)), SignerUnusable)
     click.echo("\n".join(applied) or "nothing to do")
-
-
-@main.command()
-def openapi() -> None:
-    """Print the OpenAPI document."""
-    click.echo(json.dumps(app.openapi()))
 
 
 @main.command()
 def check() -> None:
     """Read every stored file again. One that is missing or damaged stops counting as stored; exit code 1 then."""
-    damaged = _run(_check(load(Settings)))
+    damaged = run(_check(load(Settings)), SignerUnusable)
     click.echo(json.dumps({"damaged": damaged}))
     if damaged:
         raise SystemExit(1)
@@ -79,13 +53,6 @@ async def _check(settings: Settings) -> list[str]:
         return await Uploads(pool, files, settings.limits, clock_of(settings.clock_file)).check()
     finally:
         await pool.close()
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    try:
-        return asyncio.run(work)
-    except SENTENCES as fault:
-        raise click.ClickException(str(fault)) from fault
 
 
 if __name__ == "__main__":

@@ -6,11 +6,10 @@ HTTP answers from the first moment; what needs the broker waits for it, whatever
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from fastapi import FastAPI
-from faststream.nats import NatsBroker, NatsMessage
 from nats.aio.msg import Msg
 
 from media import api, evidence, tus
@@ -18,17 +17,14 @@ from media.config import MIGRATIONS, SERVICE, Settings
 from media.devices import Devices, DeviceSigner
 from media.files import FileStore
 from media.uploads import Uploads
-from zb_chassis import broker as brokers
 from zb_chassis import http, lifecycle, outbox
 from zb_chassis.claims import Credentials
 from zb_chassis.clock import Clock, clock_of
-from zb_chassis.consuming import DeadLetters, Subscription, handle_bounded
+from zb_chassis.consuming import Subscription
 from zb_chassis.database import Pool, is_ready, open_pool, transaction
 from zb_chassis.identity import TokenVerifier
+from zb_chassis.messaging import Hears, Messaging
 from zb_chassis.migrate import CHASSIS_MIGRATIONS, upgrade
-from zb_chassis.relay import Relay
-from zb_chassis.streams import ensure_streams, wait_for_streams
-from zb_chassis.telemetry import continued
 from zb_contracts.announcements import InterventionAnnounced
 from zb_contracts.subjects import DEADLETTER, EVIDENCE, INTERVENTIONS
 
@@ -36,7 +32,7 @@ TITLE: Final = "Zone Blanche media"
 SWEEP_INTERVAL_S: Final = 600.0
 OUTBOX_KEPT_S: Final = 7 * 86_400.0
 STATES_AT_ONCE: Final = 16
-SUBSCRIPTION: Final = Subscription(INTERVENTIONS, SERVICE, batch_max=STATES_AT_ONCE)
+NEEDED: Final = (INTERVENTIONS, DEADLETTER)
 
 log: Final = structlog.get_logger(__name__)
 
@@ -56,7 +52,7 @@ async def serve(settings: Settings) -> None:
     try:
         files = FileStore(settings.files_dir)
         uploads = Uploads(pool, files, settings.limits, clock)
-        messages = Messages(settings.nats_url, credentials, pool, clock)
+        messages = Messaging(SERVICE, settings.nats_url, credentials, pool, [EVIDENCE], NEEDED, hears(pool, clock))
         app = application(settings, pool, files, uploads, devices, clock, messages.ready)
         tasks = {"messages": messages.run, "sweeper": sweeper(uploads, pool)}
         await lifecycle.serve(app, settings.http_host, settings.http_port, tasks)
@@ -86,66 +82,15 @@ def application(
     return app
 
 
-def openapi() -> dict[str, Any]:
-    """The OpenAPI document: of the routes alone, nothing stands behind them."""
-    nothing: Any = None
-    routers = [tus.router(nothing, nothing), api.router(nothing, nothing, nothing)]
-    return http.application(TITLE, routers, ready=nothing).openapi()
-
-
-class Messages:
-    """What media reads from the broker and tells it."""
-
-    def __init__(self, url: str, credentials: Credentials, pool: Pool, clock: Clock) -> None:
-        self._url = url
-        self._credentials = credentials
-        self._pool = pool
-        self._clock = clock
-        self._running = False
-
-    async def ready(self) -> None:
-        """Returns when messages are read; raises RuntimeError else."""
-        if not self._running:
-            raise RuntimeError("the broker is not connected yet")
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Read and relay until `stop`; raises when the broker closes the connection for good."""
-        watch = brokers.Watch(SERVICE)
-        client = await brokers.connect(self._url, self._credentials, watch)
-        reading = brokers.Watch(SERVICE)
-        broker = brokers.faststream_broker(self._url, self._credentials, reading)
-        try:
-            jetstream = client.jetstream()
-            await ensure_streams(jetstream, [EVIDENCE])
-            await wait_for_streams(jetstream, [INTERVENTIONS, DEADLETTER])
-            await SUBSCRIPTION.prepare(jetstream)
-            subscribe(broker, self._pool, self._clock, DeadLetters(jetstream, SERVICE))
-            await broker.start()
-            self._running = True
-            relay = asyncio.create_task(Relay(self._pool, jetstream).run(stop))
-            await _first(relay, asyncio.create_task(watch.lost()), asyncio.create_task(reading.lost()))
-        finally:
-            self._running = False
-            watch.stopping = reading.stopping = True
-            await broker.stop()
-            await client.close()
-
-
-def subscribe(broker: NatsBroker, pool: Pool, clock: Clock, letters: DeadLetters) -> None:
+def hears(pool: Pool, clock: Clock) -> Hears:
     """The one subscription: merged states of interventions."""
 
-    async def take(message: Msg) -> None:
+    async def on_state(message: Msg) -> None:
         announced = InterventionAnnounced.model_validate_json(message.data)
         async with transaction(pool) as connection:
             await evidence.state_announced(connection, announced, clock())
 
-    async def on_state(message: NatsMessage) -> None:
-        raw = message.raw_message
-        assert isinstance(raw, Msg)
-        with continued("intervention announced", raw.headers):
-            await handle_bounded(raw, take, letters)
-
-    SUBSCRIPTION.on(broker)(on_state)
+    return [(Subscription(INTERVENTIONS, SERVICE, batch_max=STATES_AT_ONCE), on_state)]
 
 
 def sweeper(uploads: Uploads, pool: Pool) -> lifecycle.Task:
@@ -161,13 +106,3 @@ def sweeper(uploads: Uploads, pool: Pool) -> lifecycle.Task:
                 await asyncio.wait_for(stop.wait(), SWEEP_INTERVAL_S)
 
     return run
-
-
-async def _first(*tasks: asyncio.Task[None]) -> None:
-    """Waits until one of them ends, ends the others, and raises what it raised."""
-    done, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
-    for task in done:
-        task.result()

@@ -18,11 +18,12 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from media.app import openapi, subscribe
+from media.app import hears
 from media.config import SERVICE
 from zb_chassis.broker import Watch, faststream_broker
 from zb_chassis.clock import system_clock
 from zb_chassis.consuming import DeadLetters, unsafe_subscribers
+from zb_chassis.messaging import subscribe
 from zb_chassis.streams import ensure_streams
 from zb_contracts.announcements import EvidenceAnnounced, InterventionAnnounced
 from zb_contracts.subjects import DEADLETTER, INTERVENTIONS, announcement, evidence
@@ -189,16 +190,9 @@ async def test_a_missing_key_file_is_one_sentence(running: Running, tmp_path: Pa
     assert b"device-signer.pub" in said
 
 
-def test_the_openapi_document_names_every_endpoint() -> None:
-    paths = openapi()["paths"]
-    assert {"post", "options"} <= paths["/v1/uploads"].keys()
-    assert {"head", "patch"} <= paths["/v1/uploads/{sha256}"].keys()
-    assert {"/v1/files/{sha256}", "/v1/interventions/{intervention}/evidence"} <= paths.keys()
-
-
 async def test_every_subscription_is_safe(broker: Any, streams: JetStreamContext) -> None:
     credentials = broker.credentials(SERVICE)
     reading = faststream_broker(broker.url, credentials, Watch(SERVICE))
     # No pool is needed to look at a subscription.
-    subscribe(reading, None, system_clock, DeadLetters(streams, SERVICE))  # type: ignore[arg-type]
+    subscribe(reading, hears(None, system_clock), DeadLetters(streams, SERVICE))  # type: ignore[arg-type]
     assert unsafe_subscribers(reading) == []

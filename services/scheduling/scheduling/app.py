@@ -11,9 +11,7 @@ import asyncpg
 import structlog
 from eventsourcing.persistence import OperationalError
 from fastapi import FastAPI, Request, Response
-from faststream.nats import NatsBroker, NatsMessage
 from nats.aio.msg import Msg
-from nats.js import JetStreamContext
 
 from scheduling import api, intake_api
 from scheduling.board import take_announcement
@@ -22,19 +20,18 @@ from scheduling.desk import Desk
 from scheduling.ids import random_uuid7
 from scheduling.keys import Keyring
 from scheduling.planning import Policy
-from zb_chassis import broker, inbox, lifecycle, logs, outbox, telemetry
+from zb_chassis import inbox, lifecycle, logs, outbox, telemetry
 from zb_chassis.claims import Credentials
 from zb_chassis.clock import clock_of, system_clock
-from zb_chassis.consuming import DeadLetters, Subscription, handle_bounded
+from zb_chassis.consuming import Subscription
 from zb_chassis.database import Pool, is_ready, open_pool, transaction
 from zb_chassis.http import application, problem_response
 from zb_chassis.identity import TokenVerifier
+from zb_chassis.messaging import Hears, Messaging
 from zb_chassis.migrate import upgrade
-from zb_chassis.relay import Relay, RelayLimits
-from zb_chassis.streams import ensure_streams, wait_for_streams
 from zb_contracts.problems import UNAVAILABLE, Problem
 from zb_contracts.segment import MESSAGE_ID_HEADER
-from zb_contracts.subjects import INTERVENTIONS, OFFICE, REFERENCE
+from zb_contracts.subjects import DEADLETTER, INTERVENTIONS, OFFICE, REFERENCE
 
 PASSING: Final = (
     asyncpg.PostgresConnectionError,
@@ -51,9 +48,8 @@ OUTBOX_KEPT_S: Final = (OFFICE.max_age_s + 86_400.0) * 2
 INBOX_KEPT_S: Final = INTERVENTIONS.max_age_s + 86_400.0
 """Longer than the broker could deliver an announcement again."""
 HOUSEKEEPING_S: Final = 3_600.0
-RELAY_LIMITS: Final = RelayLimits(lease_s=6.0, publish_timeout_s=3.0)
-"""After a kill -9 the next process publishes once the old lease has run out: dispatchers should not wait longer for it."""
-ANNOUNCEMENTS: Final = Subscription(INTERVENTIONS, SERVICE, batch_max=16)
+STATES_AT_ONCE: Final = 16
+NEEDED: Final = (INTERVENTIONS, OFFICE, DEADLETTER)
 
 
 async def run(settings: Settings) -> None:
@@ -67,14 +63,12 @@ async def run(settings: Settings) -> None:
         await upgrade(settings.database_url, MIGRATIONS)
         desk = Desk(pool, keyring, clock_of(settings.clock_file), random_uuid7)
         app = build(desk, settings.policy, TokenVerifier(settings.oidc_issuer, settings.oidc_audience))
-
-        async def messaging(stop: asyncio.Event) -> None:
-            await _messaging(settings.nats_url, credentials, pool, stop)
+        messages = Messaging(SERVICE, settings.nats_url, credentials, pool, [REFERENCE], NEEDED, hears(pool))
 
         async def housekeeping(stop: asyncio.Event) -> None:
             await keep_house(pool, stop)
 
-        tasks: dict[str, lifecycle.Task] = {"messaging": messaging, "housekeeping": housekeeping}
+        tasks: dict[str, lifecycle.Task] = {"messages": messages.run, "housekeeping": housekeeping}
         await lifecycle.serve(app, settings.http_host, settings.http_port, tasks)
     finally:
         await pool.close()
@@ -100,20 +94,15 @@ async def _unavailable(request: Request, fault: Exception) -> Response:
     return problem_response(UNAVAILABLE, UNAVAILABLE.message.format(what="the database"))
 
 
-def subscribe(subscriber: NatsBroker, pool: Pool, letters: DeadLetters) -> None:
-    """Every subscription of the service."""
+def hears(pool: Pool) -> Hears:
+    """The one subscription: merged states of interventions, for the board."""
 
-    async def handle(message: Msg) -> None:
+    async def on_state(message: Msg) -> None:
         meta = message.metadata
         message_id = (message.headers or {}).get(MESSAGE_ID_HEADER) or f"{meta.stream}:{meta.sequence.stream}"
         await take_announcement(pool, message_id, message.data)
 
-    @ANNOUNCEMENTS.on(subscriber)  # type: ignore[untyped-decorator]
-    async def announced(message: NatsMessage) -> None:
-        raw = message.raw_message
-        assert isinstance(raw, Msg)
-        with telemetry.continued("intervention announced", raw.headers):
-            await handle_bounded(raw, handle, letters)
+    return [(Subscription(INTERVENTIONS, SERVICE, batch_max=STATES_AT_ONCE), on_state)]
 
 
 async def keep_house(pool: Pool, stop: asyncio.Event) -> None:
@@ -123,35 +112,3 @@ async def keep_house(pool: Pool, stop: asyncio.Event) -> None:
             await outbox.prune(connection, older_than_s=OUTBOX_KEPT_S)
             await inbox.prune(connection, older_than_s=INBOX_KEPT_S)
         await lifecycle.unless(stop, asyncio.sleep(HOUSEKEEPING_S))
-
-
-async def _messaging(url: str, credentials: Credentials, pool: Pool, stop: asyncio.Event) -> None:
-    """Relay and subscription; raises when the broker is lost for good, so that the process is started again."""
-    watch = broker.Watch(SERVICE)
-    client = await lifecycle.unless(stop, broker.connect(url, credentials, watch))
-    if client is None:
-        return
-    jetstream = client.jetstream()
-    subscriber = broker.faststream_broker(url, credentials, watch)
-    subscribe(subscriber, pool, DeadLetters(jetstream, SERVICE))
-    try:
-        await ensure_streams(jetstream, [REFERENCE])
-        async with asyncio.TaskGroup() as tasks:
-            ending = [tasks.create_task(watch.lost()), tasks.create_task(_listen(jetstream, subscriber))]
-            tasks.create_task(Relay(pool, jetstream, limits=RELAY_LIMITS).run(stop))
-            await stop.wait()
-            for task in ending:
-                task.cancel()
-    except ExceptionGroup as group:
-        raise group.exceptions[0] from group  # one sentence for whoever supervises
-    finally:
-        watch.stopping = True
-        await subscriber.stop()
-        await client.close()
-
-
-async def _listen(jetstream: JetStreamContext, subscriber: NatsBroker) -> None:
-    """Subscribe as soon as the streams of the others are there."""
-    await wait_for_streams(jetstream, [INTERVENTIONS, OFFICE])
-    await ANNOUNCEMENTS.prepare(jetstream)
-    await subscriber.start()

@@ -7,9 +7,10 @@ import httpx
 import pytest
 
 from scheduling import desk, store
-from scheduling.app import subscribe
+from scheduling.app import hears
 from scheduling.board import take_announcement
 from zb_chassis.consuming import DeadLetters, unsafe_subscribers
+from zb_chassis.messaging import subscribe
 
 SITES = "reference,name,town,country,latitude,longitude,contact\nA-1,Alexanderplatz,Berlin,DE,52.5215,13.411,Frau Weber\n"
 LIFTS = "reference,kind,label,site_reference\nL-1,lift,Lift 1,A-1\n"
@@ -292,6 +293,6 @@ async def test_no_subscription_of_the_service_can_lose_a_message(office: Any) ->
     from faststream.nats import NatsBroker
 
     subscriber = NatsBroker()
-    subscribe(subscriber, office.pool, DeadLetters(None, "scheduling"))  # type: ignore[arg-type]
+    subscribe(subscriber, hears(office.pool), DeadLetters(None, "scheduling"))  # type: ignore[arg-type]
     assert len(list(subscriber.subscribers)) == 1
     assert unsafe_subscribers(subscriber) == []
