@@ -8,6 +8,8 @@ from zb.play.stage import Stage, in_thread, until
 
 PROFILE: Final = "erp"
 READY: Final = "ready"
+ENCODINGS: Final = {".txt": "iso8859-15", ".csv": "utf-8"}
+"""As the profile writes its two layouts: the old ERP reads Latin-9."""
 
 
 async def export(stage: Stage) -> None:
@@ -30,8 +32,8 @@ async def export(stage: Stage) -> None:
         "billing", f"batch {batch['batch']} is frozen: {batch['total_cents'] / 100:.2f} {batch['currency']}, {', '.join(first)}"
     )
     for path in files:
-        if path.suffix in (".txt", ".csv"):
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        if path.suffix in ENCODINGS:
+            lines = path.read_text(encoding=ENCODINGS[path.suffix]).splitlines()
             stage.teller.table(path.name, ("line",), [(line,) for line in lines])
     stage.promises.hold("one batch with a fixed-width file, a CSV and a marker", len(first) >= 3, ", ".join(sorted(first)))
     stage.story.set(11, 5)
