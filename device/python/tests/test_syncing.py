@@ -15,6 +15,7 @@ from zb_contracts.sync import ANSWER_TYPE, Command, SyncAnswer, Verdict, answer_
 from zb_device.faults import Refused, StoreRestored, Unreachable
 from zb_device.log import EventState
 from zb_device.reporting import open_entries, status
+from zb_device.syncing import RESEND_AFTER_MS
 
 BOILER = "intervention:leaky-boiler"
 CELLAR = "intervention:dry-cellar"
@@ -208,6 +209,87 @@ async def test_a_held_event_stays_visible_and_is_asked_for_again(device, platfor
     await device.sync()
 
     assert device.parts.log.counts()[EventState.ADMITTED] == 2
+
+
+async def test_beyond_many_held_events_the_receipts_of_later_ones_still_come(device, platform):
+    platform.hold_from = 1
+    for number in range(7):
+        await device.record(CommentAdded(text=f"drop {number}"), stream=BOILER)
+    platform.twist = lambda answer: twisted(answer, receipts=answer.receipts[:3], more=len(answer.receipts) > 3)
+
+    report = await device.sync()
+
+    assert (report.mark, device.parts.log.counts()[EventState.HELD]) == (7, 7)
+    assert [request.mark for request in platform.requests] == [0, 3, 6]
+
+
+async def test_what_the_broker_took_and_the_ledger_never_saw_is_sent_again_after_a_while(device, platform):
+    platform.twist = lambda answer: twisted(answer, gap=None)
+    platform.drop_segments = 1
+    await worked(device)
+    await device.sync()
+    await device.sync()
+    assert (len(platform.published), len(platform.rows)) == (1, 0)
+
+    platform.server_ms += RESEND_AFTER_MS
+    await device.sync()
+    await device.sync()
+
+    assert device.parts.log.mark() == 2
+    assert len({message_id for message_id, _ in platform.published}) == 1
+
+
+async def test_a_technician_who_locks_while_an_answer_is_on_its_way_stops_nothing(device, platform):
+    platform.put_document(BOILER, [])
+    await worked(device)
+
+    def meanwhile(answer: SyncAnswer) -> SyncAnswer:
+        device.lock()
+        return answer
+
+    platform.twist = meanwhile
+    report = await device.sync()
+    assert (report.mark, report.documents) == (2, 0)
+
+
+async def test_a_scope_that_was_asked_for_another_technician_never_reaches_an_open_read_model(device, platform):
+    platform.put_document(BOILER, [])
+
+    async def another_signs_in() -> None:
+        await device.parts.sessions.renew("tech-bruno", device._client)
+
+    device._ensure_session = another_signs_in
+    report = await device.sync()
+    assert report.documents == 0
+    assert device.opened().reading.ids("intervention") == []
+
+
+async def test_a_locked_device_does_not_ask_for_a_scope_that_it_cannot_keep_again_and_again(device, platform):
+    device.lock()
+    await worked(device)
+    platform.twist = lambda answer: twisted(answer, more=True)
+    await device.sync()
+    assert len(platform.requests) == 2
+
+
+async def test_what_a_document_showed_stays_known_while_locked_and_after_it_left_the_scope(device, platform):
+    shown = {"office-main": 7}
+    platform.put_document(BOILER, [])
+    platform.put_document(CELLAR, [])
+    for stream, document in platform.documents.items():
+        platform.documents[stream] = msgspec.structs.replace(document, vector=shown)
+    await device.sync()
+    platform.change += 1
+    platform.documents[CELLAR] = msgspec.structs.replace(platform.documents[CELLAR], content=None, change=platform.change)
+    await device.sync()
+    assert device.opened().reading.document(CELLAR) is None
+    device.lock()
+
+    await device.record(Started(), stream=BOILER)
+    await device.record(Started(), stream=CELLAR)
+    await device.sync()
+
+    assert [row.event.header.seen for row in platform.rows] == [shown, shown]
 
 
 async def test_a_store_that_is_older_than_the_ledger_says_so_and_believes_nothing(device, platform):

@@ -174,6 +174,15 @@ class Log:
         """The broker has these; the ledger has not said anything yet."""
         self._db.execute("update log set state = 'received' where seq between ? and ? and state = 'queued'", (first, last))
 
+    def is_unanswered(self, ledger_mark: int) -> bool:
+        """Whether the broker took something of which the ledger, by its mark, has nothing."""
+        row = self._db.execute("select 1 from log where state = 'received' and seq > ? limit 1", (ledger_mark,)).fetchone()
+        return row is not None
+
+    def send_again(self, ledger_mark: int) -> None:
+        """What the broker took, and the ledger never had, waits to be sent once more."""
+        self._db.execute("update log set state = 'queued' where state = 'received' and seq > ?", (ledger_mark,))
+
     def mark(self) -> int:
         """Up to here, contiguous, every event has the ledger's word and its bytes may go when they are old enough."""
         return self._before_first("'queued', 'received'")

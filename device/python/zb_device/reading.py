@@ -44,8 +44,10 @@ class ReadModel:
     def __init__(self, folder: Path, technician: str, key: bytes) -> None:
         self._db: Connection = open_database(database_path(folder, technician), key, "read")
         self.technician = technician
+        self.is_open = True
 
     def close(self) -> None:
+        self.is_open = False
         self._db.close()
 
     def scope(self) -> Scope:

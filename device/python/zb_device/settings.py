@@ -62,6 +62,8 @@ class LedgerView(msgspec.Struct, frozen=True, kw_only=True):
     mark: int = 0
     ledger_mark: int = 0
     """The ledger's own mark, which may be ahead of the receipts that the device has."""
+    stalled_since_ms: int = 0
+    """Server time since which that mark has stood still although the broker took more; 0 while nothing is missing."""
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):

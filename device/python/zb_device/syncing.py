@@ -10,7 +10,7 @@ from typing import Final
 
 from zb_contracts.envelope import Anchor
 from zb_contracts.problems import Problem
-from zb_contracts.sync import SyncAnswer, SyncRequest, Verdict, pack, unpack_document
+from zb_contracts.sync import ScopeDelta, SyncAnswer, SyncRequest, Verdict, pack, unpack_document
 from zb_contracts.times import parse_time_ms
 from zb_device.clock import AnchorMark, Clock
 from zb_device.database import Connection, transaction
@@ -18,12 +18,15 @@ from zb_device.faults import Refused, StoreRestored
 from zb_device.log import Log
 from zb_device.outbox import OpenReader, segments_of
 from zb_device.reading import ReadModel, Scope
-from zb_device.settings import LedgerView, Pinned, Problems, Settings
+from zb_device.settings import LedgerView, Pinned, Problems, Session, Settings
 from zb_device.transport import Transport
 from zb_device.trust import check_receipt, ledger_keys, next_view, open_answer
 
 ROUNDS_MAX: Final = 64
 """Continuations of one sync; what is left comes with the next."""
+RESEND_AFTER_MS: Final = 3_600_000
+"""What the broker took so long ago, and the ledger still lacks, is sent again: the broker may have lost it, and where nothing
+came after it the ledger sees no gap. Longer than the broker remembers message ids."""
 PROBLEMS_KEPT_MAX: Final = 50
 
 
@@ -58,12 +61,17 @@ class Syncer:
         """
         report = SyncReport()
         await self._send(transport, reader, report)
+        receipted = 0
         for _ in range(ROUNDS_MAX):
-            answer = await self._ask(transport, reading)
-            self._apply(answer, reading, report)
+            wanted = self._wanted(reading)
+            answer = await self._ask(transport, wanted, receipted)
+            self._apply(answer, wanted, report)
             if answer.gap is not None:
                 await self._resend(transport, reader, answer.gap.first, answer.gap.nonce, report)
-            report.more = answer.more or (reading is not None and answer.scope is not None and answer.scope.more)
+            # Held events are asked for again by every sync, but not by each of its rounds: it would never get beyond them.
+            receipted = max((receipt.seq for receipt in answer.receipts if not receipt.retryable), default=receipted)
+            # Without a read model the scope never gets further: then only receipts are worth another round.
+            report.more = answer.more and (wanted is not None or bool(answer.receipts))
             if not report.more:
                 break
         report.mark = self.log.mark()
@@ -88,7 +96,14 @@ class Syncer:
 
     # --- Asking ---
 
-    async def _ask(self, transport: Transport, reading: ReadModel | None) -> SyncAnswer:
+    def _wanted(self, reading: ReadModel | None) -> ReadModel | None:
+        """The read model, if the answer's scope will be for it: open, and the session its technician's."""
+        session = self.settings.get(Session)
+        if reading is None or session is None or not reading.is_open or reading.technician != session.technician:
+            return None
+        return reading
+
+    async def _ask(self, transport: Transport, reading: ReadModel | None, receipted: int) -> SyncAnswer:
         scope = reading.scope() if reading else Scope()
         count = reading.count() if reading else 0
         if not scope.complete:
@@ -97,7 +112,7 @@ class Syncer:
         request = SyncRequest(
             nonce=secrets.token_hex(16),
             author=self.pinned.author,
-            mark=self.log.asking_mark(),
+            mark=max(self.log.asking_mark(), receipted),
             head=self.log.head().seq,
             checkpoint_size=self._view().size,
             scope_epoch=scope.epoch,
@@ -130,8 +145,10 @@ class Syncer:
             )
         try:
             self._apply_ledger(answer, report)
-            if reading is not None and answer.scope is not None:
+            # It may have been locked while the answer was on its way: then the next sync asks again.
+            if reading is not None and reading.is_open and answer.scope is not None:
                 reading.apply(answer.scope)
+                self._know(answer.scope)
                 report.documents += len(answer.scope.documents)
                 report.full_resync = report.full_resync or answer.scope.full
         except Problem as fault:
@@ -155,7 +172,7 @@ class Syncer:
                     report.receipts += 1
                 elif receipt.verdict is not Verdict.REFUSED:
                     foreign.append(receipt.seq)
-            self._put_view(view, answer.mark)
+            self._put_view(view, answer.mark, server_ms)
             self._put_anchor(answer.anchor)
             self.log.raise_high_water(server_ms)
             self.log.prune(server_ms)
@@ -165,9 +182,31 @@ class Syncer:
                 "Enrol it again; what it recorded stays in this folder"
             )
 
-    def _put_view(self, view: LedgerView, ledger_mark: int) -> None:
-        mark = self.log.mark()
-        self.settings.put(LedgerView(size=view.size, root=view.root, note=view.note, mark=mark, ledger_mark=ledger_mark))
+    def _know(self, scope: ScopeDelta) -> None:
+        """What the author has been shown stays known: while reading is locked, and after the document has left the scope."""
+        with transaction(self.connection):
+            for document in scope.documents:
+                self.log.raise_vector(document.id, document.vector)
+
+    def _put_view(self, view: LedgerView, ledger_mark: int, server_ms: int) -> None:
+        """The newest view. Where the ledger has long lacked what the broker took, it is queued once more."""
+        before, since = self._view(), 0
+        if self.log.is_unanswered(ledger_mark):
+            moved = ledger_mark != before.ledger_mark or not before.stalled_since_ms
+            since = server_ms if moved else before.stalled_since_ms
+        if since and server_ms - since >= RESEND_AFTER_MS:
+            self.log.send_again(ledger_mark)
+            since = 0
+        self.settings.put(
+            LedgerView(
+                size=view.size,
+                root=view.root,
+                note=view.note,
+                mark=self.log.mark(),
+                ledger_mark=ledger_mark,
+                stalled_since_ms=since,
+            )
+        )
 
     def _put_anchor(self, anchor: Anchor) -> None:
         self.settings.put(
