@@ -62,6 +62,7 @@ def application(title: str, routers: Iterable[APIRouter], *, ready: Ready, body_
     ):
         app.add_exception_handler(kind, handler)  # type: ignore[arg-type]
     app.add_middleware(LimitBody, limit=body_bytes_max)
+    app.add_middleware(RefuseNul)
     app.add_middleware(TraceRequests)
     return app
 
@@ -130,6 +131,8 @@ async def _invalid(_request: Request, fault: RequestValidationError) -> JSONResp
 async def _plain(request: Request, fault: HTTPException) -> JSONResponse:
     if fault.status_code == 405:
         return problem_response(INPUT_METHOD, INPUT_METHOD.message.format(method=request.method))
+    if fault.status_code == 400:  # FastAPI's word for a body that it could not even read, e.g. one nested too deeply
+        return problem_response(INPUT_INVALID, INPUT_INVALID.message, errors=[{"field": "body", "reason": str(fault.detail)}])
     kind = ProblemType(INPUT_NOT_FOUND.code if fault.status_code == 404 else INPUT_INVALID.code, "", fault.status_code)
     return problem_response(kind, str(fault.detail))
 
@@ -138,6 +141,20 @@ async def _unexpected(request: Request, fault: Exception) -> JSONResponse:
     trace = uuid4().hex
     log.error("unexpected fault", path=request.url.path, trace=trace, exc_info=fault)
     return problem_response(INTERNAL, INTERNAL.message.format(trace=trace))
+
+
+class RefuseNul:
+    """ASGI middleware: no path and no query of ours holds a NUL, and PostgreSQL can store none; it is refused by name."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and ("\0" in scope["path"] or b"%00" in scope["query_string"]):
+            errors = [{"field": "url", "reason": "a NUL character is not possible"}]
+            await problem_response(INPUT_INVALID, INPUT_INVALID.message, errors=errors)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
 
 
 class LimitBody:

@@ -5,6 +5,7 @@ is row 1. A file that cannot be read at all is a Problem; a row that does not fi
 good. What the cells mean is imports.py's matter.
 """
 
+import codecs
 import csv
 import io
 from collections.abc import Iterator, Sequence
@@ -78,6 +79,8 @@ def read_table(data: bytes, *, required: Sequence[str], optional: Sequence[str])
 
 
 def _decoded(data: bytes) -> str:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise Problem(INPUT_ENCODING)  # Windows-1252 would read it as letters with holes between them
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -1,0 +1,217 @@
+"""`zb up`, `status`, `import`, `down` as a person types them: one story on one data folder, in the order of this file.
+
+Each start costs seconds, so the tests build on one another; each says in its first line what it finds.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fixtures.proc import processes_of
+
+COMMAND_TIMEOUT_S = 150
+GOOD = (
+    "reference,name,street,postcode,town,country,latitude,longitude\nS-1,Le Cerisier,1 rue du Four,26420,Vassieux,FR,44.9,5.37\n"
+)
+DIRTY = GOOD + "S-2,,2 rue du Four,26420,Vassieux,FR,44.9,5.37\nS-3,La Lavande,3 rue du Four,26420,Vassieux,FR,95.0,5.37\n"
+
+
+@dataclass
+class Home:
+    """A data folder and the commands on it."""
+
+    folder: Path
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "up"
+
+    @property
+    def run(self) -> dict[str, Any]:
+        return dict(json.loads((self.data / "run.json").read_text()))
+
+    @property
+    def supervisor(self) -> int:
+        return int((self.data / "supervisor.pid").read_text())
+
+    def zb(self, *arguments: str) -> "Said":
+        """One command, without a terminal."""
+        done = subprocess.run(
+            [sys.executable, "-m", "zb", "--folder", str(self.folder), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
+        )
+        return Said(done.returncode, done.stdout)
+
+    def file(self, name: str, content: str | bytes) -> str:
+        path = self.folder / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return str(path)
+
+
+@dataclass
+class Said:
+    """How a command ended and what it said."""
+
+    code: int
+    text: str
+
+    @property
+    def sentence(self) -> str:
+        """The one sentence of a command that could not do what was asked: no trace, no second line."""
+        assert self.code == 1, self.text
+        assert "Traceback" not in self.text
+        (line,) = [line for line in self.text.splitlines() if line.strip()]
+        return line
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    found = Home(tmp_path_factory.mktemp("up-and-down"))
+    yield found
+    found.zb("down")
+    assert processes_of(found.folder) == []
+
+
+def test_before_the_first_start_each_command_says_what_to_do(home: Home) -> None:
+    assert "zb up starts" in home.zb("status").sentence
+    assert "zb up starts" in home.zb("import", "sites", home.file("good.csv", GOOD)).sentence
+    assert "zb up starts" in home.zb("audit", "verify").sentence
+    assert home.zb("down").text.strip() == "nothing runs"
+
+
+def test_up_starts_everything_and_says_where_it_is(home: Home) -> None:
+    said = home.zb("up")
+    assert said.code == 0, said.text
+    for name in ("issuer", "field-ingest", "scheduling", "media", "billing-bridge"):
+        assert name in said.text
+        assert str(home.run["ports"][name]) in said.text
+    assert oct((home.data / "keys" / "people.json").stat().st_mode & 0o777) == "0o600"
+
+
+def test_status_shows_that_all_are_ready(home: Home) -> None:
+    said = home.zb("status")
+    assert said.code == 0
+    assert said.text.count("yes") == 5
+
+
+def test_a_second_up_is_one_sentence(home: Home) -> None:
+    before = home.supervisor
+    assert "it runs already" in home.zb("up").sentence
+    assert home.supervisor == before
+
+
+def test_a_file_with_wrong_rows_is_refused_whole_and_every_row_is_named(home: Home) -> None:
+    said = home.zb("import", "sites", home.file("dirty.csv", DIRTY))
+    assert said.code == 1
+    assert "row 3, name" in said.text
+    assert "row 4, latitude" in said.text
+    assert "input.rows" in said.text
+    assert "Traceback" not in said.text
+
+
+def test_the_good_rows_are_taken_when_asked_and_only_those(home: Home) -> None:
+    said = home.zb("import", "sites", home.file("dirty.csv", DIRTY), "--good-rows")
+    assert said.code == 0, said.text
+    assert "row 3, name" in said.text
+    assert "'taken': 1" in said.text
+    assert "'bad': 2" in said.text
+    assert "created" in said.text  # nothing of the refused file was there before
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x81\x8d", "input."),
+        (b"", "input."),
+        (b"reference,name\nS-9,x\n", "input.columns"),
+    ],
+    ids=["a picture", "an empty file", "too few columns"],
+)
+def test_a_file_that_is_no_such_csv_is_one_named_refusal(home: Home, content: bytes, code: str) -> None:
+    said = home.zb("import", "sites", home.file("wrong.csv", content))
+    assert said.code == 1
+    assert code in said.text
+    assert "Traceback" not in said.text
+    assert "system.internal" not in said.text
+
+
+def test_down_leaves_no_process_and_keeps_the_data(home: Home) -> None:
+    assert "stopped" in home.zb("down").text
+    assert processes_of(home.folder) == []
+    assert home.zb("status").code == 1
+    assert (home.data / "postgres").is_dir()
+
+
+def test_data_of_a_newer_version_is_left_alone_with_one_sentence(home: Home) -> None:
+    version = home.data / "VERSION"
+    ours = version.read_text()
+    version.write_text("999")
+    try:
+        sentence = home.zb("up").sentence
+        assert "version 999" in sentence
+        assert "update the program" in sentence
+        assert version.read_text() == "999"
+        assert processes_of(home.folder) == []
+    finally:
+        version.write_text(ours)
+
+
+def test_a_second_start_goes_on_with_the_same_data_though_a_port_was_taken_meanwhile(home: Home) -> None:
+    before = home.run["ports"]
+    with socket.create_server(("127.0.0.1", before["media"])):
+        said = home.zb("up")
+    assert said.code == 0, said.text
+    after = home.run["ports"]
+    assert after["media"] != before["media"]
+    assert {name: port for name, port in after.items() if name != "media"} == {
+        name: port for name, port in before.items() if name != "media"
+    }
+    again = home.zb("import", "sites", home.file("good.csv", GOOD))
+    assert again.code == 0, again.text
+    assert "unchanged" in again.text  # the site of the first run is still there
+
+
+def test_a_killed_supervisor_is_cleaned_up_by_the_next_up(home: Home) -> None:
+    children = home.run["processes"]
+    os.kill(home.supervisor, signal.SIGKILL)
+    assert home.zb("status").code == 1
+    said = home.zb("up")
+    assert said.code == 0, said.text
+    for name, child in home.run["processes"].items():
+        assert child["pid"] != children[name]["pid"]
+        assert not Path(f"/proc/{children[name]['pid']}/cmdline").exists() or not _is_zb(children[name]["pid"])
+    assert home.zb("status").code == 0
+    again = home.zb("import", "sites", home.file("good.csv", GOOD))
+    assert "unchanged" in again.text, again.text
+
+
+def test_the_ledger_is_sound_after_all_of_this(home: Home) -> None:
+    said = home.zb("audit", "verify")
+    assert said.code == 0, said.text
+    assert "the ledger is sound" in said.text
+
+
+def test_the_last_down_leaves_nothing_behind(home: Home) -> None:
+    assert home.zb("down").code == 0
+    assert processes_of(home.folder) == []
+
+
+def _is_zb(pid: int) -> bool:
+    try:
+        return b"serve" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
