@@ -45,6 +45,24 @@ async def test_switched_off_nothing_leaves_and_switched_on_everything_does(devic
     assert await device.wait_until(device.settled, DEADLINE_S)
 
 
+async def test_a_fault_that_nobody_foresaw_stops_no_later_round():
+    rounds: list[int] = []
+    again = asyncio.Event()
+
+    async def breaks_once() -> bool:
+        rounds.append(1)
+        if len(rounds) == 1:
+            raise RuntimeError("a bug of ours")
+        again.set()
+        return False
+
+    timer = Background(breaks_once)
+    timer.start()
+    await asyncio.wait_for(again.wait(), DEADLINE_S)
+    await timer.stop()
+    assert len(rounds) == 2
+
+
 async def test_each_pause_after_a_failure_is_longer_up_to_a_limit(monkeypatch):
     pauses: list[float] = []
     enough = asyncio.Event()

@@ -12,6 +12,7 @@ from zb_contracts.keys import certification_statement
 from zb_device.device import Device
 from zb_device.faults import NonceSuspicious, Refused, Unreachable
 from zb_device.log import EventState
+from zb_device.transport import check_stored
 
 BOILER = "intervention:leaky-boiler"
 PIN = "271828"
@@ -106,3 +107,15 @@ async def test_the_login_key_signs_no_statement_that_poses_as_a_nonce(device):
         with pytest.raises(NonceSuspicious):
             keys.answer_nonce(nonce)
     assert keys.answer_nonce("LqKh5vM_3fV4xw")
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"not json", b"[]", b"7", b"{}", b'{"error": "no"}', b'{"stream": 1, "seq": "x"}', b"\xff"]
+)
+def test_an_answer_that_is_no_acknowledgement_stores_nothing(answer):
+    with pytest.raises(Unreachable, match="no acknowledgement"):
+        check_stored(answer)
+
+
+def test_a_second_copy_is_stored_as_well_as_the_first():
+    check_stored(b'{"stream": "FIELD", "seq": 3, "duplicate": true}')

@@ -10,11 +10,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from nats.errors import Error as NatsError
-
-from zb_contracts.problems import Problem
-from zb_device.faults import DeviceFault
-
 POLL_FIRST_S: Final = 0.2
 """First look for receipts of what was just sent; doubles while they are missing."""
 POLL_S_MAX: Final = 15.0
@@ -65,10 +60,10 @@ class Background:
                 self.failures, self.last_fault = 0, None
                 polls = polls + 1 if on_its_way else 0
                 delay_s = min(POLL_S_MAX, POLL_FIRST_S * 2 ** min(polls - 1, 10)) if on_its_way else IDLE_S
-            except (DeviceFault, Problem, NatsError, OSError) as fault:
+            except Exception as fault:  # whatever it is, unsent work waits: it is noted, shown, and tried again
                 polls = 0
                 self.failures += 1
-                self.last_fault = str(fault)
+                self.last_fault = str(fault) or type(fault).__name__
                 delay_s = min(self.retry_s_max, RETRY_FIRST_S * 2 ** min(self.failures - 1, 10))
             self.noted()
             await self._pause(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret

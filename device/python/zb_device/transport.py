@@ -5,11 +5,11 @@ Unreachable, and whoever called has a retry timer of its own. Nothing here decid
 """
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -58,14 +58,9 @@ class NatsTransport:
 
     async def publish(self, data: bytes, message_id: str) -> None:
         """Unreachable without a network, Refused with may_retry when the device's quota on the broker is full."""
-        answer = json.loads(
+        check_stored(
             await self._request(subjects.field(self.pinned.device), data, PUBLISH_TIMEOUT_S, {MESSAGE_ID_HEADER: message_id})
         )
-        if "error" in answer:
-            error = answer["error"]
-            full = error.get("code") == 503 or error.get("err_code") == PER_SUBJECT_FULL
-            text = f"the broker did not take the segment: {error.get('description')} ({error.get('err_code')})"
-            raise Refused(text, problem="broker.full" if full else "broker.refused", may_retry=full)
 
     async def ask(self, request: bytes) -> bytes:
         """The answer of the sync responder, unread."""
@@ -147,6 +142,37 @@ class NatsTransport:
     async def _on_hint(self, _: Msg) -> None:
         # The body is ignored: a hint only says "ask again".
         self.hinted()
+
+
+class _Error(msgspec.Struct, frozen=True):
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    """JetStream's acknowledgement of a publish: where the message is, or why not."""
+
+    stream: str = ""
+    seq: int = 0
+    error: _Error | None = None
+
+
+_stored = msgspec.json.Decoder(_Stored)
+
+
+def check_stored(answer: bytes) -> None:
+    """Returns when the broker says that it stored the message. Refused with its reason, Unreachable for anything else."""
+    try:
+        stored = _stored.decode(answer)
+    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+        raise Unreachable(f"what came back is no acknowledgement of the broker: {fault}") from fault
+    if stored.error is not None:
+        full = stored.error.code == 503 or stored.error.err_code == PER_SUBJECT_FULL
+        text = f"the broker did not take the segment: {stored.error.description} ({stored.error.err_code})"
+        raise Refused(text, problem="broker.full" if full else "broker.refused", may_retry=full)
+    if not stored.stream or stored.seq < 1:
+        raise Unreachable("what came back is no acknowledgement of the broker")
 
 
 @dataclass(slots=True)
