@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import pytest_asyncio
@@ -19,6 +19,8 @@ from zb_device.device import Device
 
 class _Handler(BaseHTTPRequestHandler):
     platform: Platform
+    refuse_uploads: ClassVar[list[tuple[int, str]]] = []
+    """Status and code with which the evidence store refuses the next creations of an upload."""
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -51,6 +53,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/v1/tokens":
             token = self.platform.make_token(json.loads(body).get("technician") or "drain")
             self._send(200, json.dumps({"token": token, "expires_at": format_time_ms(T0)}).encode())
+            return
+        if self.refuse_uploads:
+            status, code = self.refuse_uploads.pop()
+            self._send(status, json.dumps({"code": code, "detail": f"refused with {code}"}).encode())
             return
         pairs = dict(pair.split(" ") for pair in self.headers["Upload-Metadata"].split(","))
         sha256 = base64.b64decode(pairs["sha256"]).decode()
@@ -100,6 +106,13 @@ def platform() -> Iterator[Platform]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def refused_uploads() -> Iterator[list[tuple[int, str]]]:
+    """What the evidence store says to the next creations of an upload instead of taking them: (status, code)."""
+    yield _Handler.refuse_uploads
+    _Handler.refuse_uploads.clear()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from zb_contracts.events.fieldwork import SignatureTaken, Started
 from zb_contracts.keys import open_sealed
 from zb_contracts.sealed import from_base64url, open_sealed_value
 from zb_device.commands import run
-from zb_device.faults import FileInvalid, RecordInvalid, StoreDamaged, Unreachable
+from zb_device.faults import FileInvalid, RecordInvalid, Refused, StoreDamaged, Unreachable
 from zb_device.media import CHUNK_BYTES, MediaState
 from zb_device.uploads import TRIES_MAX
 
@@ -91,6 +91,22 @@ async def test_tries_are_bounded_and_the_failure_stays_visible(device, picture, 
     assert (item.state, item.code) == (MediaState.FAILED, "media.hash")
     assert len(chunks(device)) == 3
     assert device.parts.media.waiting() == []
+
+
+@pytest.mark.parametrize("code", ["access.device_proof_invalid", "access.unauthenticated"])
+async def test_a_clock_or_session_that_the_server_does_not_take_is_no_fault_of_the_photo(
+    device, picture, platform, refused_uploads, code
+):
+    await take(device, picture)
+    refused_uploads += [(401, code)] * (TRIES_MAX + 1)
+    for _ in range(TRIES_MAX + 1):
+        with pytest.raises(Refused, match=code):
+            await device.upload()
+    item = device.parts.media.item(SHA256)
+    assert (item.state, item.tries, item.code) == (MediaState.QUEUED, 0, code)
+
+    assert await device.upload() == 1
+    assert platform.files[SHA256] == PHOTO
 
 
 async def test_the_same_photo_twice_is_one_upload_and_two_lines(device, picture, platform):

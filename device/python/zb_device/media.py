@@ -163,6 +163,11 @@ class MediaStore:
         with transaction(self._db) as db:
             db.execute("update media set state = 'queued', upload_url = null where sha256 = ?", (sha256,))
 
+    def put_off(self, sha256: str, code: str, message: str) -> None:
+        """It waits for a reason that is not its own: that is no try."""
+        with transaction(self._db) as db:
+            db.execute("update media set code = ?, message = ? where sha256 = ?", (code, message[:500], sha256))
+
     def tried(self, sha256: str, code: str, message: str) -> None:
         """A try failed; another will follow."""
         with transaction(self._db) as db:

@@ -13,7 +13,15 @@ from typing import Final
 import httpx
 
 from zb_contracts.keys import WrapKey
-from zb_contracts.problems import INPUT_NOT_FOUND, MEDIA_HASH, MEDIA_OFFSET, UNAUTHENTICATED
+from zb_contracts.problems import (
+    DEVICE_PROOF_INVALID,
+    INPUT_NOT_FOUND,
+    MEDIA_HASH,
+    MEDIA_OFFSET,
+    MEDIA_QUOTA,
+    RATE_LIMITED,
+    UNAUTHENTICATED,
+)
 from zb_device.faults import Refused, StoreDamaged, Unreachable
 from zb_device.keys import DeviceKeys
 from zb_device.media import CHUNK_BYTES, MediaItem, MediaStore
@@ -29,6 +37,10 @@ PARTS_MAX: Final = 512
 
 _BEGIN_AGAIN: Final = frozenset({MEDIA_HASH.code, INPUT_NOT_FOUND.code, "http.404"})
 """The server has dropped what it had of the upload."""
+_UNPROVEN: Final = frozenset({UNAUTHENTICATED.code, DEVICE_PROOF_INVALID.code})
+"""The session or the clock is at fault, so every file would be refused, and none of them for good."""
+_WAITING: Final = frozenset({MEDIA_QUOTA.code, RATE_LIMITED.code})
+"""The server wants others first: no try of the file's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +54,10 @@ class Uploader:
     real_ms: Callable[[], int]
 
     async def run(self, client: httpx.AsyncClient, reader: WrapKey, technician: str) -> int:
-        """Try each waiting file of this technician once; how many are stored now. Unreachable ends the pass."""
+        """Try each waiting file of this technician once; how many are stored now.
+
+        Unreachable ends the pass, and so does Refused when the server does not take session or proof.
+        """
         stored = 0
         for item in self.media.waiting():
             if item.reader != technician:
@@ -54,14 +69,19 @@ class Uploader:
                 raise
             except Refused as fault:
                 self._refused(item, fault)
+                if fault.problem in _UNPROVEN:
+                    raise
             except StoreDamaged as fault:
                 self.media.failed(item.sha256, fault.code, str(fault))
         return stored
 
     def _refused(self, item: MediaItem, fault: Refused) -> None:
+        if fault.problem in _UNPROVEN | _WAITING:
+            self.media.put_off(item.sha256, fault.problem, str(fault))
+            return
         if fault.problem in _BEGIN_AGAIN:
             self.media.begin_again(item.sha256)
-        elif not fault.may_retry and fault.problem not in (*_BEGIN_AGAIN, UNAUTHENTICATED.code):
+        elif not fault.may_retry:
             self.media.failed(item.sha256, fault.problem, str(fault))
             return
         if item.tries + 1 >= TRIES_MAX:
