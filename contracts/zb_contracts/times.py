@@ -10,11 +10,13 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 TIME_LENGTH = 24
+_MARKS = ("-", "-", "T", ".", "Z")
 
 
 def parse_time_ms(text: str) -> int:
     """`2026-11-22T10:05:00.000Z` as milliseconds since 1970. ValueError for every other spelling."""
-    if len(text) != TIME_LENGTH or text[-1] != "Z" or text[19] != "." or not text.isascii():
+    # `fromisoformat` alone takes week dates and any character between date and time.
+    if len(text) != TIME_LENGTH or not text.isascii() or (text[4], text[7], text[10], text[19], text[23]) != _MARKS:
         raise ValueError("not RFC 3339 in UTC with milliseconds (2026-11-22T10:05:00.000Z)")
     moment = datetime.fromisoformat(text)
     seconds = int(moment.replace(microsecond=0).timestamp())
