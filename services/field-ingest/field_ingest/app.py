@@ -47,6 +47,8 @@ from zb_contracts.problems import UNAVAILABLE, Problem
 from zb_contracts.subjects import STREAMS
 
 ROLES: Final = ("api", "admission", "projector", "sync")
+BODY_BYTES_MAX: Final = 64 * 1024
+"""Of any HTTP request: enrolment and sessions are asked for by strangers, and nothing here is larger."""
 MIGRATIONS: Final = MigrationSet("field-ingest", "field_ingest")
 OWNED: Final = tuple(stream for stream in STREAMS if stream.owner == SERVICE)
 
@@ -121,7 +123,7 @@ def build(parts: Parts, roles: frozenset[str]) -> FastAPI:
         api.ledger_router(parts.pool, parts.checkpoints),
         reading_api.router(parts.pool),
     ]
-    app = application("Zone Blanche field-ingest", routers if "api" in roles else [], ready=ready)
+    app = application("Zone Blanche field-ingest", routers if "api" in roles else [], ready=ready, body_bytes_max=BODY_BYTES_MAX)
     app.state.verifier = TokenVerifier(settings.oidc_issuer, settings.oidc_audience)
     return app
 

@@ -281,7 +281,8 @@ def clock_facts(header: Header, received_at_ms: int, last_at_ms: int | None) -> 
 
     `clock_offset_ms` is receipt minus the event's trusted time: delay and clock error together.
     """
-    offset_ms = received_at_ms - header.trusted_ms
+    # A hostile elapsed time must not make a number that canonical JSON refuses: the leaf could not be read again.
+    offset_ms = max(received_at_ms - header.trusted_ms, -canonical.INTEGER_MAX)
     facts: dict[str, Any] = {"clock_offset_ms": offset_ms}
     if header.anchor is None or header.elapsed_ms is None:
         facts["unanchored"] = True

@@ -227,6 +227,13 @@ def test_after_a_revocation_events_are_held_and_refusals_stay_refusals() -> None
     assert story.take(story.writes(), story.writes("intervention.cancelled.v1", b"{}")) == ["held", "event.type_not_allowed"]
 
 
+def test_a_hostile_clock_makes_no_leaf_that_cannot_be_read() -> None:
+    story = Story()
+    far = Anchor("anchor-1", "9999-12-31T23:59:59.999Z")
+    outcome = story.chain.take(story.writes(anchor=far, elapsed_ms=canonical.INTEGER_MAX))
+    assert facts(outcome)["clock_offset_ms"] == -canonical.INTEGER_MAX
+
+
 def test_the_clocks_are_noted_and_decide_nothing() -> None:
     story = Story()
     hour_old, late, back = (story.writes(at_ms=TEN_MS - ms) for ms in (HOUR_MS, LATE_MS + 1, LATE_MS + HOUR_MS))

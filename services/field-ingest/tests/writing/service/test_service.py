@@ -55,6 +55,13 @@ async def test_keys_that_are_not_proven_are_refused(office: Any, device: Any, mi
     assert honest.status_code == 201
 
 
+@pytest.mark.parametrize("path", ["/v1/enrolments", "/v1/tokens"])
+async def test_what_no_device_ever_sends_is_not_read_into_memory(office: Any, path: str) -> None:
+    headers = {"Zb-Device": "leaky", "Zb-Proof": "A", "Zb-Proof-Time": "now", "Content-Type": "application/json"}
+    answer = await office.client.post(office.service.url + path, content=b" " * (64 * 1024 + 1), headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (413, "input.too_large")
+
+
 async def test_an_event_key_enrols_once(office: Any, device: Any, new_device: Any) -> None:
     await device.enrol(office)
     twin = new_device(event=device.event)
