@@ -3,11 +3,10 @@
 A refusal to start is one sentence and exit code 1; a settings fault names its key, exit code 2. It does nothing itself.
 """
 
-import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -21,27 +20,15 @@ from field_ingest.dead_letters import NoSuchLetter
 from field_ingest.founding import AuthorKeyDiffers, ShardCountDiffers
 from field_ingest.keyring import KeysUnusable, read_keys
 from field_ingest.verification import Verifier
-from zb_chassis.broker import BrokerLost, BrokerRefused, connect
-from zb_chassis.claims import ClaimError, Credentials
+from zb_chassis import command_line
+from zb_chassis.broker import connect
+from zb_chassis.claims import Credentials
 from zb_chassis.clock import clock_of
 from zb_chassis.config import load
-from zb_chassis.database import DatabaseUnreachable, Pool, open_pool
-from zb_chassis.lifecycle import TaskDied
-from zb_chassis.migrate import MigrationError
+from zb_chassis.database import Pool, open_pool
 
-SENTENCES = (
-    AuthorKeyDiffers,
-    BrokerLost,
-    BrokerRefused,
-    ClaimError,
-    DatabaseUnreachable,
-    KeysUnusable,
-    LedgerBehind,
-    MigrationError,
-    NoSuchLetter,
-    ShardCountDiffers,
-    TaskDied,
-)
+OWN = (AuthorKeyDiffers, KeysUnusable, LedgerBehind, NoSuchLetter, ShardCountDiffers)
+"""What stops a command here, beside the chassis' own refusals, as one sentence."""
 
 T = TypeVar("T")
 
@@ -191,15 +178,7 @@ async def _with_broker(settings: Settings, work: Callable[[Any, Pool, Settings],
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
-    try:
-        return asyncio.run(work)
-    except SENTENCES as fault:
-        _end(str(fault))
-
-
-def _end(sentence: str) -> NoReturn:
-    sys.stderr.write(f"{SERVICE}: {sentence}\n")
-    raise SystemExit(1)
+    return command_line.run(work, *OWN)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,9 @@ Roles: `api` (HTTP), `admission` (FIELD and OFFICE to the ledger), `projector` (
 """
 
 import asyncio
-from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from uuid import uuid4
 
 from fastapi import FastAPI
@@ -51,8 +50,6 @@ BODY_BYTES_MAX: Final = 64 * 1024
 """Of any HTTP request: enrolment and sessions are asked for by strangers, and nothing here is larger."""
 MIGRATIONS: Final = MigrationSet("field-ingest", "field_ingest")
 OWNED: Final = tuple(stream for stream in STREAMS if stream.owner == SERVICE)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +145,7 @@ async def _admission(parts: Parts, admission: Admission, stop: asyncio.Event) ->
     """FIELD and OFFICE into the ledger."""
     credentials = Credentials.read(parts.settings.nats_creds)
     watch = broker.Watch(SERVICE)
-    client = await _unless(stop, broker.connect(parts.settings.nats_url, credentials, watch))
+    client = await lifecycle.unless(stop, broker.connect(parts.settings.nats_url, credentials, watch))
     if client is None:
         return
     subscriber = broker.faststream_broker(parts.settings.nats_url, credentials, watch)
@@ -210,21 +207,9 @@ async def _sync(parts: Parts, stop: asyncio.Event) -> None:
 
 
 async def _connected(parts: Parts, creds: Any, watch: broker.Watch, stop: asyncio.Event) -> Client | None:
-    return await _unless(stop, broker.connect(parts.settings.nats_url, Credentials.read(creds), watch))
+    return await lifecycle.unless(stop, broker.connect(parts.settings.nats_url, Credentials.read(creds), watch))
 
 
 async def _until_lost(watch: broker.Watch, stop: asyncio.Event) -> None:
     """Returns when `stop` is set; raises BrokerLost when the connection is gone for good before."""
-    await _unless(stop, watch.lost())
-
-
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """The work's result; None, with the work cancelled, when `stop` is set before."""
-    task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() else None
-    finally:
-        stopping.cancel()
-        task.cancel()
-        await asyncio.gather(task, stopping, return_exceptions=True)
+    await lifecycle.unless(stop, watch.lost())
