@@ -6,11 +6,13 @@ It starts things and hands over by process; it imports no service. Every fault t
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import click
 from rich.console import Console
@@ -30,6 +32,7 @@ from zb.supervise import pid_file
 DATA_FOLDER: Final = Path(".zb")
 UP_TIMEOUT_S: Final = 120.0
 DOWN_TIMEOUT_S: Final = 60.0
+DATABASE_ANSWERS_S: Final = 2.0
 MENDABLE: Final = (StackError, ServiceFailed, NatsStartError, PostgresError, KeysError, DatasetMissing, Refused)
 
 # A pipe has no width of its own; the tables want room.
@@ -55,11 +58,11 @@ def main(context: click.Context, folder: Path) -> None:
     context.obj = folder.absolute()
 
 
-@main.command()
+@main.command(short_help="Play one technician's day and check what was promised.")
 @click.option("--exit", "leave", is_flag=True, help="end by itself; the last line is one JSON object")
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="a folder with the real lifts data set")
 @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="which day's outages (with --data)")
-@click.option("--language", type=click.Choice(["fr", "en"]), default="fr", show_default=True, help="of the explanations")
+@click.option("--language", type=click.Choice(["fr", "en"]), default="fr", show_default=True, help="of the reasons of the merge")
 @click.pass_obj
 def demo(folder: Path, leave: bool, data: Path | None, day: Any, language: str) -> None:
     """Play one technician's day on a real system and check what was promised."""
@@ -95,7 +98,7 @@ def up(folder: Path, foreground: bool) -> None:
     show(home)
 
 
-@main.command()
+@main.command(short_help="Show what runs, where, and whether it is ready.")
 @click.pass_obj
 def status(folder: Path) -> None:
     """Show what runs, where, and whether it is ready; exit code 1 when something is not."""
@@ -120,14 +123,29 @@ def down(folder: Path) -> None:
     console.print("stopped; the data stay in", str(home))
 
 
-@main.command("import")
+@main.command("import", short_help="Import a CSV file of sites, equipment or interventions.")
 @click.argument("kind", type=click.Choice(["sites", "equipment", "interventions"]))
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--agency", default="main", show_default=True)
+@click.option("--agency", default="main", show_default=True, help="to which the rows belong")
 @click.option("--good-rows", is_flag=True, help="take the good rows although others are wrong")
 @click.pass_obj
 def import_(folder: Path, kind: str, file: Path, agency: str, good_rows: bool) -> None:
-    """Import a CSV file of sites, equipment or interventions; every wrong row is named."""
+    """Import a CSV file of sites, equipment or interventions; every wrong row is named.
+
+    The first row names the columns, in any order; * must not be empty:
+
+    \b
+    sites          reference*, name*, town*, country* (FR), street, postcode,
+                   latitude, longitude, contact, access_code, notes
+    equipment      reference*, kind*, label*, site_reference*, manufacturer,
+                   model, serial, year_built, place, latitude, longitude
+    interventions  reference*, kind*, title*, site_reference*,
+                   equipment_reference, priority, duration_min, window_start,
+                   window_end, contract, price_list, checklist, required_skills
+
+    UTF-8 or Windows-1252, separated by ; or by a comma; times are RFC 3339 with
+    their zone. The same file again changes nothing.
+    """
     run = running(folder / "up")
     person = someone(folder / "up", run, "integrator")
     url = f"http://127.0.0.1:{run['ports']['scheduling']}/v1/imports/{kind}"
@@ -141,12 +159,18 @@ def import_(folder: Path, kind: str, file: Path, agency: str, good_rows: bool) -
     console.print({key: value for key, value in report.items() if key != "errors"})
 
 
-@main.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@main.command(
+    short_help="Run a service's own command beside it.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
 @click.argument("service", type=click.Choice(list(PARTS)))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def service(folder: Path, service: str, arguments: tuple[str, ...]) -> None:
-    """Run a service's own command beside it, e.g. `zb service billing-bridge export --profile erp`."""
+    """Run a service's own command beside it, e.g. `zb service billing-bridge export --profile erp`.
+
+    `zb service SERVICE --help` lists the commands of a service.
+    """
     hand_over(folder, service, arguments)
 
 
@@ -158,19 +182,37 @@ def _shortcut(name: str, text: str) -> None:
         hand_over(folder, "field-ingest", (name, *arguments))
 
 
-_shortcut("audit", "Replay, verify and explain the ledger (field-ingest's own command).")
+_shortcut("audit", "Replay, verify and explain the ledger.")
 _shortcut("rejects", "List the bytes that no known key signed.")
 _shortcut("deadletters", "List, show, retry and export dead letters.")
 
 
 def hand_over(folder: Path, service: str, arguments: tuple[str, ...]) -> None:
     """Run `python -m <service> arguments` with that service's settings, and end with its exit code."""
-    homes = [home for home in (folder / "up", folder / "demo") if environment_file(home, service).exists()]
-    if not homes:
-        raise StackError(f"there is no platform in {folder}: zb up starts one")
-    environment = json.loads(environment_file(homes[0], service).read_text())
+    environment = {} if "--help" in arguments else settings_of_running(folder, service)
     command = [sys.executable, "-m", PARTS[service].module, *arguments]
     sys.exit(subprocess.run(command, env={**os.environ, **environment}, check=False).returncode)  # noqa: S603 - ourselves
+
+
+def settings_of_running(folder: Path, service: str) -> dict[str, str]:
+    """The service's settings in the platform that runs here, be it of `zb up` or of the play. StackError when none does."""
+    for home in (folder / "up", folder / "demo"):
+        file = environment_file(home, service)
+        if file.exists():
+            settings: dict[str, str] = json.loads(file.read_text())
+            if answers(settings[PARTS[service].prefix + "DATABASE_URL"]):
+                return settings
+    raise StackError(f"no platform runs in {folder}: zb up starts one")
+
+
+def answers(database_url: str) -> bool:
+    """Whether somebody listens where the database was."""
+    address = urlsplit(database_url)
+    try:
+        socket.create_connection((address.hostname or "", address.port or 0), DATABASE_ANSWERS_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def supervisor(home: Path) -> int | None:

@@ -47,7 +47,9 @@ async def _as_another(stage: Stage, stranger: Stranger) -> None:
         said = await stranger.is_refused(subject, payload)
         stage.tell("hostile", f"{what}: {'the broker refuses' if said else 'NOT REFUSED'}")
         stage.promises.hold(
-            f"{what} is refused by the broker", "permissions violation" in said.lower(), said[:70] or "let through"
+            f"{what} is refused by the broker",
+            "permissions violation" in said.lower(),
+            said.removeprefix("nats: ") or "let through",
         )
 
 
@@ -128,5 +130,5 @@ async def _boast(stage: Stage, stranger: Stranger) -> None:
     victim = (await stage.hero.call("status"))["author"]
     await stranger.publish([stranger.compose(stage.story.text(10, 44), seen={victim: BOAST}, text="I know it all")])
     chain = await _chain(stage, stranger, "the boast is refused", "stopped_code", "event.seen_ahead")
-    stage.tell("hostile", f"claims to know {BOAST} events of another: refused, its mark stays at {chain['mark']}")
+    stage.tell("hostile", f"claims to know {BOAST:,} events of another: refused, its mark stays at {chain['mark']}")
     stage.promises.hold("a vector that claims more than the ledger has is refused", chain["mark"] == 4, chain["stopped_code"])

@@ -61,6 +61,7 @@ def play(folder: Path, dataset: Dataset, *, leave: bool, language: str, console:
         seconds = time.monotonic() - began
         teller.verdict(stage.promises)
         stage.promises.write(folder / PROMISES_FILE)
+        teller.console.print(f"photos, ERP files, logs and {PROMISES_FILE} lie in {folder}", soft_wrap=True, highlight=False)
         if not leave:
             _look_round(stage)
     if leave:

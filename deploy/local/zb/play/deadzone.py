@@ -10,7 +10,7 @@ from zb.play.morning import starts_at
 from zb.play.stage import HERO, Stage
 
 SIGNER: Final = "Mme Fournier"
-SHOWN: Final = "Porte palière remise en service. 1 patin de porte, 1 fusible. 45 min."
+SHOWN: Final = "Porte palière remise en service. 1 patin de porte, 1 fusible. 15 min."
 
 
 async def dead_zone(stage: Stage) -> None:
@@ -53,7 +53,7 @@ async def _work(stage: Stage) -> None:
     stage.tell("field", "ana, off line, starts the one that the office has just moved")
     await _record(stage, "moved", "paused", reason="waiting for the caretaker")
     await _record(stage, "cancelled", "started", position=_position(stage, "cancelled"))
-    stage.tell("field", "and the one that it has just cancelled; neither side can know of the other")
+    stage.tell("field", "pauses it and starts the one that it has just cancelled; neither side can know of the other")
     for item in ("power-off", "doors"):
         await _record(stage, "cancelled", "checklist_answered", checklist=reference.CHECKLIST, item=item, answer=True)
     await _record(stage, "cancelled", "diagnosed", cause="door-shoe", diagnosis="Patin de porte usé, fusible fondu.")
@@ -119,9 +119,10 @@ async def _close(stage: Stage) -> None:
     await _record(stage, "cancelled", "done", work_done="Patin et fusible remplacés, essais faits.")
     await _record(stage, "moved", "resumed")
     stage.tell(
-        "field", "uses two parts, takes the customer's signature (name sealed on the device), closes it, goes back to the first"
+        "field", "uses two parts, takes the signature (the signer's name sealed on the device), closes it, resumes the first"
     )
     status = await stage.hero.call("status")
-    unsent = status["events"]["head"] - status["events"]["mark"]
+    head = status["events"]["head"]
+    unsent = head - status["events"]["mark"]
     stage.tell("field", f"{unsent} signed events and {len(stage.photos)} files wait on the device; nothing has left it")
-    stage.promises.hold("off line, nothing leaves and nothing is missing", unsent > 0, f"{unsent} events wait")
+    stage.promises.hold("off line, nothing leaves and nothing is missing", unsent == head > 0, f"{unsent} of {head} events wait")

@@ -1,5 +1,6 @@
 """Scene three: the network is back; segments go up, receipts come down, photos follow, and two histories become one state."""
 
+from datetime import UTC
 from typing import Any
 
 from zb.play.stage import HERO, Stage, in_thread, until
@@ -86,6 +87,8 @@ async def _cancelled(stage: Stage) -> None:
 
 
 async def _history(stage: Stage) -> None:
+    device = (await stage.hero.call("status"))["author"]
+    names = {device: HERO}
     for which in ("moved", "cancelled"):
         url = stage.url("field-ingest", f"interventions/{stage.chosen[which]}/history")
         entries = (await in_thread(stage.person("auditor").get, url))["entries"]
@@ -93,25 +96,27 @@ async def _history(stage: Stage) -> None:
             (
                 entry["position"],
                 entry["type"].removeprefix("intervention.").removesuffix(".v1"),
-                entry["author"],
+                names.get(entry["author"], entry["author"]),
                 stage.story.local(entry["at"]),
                 stage.story.local(entry["received_at"]),
-                ", ".join(f"{author}:{seq}" for author, seq in sorted(entry["seen"].items())) or "-",
+                ", ".join(f"{names.get(author, author)}:{seq}" for author, seq in sorted(entry["seen"].items())) or "-",
             )
             for entry in entries
         ]
-        title = f"History of the intervention that was {which}: what happened when, received when, knowing what"
-        stage.teller.table(title, ("position", "event", "author", "occurred", "received", "had seen"), rows)
+        title = f"History of the intervention that was {which}"
+        stage.teller.table(title, ("position", "event", "author", "occurred", "received", "had seen, up to"), rows)
 
 
 async def _reasons(stage: Stage) -> None:
-    rows = []
+    rows: list[tuple[str, str, str, str]] = []
     for which in ("moved", "cancelled"):
         url = stage.url("field-ingest", f"interventions/{stage.chosen[which]}/explain")
         decisions = (await in_thread(stage.person("auditor").get, url, language=stage.language))["decisions"]
         telling = [one for one in decisions if one["losers"] or one["field"] in ("status", "planned_start", "visit", "conflict")]
         rows += [(which, one["field"], one["rule"], one["sentence"]) for one in telling]
-    stage.teller.table("Why each value stands", ("intervention", "field", "rule", "reason"), rows)
+    now = stage.story.now()
+    title = f"Why each value stands (times in UTC; it is {now:%H:%M} here, {now.astimezone(UTC):%H:%M} UTC)"
+    stage.teller.table(title, ("intervention", "field", "rule", "reason"), rows)
     stage.promises.hold(
         "every decided value names its rule", bool(rows) and all(row[2] and row[3] for row in rows), f"{len(rows)} reasons"
     )

@@ -57,5 +57,7 @@ class Teller:
         for promise in promises.kept:
             mark = Text("held", "green") if promise.held else Text("BROKEN", "bold red")
             table.add_row(mark, Text(promise.text), Text(promise.seen))
+        held = sum(promise.held for promise in promises.kept)
         self.console.print()
         self.console.print(table)
+        self.console.print(f"{held} of {len(promises.kept)} promises held", style="bold", highlight=False)
