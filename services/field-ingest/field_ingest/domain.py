@@ -80,7 +80,7 @@ class Known:
 
     `chained` and `strays` are header hashes of this author's rows, `ids` the header hashes under event ids, `marks` those
     of other authors, `vectors` the author's newest `seen` of a stream, `knowledge` what the newest event of another
-    author up to a number had seen of a stream.
+    author up to a number had seen of a stream (no entry: there is no such event).
     """
 
     chained: Mapping[int, bytes] = field(default_factory=dict)
@@ -215,8 +215,13 @@ class Chain:
         return None
 
     def _open(self, header: Header) -> Problem | None:
+        before = self._vectors.get(header.stream, {})
         for other, seq in header.seen.items():
-            for third, needed in self._known.knowledge.get((header.stream, other, seq), {}).items():
+            knew = self._known.knowledge.get((header.stream, other, seq))
+            if knew is None and other != header.author and before.get(other) != seq:
+                # Names without events would fill everybody's vectors, which have a limit, until nobody can write here.
+                return Problem(HEADER_MALFORMED, reason=f"seen names {other}, of whom this stream has nothing up to {seq}")
+            for third, needed in (knew or {}).items():
                 if third not in (header.author, other) and header.seen.get(third, 0) < needed:
                     return Problem(SEEN_OPEN, author=other, seq=seq)
         return None

@@ -34,6 +34,8 @@ ESCROW = WrapKey(bytes(range(32)))
 KEY = SigningKey.from_seed(b"the key of the leaky boiler's...")
 LEAKY_BOILER = "intervention:0192f000-0000-7000-8000-000000000042"
 COMMENT = "intervention.comment_added.v1"
+PLANNED = Known(marks={"office-main": 5}, knowledge={(LEAKY_BOILER, "office-main", 5): {}})
+"""The office has planned the boiler with its event 5."""
 
 
 class Story:
@@ -167,29 +169,37 @@ def test_a_vector_beyond_the_ledger_stops_the_chain_for_now() -> None:
 
 
 def test_a_vector_within_the_ledger_is_admitted_and_clears_the_stop() -> None:
-    story = Story(known=Known(marks={"office-main": 5}), stopped_seq=1, stopped_code="event.seen_ahead", gap_nonce="0" * 32)
+    story = Story(known=PLANNED, stopped_seq=1, stopped_code="event.seen_ahead", gap_nonce="0" * 32)
     assert story.take(story.writes(seen={"office-main": 5})) == ["admitted"]
     assert (story.chain.author.stopped_code, story.chain.author.gap_nonce) == (None, None)
 
 
 def test_a_vector_that_shrinks_is_refused_for_good() -> None:
-    story = Story(known=Known(marks={"office-main": 5}))
+    known = {(LEAKY_BOILER, "office-main", seq): {} for seq in (4, 5)}
+    story = Story(known=Known(marks={"office-main": 5}, knowledge=known))
     events = story.writes(seen={"office-main": 5}), story.writes(seen={"office-main": 4}), story.writes(seen={"office-main": 5})
     assert story.take(*events) == ["admitted", "event.seen_shrinks", "admitted"]
 
 
 def test_a_vector_may_be_smaller_on_another_stream() -> None:
-    story = Story(known=Known(marks={"office-main": 5}))
+    story = Story(known=PLANNED)
     first = story.writes(seen={"office-main": 5})
     second = story.writes(stream="intervention:0192f000-0000-7000-8000-000000000043")
     assert story.take(first, second) == ["admitted", "admitted"]
 
 
 def test_a_vector_that_is_not_closed_is_refused() -> None:
-    known = Known(marks={"office-main": 5, "other-i1": 3}, knowledge={(LEAKY_BOILER, "office-main", 5): {"other-i1": 3}})
+    knowledge = {(LEAKY_BOILER, "office-main", 5): {"other-i1": 3}, (LEAKY_BOILER, "other-i1", 3): {}}
+    known = Known(marks={"office-main": 5, "other-i1": 3}, knowledge=knowledge)
     open_one, closed = Story(known=known), Story(known=known)
     assert open_one.take(open_one.writes(seen={"office-main": 5})) == ["event.seen_open"]
     assert closed.take(closed.writes(seen={"office-main": 5, "other-i1": 3})) == ["admitted"]
+
+
+def test_a_vector_that_names_who_wrote_nothing_on_the_stream_is_refused() -> None:
+    story = Story(known=Known(marks={"office-main": 5, "stranger-i1": 9}, knowledge=PLANNED.knowledge))
+    assert story.take(story.writes(seen={"office-main": 5, "stranger-i1": 9})) == ["event.header_malformed"]
+    assert story.take(story.writes(seen={"office-main": 5})) == ["admitted"]
 
 
 def test_a_vector_that_names_the_event_itself_is_refused() -> None:
