@@ -5,7 +5,9 @@ three devices enrolled. A test that stops or kills a part brings it back before 
 """
 
 import io
+import tempfile
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -17,15 +19,28 @@ from zb.play.telling import Teller
 from zb.stack import Stack
 
 
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    """A folder of the module's own for a stack: not under pytest's, whose parent every other run as root shuts again."""
+    with tempfile.TemporaryDirectory(prefix="zb-home-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def platform() -> Iterator[Stage]:
     """nats-server, PostgreSQL, the issuer and the four services, running; nothing is imported yet."""
-    folder = tmp_path_factory.mktemp("platform")
+    with tempfile.TemporaryDirectory(prefix="zb-platform-", ignore_cleanup_errors=True) as folder:
+        yield from _running(Path(folder))
+
+
+def _running(folder: Path) -> Iterator[Stage]:
     dataset = french_city()
     story = StoryTime(folder / "clock", dataset)
     story.set(7, 55)
     with Stack(folder, clock_file=story.file).running() as stack:
-        yield Stage(stack, dataset, story, Teller(Console(file=io.StringIO())), "en")
+        stage = Stage(stack, dataset, story, Teller(Console(file=io.StringIO())), "en")
+        yield stage
+        stage.close()
 
 
 @pytest.fixture(scope="session")

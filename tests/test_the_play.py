@@ -61,12 +61,11 @@ class Played:
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
+def played(home: Path) -> Played:
     """The day, played once without a terminal."""
-    folder = tmp_path_factory.mktemp("play")
     data = ["--data", str(LIFTS)] if ON_REAL_LIFTS else []
     done = subprocess.run(
-        [sys.executable, "-m", "zb", "--folder", str(folder), "demo", "--exit", *data],
+        [sys.executable, "-m", "zb", "--folder", str(home), "demo", "--exit", *data],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -74,7 +73,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
         timeout=PLAY_TIMEOUT_S,
         check=False,
     )
-    return Played(done.returncode, done.stdout, folder / "demo")
+    return Played(done.returncode, done.stdout, home / "demo")
 
 
 # --- the whole ---

@@ -79,43 +79,43 @@ class Said:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    found = Home(tmp_path_factory.mktemp("up-and-down"))
+def on(home: Path) -> Iterator[Home]:
+    found = Home(home)
     yield found
     found.zb("down")
     assert processes_of(found.folder) == []
 
 
-def test_before_the_first_start_each_command_says_what_to_do(home: Home) -> None:
-    assert "zb up starts" in home.zb("status").sentence
-    assert "zb up starts" in home.zb("import", "sites", home.file("good.csv", GOOD)).sentence
-    assert "zb up starts" in home.zb("audit", "verify").sentence
-    assert home.zb("down").text.strip() == "nothing runs"
+def test_before_the_first_start_each_command_says_what_to_do(on: Home) -> None:
+    assert "zb up starts" in on.zb("status").sentence
+    assert "zb up starts" in on.zb("import", "sites", on.file("good.csv", GOOD)).sentence
+    assert "zb up starts" in on.zb("audit", "verify").sentence
+    assert on.zb("down").text.strip() == "nothing runs"
 
 
-def test_up_starts_everything_and_says_where_it_is(home: Home) -> None:
-    said = home.zb("up")
+def test_up_starts_everything_and_says_where_it_is(on: Home) -> None:
+    said = on.zb("up")
     assert said.code == 0, said.text
     for name in ("issuer", "field-ingest", "scheduling", "media", "billing-bridge"):
         assert name in said.text
-        assert str(home.run["ports"][name]) in said.text
-    assert oct((home.data / "keys" / "people.json").stat().st_mode & 0o777) == "0o600"
+        assert str(on.run["ports"][name]) in said.text
+    assert oct((on.data / "keys" / "people.json").stat().st_mode & 0o777) == "0o600"
 
 
-def test_status_shows_that_all_are_ready(home: Home) -> None:
-    said = home.zb("status")
+def test_status_shows_that_all_are_ready(on: Home) -> None:
+    said = on.zb("status")
     assert said.code == 0
     assert said.text.count("yes") == 5
 
 
-def test_a_second_up_is_one_sentence(home: Home) -> None:
-    before = home.supervisor
-    assert "it runs already" in home.zb("up").sentence
-    assert home.supervisor == before
+def test_a_second_up_is_one_sentence(on: Home) -> None:
+    before = on.supervisor
+    assert "it runs already" in on.zb("up").sentence
+    assert on.supervisor == before
 
 
-def test_a_file_with_wrong_rows_is_refused_whole_and_every_row_is_named(home: Home) -> None:
-    said = home.zb("import", "sites", home.file("dirty.csv", DIRTY))
+def test_a_file_with_wrong_rows_is_refused_whole_and_every_row_is_named(on: Home) -> None:
+    said = on.zb("import", "sites", on.file("dirty.csv", DIRTY))
     assert said.code == 1
     assert "row 3, name" in said.text
     assert "row 4, latitude" in said.text
@@ -123,8 +123,8 @@ def test_a_file_with_wrong_rows_is_refused_whole_and_every_row_is_named(home: Ho
     assert "Traceback" not in said.text
 
 
-def test_the_good_rows_are_taken_when_asked_and_only_those(home: Home) -> None:
-    said = home.zb("import", "sites", home.file("dirty.csv", DIRTY), "--good-rows")
+def test_the_good_rows_are_taken_when_asked_and_only_those(on: Home) -> None:
+    said = on.zb("import", "sites", on.file("dirty.csv", DIRTY), "--good-rows")
     assert said.code == 0, said.text
     assert "row 3, name" in said.text
     assert "'taken': 1" in said.text
@@ -141,73 +141,73 @@ def test_the_good_rows_are_taken_when_asked_and_only_those(home: Home) -> None:
     ],
     ids=["a picture", "an empty file", "too few columns"],
 )
-def test_a_file_that_is_no_such_csv_is_one_named_refusal(home: Home, content: bytes, code: str) -> None:
-    said = home.zb("import", "sites", home.file("wrong.csv", content))
+def test_a_file_that_is_no_such_csv_is_one_named_refusal(on: Home, content: bytes, code: str) -> None:
+    said = on.zb("import", "sites", on.file("wrong.csv", content))
     assert said.code == 1
     assert code in said.text
     assert "Traceback" not in said.text
     assert "system.internal" not in said.text
 
 
-def test_down_leaves_no_process_and_keeps_the_data(home: Home) -> None:
-    assert "stopped" in home.zb("down").text
-    assert processes_of(home.folder) == []
-    assert home.zb("status").code == 1
-    assert (home.data / "postgres").is_dir()
+def test_down_leaves_no_process_and_keeps_the_data(on: Home) -> None:
+    assert "stopped" in on.zb("down").text
+    assert processes_of(on.folder) == []
+    assert on.zb("status").code == 1
+    assert (on.data / "postgres").is_dir()
 
 
-def test_data_of_a_newer_version_is_left_alone_with_one_sentence(home: Home) -> None:
-    version = home.data / "VERSION"
+def test_data_of_a_newer_version_is_left_alone_with_one_sentence(on: Home) -> None:
+    version = on.data / "VERSION"
     ours = version.read_text()
     version.write_text("999")
     try:
-        sentence = home.zb("up").sentence
+        sentence = on.zb("up").sentence
         assert "version 999" in sentence
         assert "update the program" in sentence
         assert version.read_text() == "999"
-        assert processes_of(home.folder) == []
+        assert processes_of(on.folder) == []
     finally:
         version.write_text(ours)
 
 
-def test_a_second_start_goes_on_with_the_same_data_though_a_port_was_taken_meanwhile(home: Home) -> None:
-    before = home.run["ports"]
+def test_a_second_start_goes_on_with_the_same_data_though_a_port_was_taken_meanwhile(on: Home) -> None:
+    before = on.run["ports"]
     with socket.create_server(("127.0.0.1", before["media"])):
-        said = home.zb("up")
+        said = on.zb("up")
     assert said.code == 0, said.text
-    after = home.run["ports"]
+    after = on.run["ports"]
     assert after["media"] != before["media"]
     assert {name: port for name, port in after.items() if name != "media"} == {
         name: port for name, port in before.items() if name != "media"
     }
-    again = home.zb("import", "sites", home.file("good.csv", GOOD))
+    again = on.zb("import", "sites", on.file("good.csv", GOOD))
     assert again.code == 0, again.text
     assert "unchanged" in again.text  # the site of the first run is still there
 
 
-def test_a_killed_supervisor_is_cleaned_up_by_the_next_up(home: Home) -> None:
-    children = home.run["processes"]
-    os.kill(home.supervisor, signal.SIGKILL)
-    assert home.zb("status").code == 1
-    said = home.zb("up")
+def test_a_killed_supervisor_is_cleaned_up_by_the_next_up(on: Home) -> None:
+    children = on.run["processes"]
+    os.kill(on.supervisor, signal.SIGKILL)
+    assert on.zb("status").code == 1
+    said = on.zb("up")
     assert said.code == 0, said.text
-    for name, child in home.run["processes"].items():
+    for name, child in on.run["processes"].items():
         assert child["pid"] != children[name]["pid"]
         assert not Path(f"/proc/{children[name]['pid']}/cmdline").exists() or not _is_zb(children[name]["pid"])
-    assert home.zb("status").code == 0
-    again = home.zb("import", "sites", home.file("good.csv", GOOD))
+    assert on.zb("status").code == 0
+    again = on.zb("import", "sites", on.file("good.csv", GOOD))
     assert "unchanged" in again.text, again.text
 
 
-def test_the_ledger_is_sound_after_all_of_this(home: Home) -> None:
-    said = home.zb("audit", "verify")
+def test_the_ledger_is_sound_after_all_of_this(on: Home) -> None:
+    said = on.zb("audit", "verify")
     assert said.code == 0, said.text
     assert "the ledger is sound" in said.text
 
 
-def test_the_last_down_leaves_nothing_behind(home: Home) -> None:
-    assert home.zb("down").code == 0
-    assert processes_of(home.folder) == []
+def test_the_last_down_leaves_nothing_behind(on: Home) -> None:
+    assert on.zb("down").code == 0
+    assert processes_of(on.folder) == []
 
 
 def _is_zb(pid: int) -> bool:

@@ -54,6 +54,10 @@ class Person:
     def post_csv(self, url: str, data: bytes, **query: str) -> Any:
         return self.call("POST", url, content=data, params=query, headers={"Content-Type": "text/csv"})
 
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._http.close()
+
     def _bearer(self) -> str:
         if time.monotonic() > self._expires - RENEW_BEFORE_S:
             form = {"grant_type": "password", "client_id": "zb", "username": self.name, "password": self._password}

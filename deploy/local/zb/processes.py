@@ -50,6 +50,11 @@ class Service:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """How the process ended (negative: by which signal); None while it runs, or before it was started."""
+        return self._process.poll() if self._process else None
+
     def start(self) -> None:
         """Start the process; `wait_ready` says when it can be used."""
         self.log.parent.mkdir(parents=True, exist_ok=True)

@@ -96,6 +96,12 @@ class Stage:
             self._people[name] = Person(self.stack.services[ISSUER].url, name, self.stack.passwords[name])
         return self._people[name]
 
+    def close(self) -> None:
+        """Let go of the people's connections."""
+        for person in self._people.values():
+            person.close()
+        self._people.clear()
+
     def url(self, service: str, path: str) -> str:
         return f"{self.stack.services[service].url}/v1/{path}"
 
