@@ -7,6 +7,7 @@ Every call blocks: callers run it in a thread.
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,6 +40,9 @@ class FileStore:
         """Put `data` at `offset`, cut off what lay behind it, and return once it is on the disk."""
         part = self._part(sha256, device)
         self._make_folders(part.parent)
+        if part.exists() and part.stat().st_nlink > 1:
+            # A crash between `keep` and `drop_part` left it a second name of the kept file, whose bytes must not change.
+            _detach(part)
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "r+b") as file:
             file.truncate(offset)
@@ -85,6 +89,14 @@ class FileStore:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for parent in (folder.parent, self.folder):
             _sync_folder(parent)
+
+
+def _detach(path: Path) -> None:
+    """Give the name a copy of its own."""
+    copy = path.with_suffix(".copy")
+    shutil.copyfile(path, copy)
+    os.replace(copy, path)
+    _sync_folder(path.parent)
 
 
 def _hash_of(path: Path) -> str:

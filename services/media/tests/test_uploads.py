@@ -146,6 +146,17 @@ async def test_a_file_that_was_named_but_never_committed_is_no_evidence_and_no_o
     assert (await house.phone.look(digest)).headers["upload-offset"] == str(len(photo))
 
 
+def test_a_part_that_a_crash_left_linked_to_the_kept_file_never_changes_it(house: Any, story: Any, photo: bytes) -> None:
+    digest = story.sha256(photo)
+    house.files.write_part(digest, "dev-1", 0, photo)
+    house.files.keep(digest, "dev-1")
+
+    house.files.write_part(digest, "dev-1", 100, b"other bytes")
+
+    assert house.files.path(digest).read_bytes() == photo
+    assert house.files.part_bytes(digest, "dev-1") == 100 + len(b"other bytes")
+
+
 async def test_unfinished_uploads_have_a_quota_for_each_device(house: Any, photo: bytes) -> None:
     for number in range(3):
         assert (await house.phone.begin(photo + bytes([number]))).status_code == 201
