@@ -5,6 +5,7 @@ The exit code is 0 only when every promise held. A scene that cannot go on break
 
 import asyncio
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,7 @@ from zb.play.telling import Teller
 from zb.stack import Stack, forget
 
 PROMISES_FILE: Final = "promises.json"
+LOOK_ROUND_S: Final = 0.5
 SCENES: Final = (morning, dead_zone, reunion, attack, export, proof)
 FIGURES: Final = (
     "admitted",
@@ -44,6 +46,7 @@ STOPPERS: Final = (WaitedInVain, Refused, HandheldRefused, httpx.HTTPError, Nats
 
 def play(folder: Path, dataset: Dataset, *, leave: bool, language: str, console: Console) -> int:
     """Play the day in `folder`, which is emptied first. Returns the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does: whoever ends the play leaves nothing behind
     forget(folder)
     folder.mkdir(mode=0o700, parents=True)
     story = StoryTime(folder / "clock", dataset)
@@ -89,7 +92,8 @@ def _look_round(stage: Stage) -> None:
     rows += [("nats-server", stack.nats.url), ("nats-server, browsers", stack.nats.websocket_url)]
     rows += [(f"password of {name}", password) for name, password in stack.passwords.items()]
     stage.teller.table("Everything stays up until Ctrl-C", ("what", "where"), rows)
-    try:
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
-    except KeyboardInterrupt:
-        return
+    told = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: told.set())
+    while not told.wait(LOOK_ROUND_S):
+        pass
