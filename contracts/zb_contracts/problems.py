@@ -90,7 +90,7 @@ SEEN_SHRINKS = _problem("event.seen_shrinks", "the event knows less of {author} 
 SEEN_OPEN = _problem("event.seen_open", "the event knows {author} up to {seq}, but not what that event knew", 409)
 SEEN_TOO_LARGE = _problem("event.seen_too_large", "the vector names {count} authors, the limit is {limit}", 413)
 TYPE_NOT_ALLOWED = _problem("event.type_not_allowed", "an author of kind {kind} may not write {type}", 403)
-HELD = _problem("event.held", "received after the revocation of {author}; a supervisor decides", 202)
+HELD = _problem("event.held", "a supervisor decides: the device was revoked, or the actor never had a session on it", 202)
 
 SYNC_MALFORMED = _problem("sync.malformed", "the sync message cannot be read: {reason}", 400)
 SYNC_WRONG_NONCE = _problem("sync.wrong_nonce", "the answer belongs to another question", 409, retryable=True)

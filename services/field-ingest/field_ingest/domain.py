@@ -80,7 +80,8 @@ class Known:
 
     `chained` and `strays` are header hashes of this author's rows, `ids` the header hashes under event ids, `marks` those
     of other authors, `vectors` the author's newest `seen` of a stream, `knowledge` what the newest event of another
-    author up to a number had seen of a stream (no entry: there is no such event).
+    author up to a number had seen of a stream (no entry: there is no such event), `people` the technicians who ever had a
+    session on this author's device.
     """
 
     chained: Mapping[int, bytes] = field(default_factory=dict)
@@ -89,6 +90,7 @@ class Known:
     marks: Mapping[str, int] = field(default_factory=dict)
     vectors: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     knowledge: Mapping[tuple[str, str, int], Mapping[str, int]] = field(default_factory=dict)
+    people: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +234,15 @@ class Chain:
         if isinstance(body, Opaque):
             facts["opaque"] = body.reason
         revoked_at_ms = self.author.revoked_at_ms
-        if revoked_at_ms is None:
-            return Appended(event, "admitted", canonical.encode(facts | {"key": "valid"}))
-        return Appended(event, "held", canonical.encode(facts | {"key": "revoked", "revoked_at_ms": revoked_at_ms}))
+        facts |= {"key": "valid"} if revoked_at_ms is None else {"key": "revoked", "revoked_at_ms": revoked_at_ms}
+        if self._is_stranger(header.actor):
+            facts["actor"] = "without_session"
+        is_held = revoked_at_ms is not None or "actor" in facts
+        return Appended(event, "held" if is_held else "admitted", canonical.encode(facts))
+
+    def _is_stranger(self, actor: str | None) -> bool:
+        """A device that acts in the name of somebody who never had a session on it: a supervisor decides, nothing is lost."""
+        return self.author.kind is AuthorKind.DEVICE and actor not in (None, self.author.technician, *self._known.people)
 
     def _refused(self, event: Event, problem: Problem) -> Appended:
         return Appended(event, "refusal", refusal_facts(problem), problem=problem)

@@ -103,6 +103,7 @@ async def open_chains(
     marks = await _marks(connection, new)
     vectors = await _vectors(connection, new)
     knowledge = await _knowledge(connection, new, vectors)
+    people = await _people(connection, authors)
     return {
         name: Chain(
             author,
@@ -113,11 +114,24 @@ async def open_chains(
                 marks=marks,
                 vectors={stream: seen for (owner, stream), seen in vectors.items() if owner == name},
                 knowledge=knowledge,
+                people=people.get(name, frozenset()),
             ),
             received_at_ms=received_at_ms,
         )
         for name, author in authors.items()
     }
+
+
+async def _people(connection: Connection, authors: Iterable[str]) -> dict[str, frozenset[str]]:
+    """The technicians who were ever given a session on these authors' devices."""
+    rows = await connection.fetch(
+        """
+        SELECT author, array_agg(DISTINCT technician) AS people FROM tokens
+        WHERE author = ANY ($1) AND technician IS NOT NULL GROUP BY author
+        """,
+        list(authors),
+    )
+    return {row["author"]: frozenset(row["people"]) for row in rows}
 
 
 async def write(connection: Connection, chains: Iterable[Chain], *, received_at_ms: int) -> list[Placed]:

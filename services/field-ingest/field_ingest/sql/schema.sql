@@ -146,6 +146,7 @@ CREATE TABLE tokens (
     issued_at_ms bigint NOT NULL,
     expires_at_ms bigint NOT NULL
 );
+CREATE INDEX tokens_people ON tokens (author, technician);
 
 -- Dead letters that were tried again; the letters themselves stay in their stream.
 CREATE TABLE dead_letter_retries (

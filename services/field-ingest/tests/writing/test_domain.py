@@ -237,6 +237,17 @@ def test_after_a_revocation_events_are_held_and_refusals_stay_refusals() -> None
     assert story.take(story.writes(), story.writes("intervention.cancelled.v1", b"{}")) == ["held", "event.type_not_allowed"]
 
 
+def test_whoever_never_had_a_session_on_the_device_is_held_and_stops_nobody() -> None:
+    story = Story(known=Known(people=frozenset({"dominique"})))
+    events = [story.writes(actor=actor) for actor in ("dominique", "mallory", "camille", None)]
+    assert story.take(*events) == ["admitted", "held", "admitted", "admitted"]
+
+
+def test_an_office_names_its_people_itself() -> None:
+    story = Story(AuthorKind.OFFICE, technician=None)
+    assert story.take(story.writes("intervention.cancelled.v1", b'{"reason":"repaired"}', actor="dispatcher-1")) == ["admitted"]
+
+
 def test_a_hostile_clock_makes_no_leaf_that_cannot_be_read() -> None:
     story = Story()
     far = Anchor("anchor-1", "9999-12-31T23:59:59.999Z")
