@@ -105,11 +105,7 @@ class NatsServer:
             return
         program = _program()
         keys.private_folder(self.data_dir)
-        self._owner_lock = _locked(self.data_dir / "owner.lock")
-        if self._owner_lock is None:
-            raise NatsStartError(
-                f"the data folder {self.data_dir} is in use by another run: stop it first, or give another folder"
-            )
+        self._owner_lock = _owner_lock(self.data_dir)
         try:
             self._start(program)
         except BaseException:
@@ -266,6 +262,24 @@ def _locked(path: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def end_leftover(data_dir: Path) -> None:
+    """Ends a server that a killed run left behind. Raises NatsStartError when that run still lives."""
+    if not data_dir.exists():
+        return
+    owner = _owner_lock(data_dir)
+    try:
+        os.close(_server_lock(data_dir))
+    finally:
+        os.close(owner)
+
+
+def _owner_lock(data_dir: Path) -> int:
+    lock = _locked(data_dir / "owner.lock")
+    if lock is None:
+        raise NatsStartError(f"the data folder {data_dir} is in use by another run: stop it first, or give another folder")
+    return lock
 
 
 def _server_lock(data_dir: Path) -> int:

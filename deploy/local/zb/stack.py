@@ -16,7 +16,7 @@ from typing import Final
 
 from zb import keyring
 from zb.keys import private_folder, write_secret
-from zb.nats import NatsServer, Ports
+from zb.nats import NatsServer, Ports, end_leftover
 from zb.postgres import Postgres
 from zb.processes import HOST, Service, end_leftovers, free_port
 from zb_chassis.identity import ALL_AGENCIES
@@ -217,8 +217,9 @@ def environment_file(folder: Path, service: str) -> Path:
 
 
 def forget(folder: Path) -> None:
-    """Remove the data of a stack that does not run, e.g. of an earlier play."""
+    """Remove the data of a stack that does not run, e.g. of an earlier play. NatsStartError when it runs."""
     if folder.exists():
+        end_leftover(folder / "nats")
         end_leftovers(folder / "run.json")
         if (folder / "postgres").exists():
             Postgres(folder / "postgres").stop()
