@@ -186,7 +186,8 @@ def test_a_second_start_goes_on_with_the_same_data_though_a_port_was_taken_meanw
 
 
 def test_a_killed_supervisor_is_cleaned_up_by_the_next_up(on: Home) -> None:
-    children = on.run["processes"]
+    before = on.run
+    children = before["processes"]
     os.kill(on.supervisor, signal.SIGKILL)
     assert on.zb("status").code == 1
     said = on.zb("up")
@@ -194,6 +195,7 @@ def test_a_killed_supervisor_is_cleaned_up_by_the_next_up(on: Home) -> None:
     for name, child in on.run["processes"].items():
         assert child["pid"] != children[name]["pid"]
         assert not Path(f"/proc/{children[name]['pid']}/cmdline").exists() or not _is_zb(children[name]["pid"])
+    assert (on.run["ports"], on.run["nats"]) == (before["ports"], before["nats"])  # devices know these addresses
     assert on.zb("status").code == 0
     again = on.zb("import", "sites", on.file("good.csv", GOOD))
     assert "unchanged" in again.text, again.text

@@ -112,6 +112,16 @@ class NatsServer:
             self.kill()
             raise
 
+    def end_leftover(self) -> None:
+        """Ends the server that a killed run left on this folder, if any, so that its ports can be had again."""
+        owner = _locked(keys.private_folder(self.data_dir) / "owner.lock")
+        if owner is None:
+            return  # another run is alive: `start` will say so
+        try:
+            os.close(_server_lock(self.data_dir))
+        finally:
+            os.close(owner)
+
     def stop(self) -> None:
         """Ends the server in good order; its data stays. Does nothing when it does not run."""
         self._end(signal.SIGTERM)

@@ -68,12 +68,7 @@ class Stack:
         self.passwords: dict[str, str] = {}
         self._before = self._last_run()
         self.postgres = Postgres(self.folder / "postgres")
-        nats = self._before.get("nats", {})
-        self.nats = NatsServer(
-            self.folder / "nats",
-            self.folder / "broker-keys",
-            ports=Ports(free_port(nats.get("client")), free_port(nats.get("websocket")), free_port(nats.get("monitor"))),
-        )
+        self.nats = NatsServer(self.folder / "nats", self.folder / "broker-keys")
 
     @property
     def run_file(self) -> Path:
@@ -136,6 +131,10 @@ class Stack:
     def _start_servers(self, say: Callable[[str], None]) -> None:
         self.postgres.start()
         say(f"PostgreSQL listens on {HOST}:{self.postgres.port}")
+        self.nats.end_leftover()
+        before = self._before.get("nats", {})
+        # Devices know the broker by its port: the one of the last run, wherever that can be had.
+        self.nats.ports = Ports(*(free_port(before.get(name)) for name in ("client", "websocket", "monitor")))
         self.nats.start()
         say(f"nats-server listens on {self.nats.url}, for browsers on {self.nats.websocket_url}")
 
