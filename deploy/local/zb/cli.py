@@ -62,7 +62,7 @@ def main(context: click.Context, folder: Path) -> None:
 @click.option("--exit", "leave", is_flag=True, help="end by itself; the last line is one JSON object")
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="a folder with the real lifts data set")
 @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="which day's outages (with --data)")
-@click.option("--language", type=click.Choice(["fr", "en"]), default="fr", show_default=True, help="of the reasons of the merge")
+@click.option("--language", type=click.Choice(["fr", "en"]), default="en", show_default=True, help="of the reasons of the merge")
 @click.pass_obj
 def demo(folder: Path, leave: bool, data: Path | None, day: Any, language: str) -> None:
     """Play one technician's day on a real system and check what was promised."""

@@ -13,7 +13,7 @@ import asyncpg
 import click
 import msgspec
 
-from field_ingest.explain import current_state, explain_stream
+from field_ingest.explain import current_state, explain_stream, stream_of
 from field_ingest.projector import Projector
 from field_ingest.replay import Progress, Replayed, ReplayRefused, live_hash, replay
 from field_ingest.scope_settings import ScopeSettings
@@ -46,10 +46,12 @@ def replay_command(database_url: str, swap: bool, quiet: bool) -> None:
 @click.option("--language", type=click.Choice(["fr", "en"]), default="fr", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a decision.")
 def explain_command(database_url: str, intervention: str, field: str | None, language: Language, as_json: bool) -> None:
-    """Say why the intervention's state is what it is: rule, winner, what was set aside, who knew of whom."""
-    stream = intervention if ":" in intervention else f"intervention:{intervention}"
+    """Say why the state of INTERVENTION (its number, its id, or any stream) is what it is.
+
+    Rule, winner, what was set aside, and who knew of whom.
+    """
     try:
-        decisions = asyncio.run(_explain(database_url, stream, field, language))
+        decisions = asyncio.run(_explain(database_url, intervention, field, language))
     except Problem as fault:
         raise click.ClickException(str(fault)) from fault
     for decision in decisions:
@@ -83,10 +85,10 @@ async def _replay(dsn: str, swap: bool, quiet: bool) -> Replayed:
     return await replay(dsn, make, swap=swap, progress=(lambda _: None) if quiet else show)
 
 
-async def _explain(dsn: str, stream: str, field: str | None, language: Language) -> list[Any]:
+async def _explain(dsn: str, name: str, field: str | None, language: Language) -> list[Any]:
     connection = await asyncpg.connect(dsn)
     try:
-        return list(await explain_stream(connection, stream, field, language))
+        return list(await explain_stream(connection, await stream_of(connection, name), field, language))
     finally:
         await connection.close()
 

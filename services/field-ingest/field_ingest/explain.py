@@ -16,7 +16,7 @@ from zb_contracts.envelope import parse_header
 from zb_contracts.merge.state import State, read_state
 from zb_contracts.merge.why import Explanation, explain
 from zb_contracts.merge.wording import Language
-from zb_contracts.problems import INPUT_NOT_FOUND, Problem
+from zb_contracts.problems import INPUT_INVALID, INPUT_NOT_FOUND, Problem
 from zb_contracts.times import format_time_ms
 
 HISTORY_ROWS_MAX: Final = 1_000
@@ -43,6 +43,23 @@ async def current_state(connection: Connection, stream: str) -> Current:
         kind, _, name = stream.partition(":")
         raise Problem(INPUT_NOT_FOUND, what=kind, id=name)
     return Current(row, read_state(stream, row.state))
+
+
+async def stream_of(connection: Connection, name: str) -> str:
+    """The stream that a person means: its name, an intervention's id, or the number under which customer and ERP know it.
+
+    Problem INPUT_NOT_FOUND for a number that no intervention bears, INPUT_INVALID for one that several bear.
+    """
+    if ":" in name:
+        return name
+    if await states.read_state(connection, f"intervention:{name}") is not None:
+        return f"intervention:{name}"
+    streams = await states.streams_of_reference(connection, name)
+    if len(streams) > 1:
+        raise Problem(INPUT_INVALID, errors=({"field": "intervention", "reason": f"{len(streams)} bear the number {name}"},))
+    if not streams:
+        raise Problem(INPUT_NOT_FOUND, what="intervention", id=name)
+    return streams[0]
 
 
 async def explain_stream(

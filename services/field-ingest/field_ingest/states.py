@@ -205,6 +205,19 @@ async def read_state(connection: Connection, stream: str) -> StateRow | None:
     return StateRow(*row) if row else None
 
 
+async def streams_of_reference(connection: Connection, reference: str) -> list[str]:
+    """The interventions that bear this number, one an agency at the most. It reads every state: for a person who asks."""
+    rows = await connection.fetch(
+        """
+        SELECT stream FROM states
+        WHERE kind = 'intervention' AND convert_from(state, 'UTF8')::jsonb #>> '{fields,reference,value}' = $1
+        ORDER BY stream
+        """,
+        reference,
+    )
+    return [row["stream"] for row in rows]
+
+
 async def quarantine(connection: Connection, reasons: Mapping[str, str], now_ms: int) -> None:
     """Lists these streams with the reason why their newest events are not in their state."""
     await connection.executemany(

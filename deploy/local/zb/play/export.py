@@ -39,7 +39,7 @@ async def export(stage: Stage) -> None:
     stage.story.set(11, 5)
     again = await _again(stage, url)
     second = {path.name: path.read_bytes() for path in _delivered(folder)}
-    stage.tell("billing", f"asked again: {again}")
+    stage.tell("billing", f"asked again: nothing new to bill ({again}), the files are the same byte for byte")
     stage.promises.hold(
         "a second export makes nothing new and changes no byte", again == "billing.nothing" and first == second, again
     )

@@ -113,7 +113,9 @@ async def _reasons(stage: Stage) -> None:
         url = stage.url("field-ingest", f"interventions/{stage.chosen[which]}/explain")
         decisions = (await in_thread(stage.person("auditor").get, url, language=stage.language))["decisions"]
         telling = [one for one in decisions if one["losers"] or one["field"] in ("status", "planned_start", "visit", "conflict")]
-        rows += [(which, one["field"], one["rule"], one["sentence"]) for one in telling]
+        # The same sentence may stand on a value and on the conflict that it raises.
+        sentences = {one["sentence"]: one for one in reversed(telling)}
+        rows += [(which, one["field"], one["rule"], sentence) for sentence, one in reversed(sentences.items())]
     now = stage.story.now()
     title = f"Why each value stands (times in UTC; it is {now:%H:%M} here, {now.astimezone(UTC):%H:%M} UTC)"
     stage.teller.table(title, ("intervention", "field", "rule", "reason"), rows)

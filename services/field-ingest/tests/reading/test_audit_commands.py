@@ -30,18 +30,27 @@ async def test_replay_explain_and_state_hash_agree(company: Any, office: Any, da
     created = InterventionCreated(reference="W-1", kind="repair", title="leaky boiler", site="site-1", agency="main")
     await company.record(office, f"intervention:{BOILER}", created)
     await company.project()
-    (code, replayed, shown), (_, hashed, _), (_, french, _), (_, decisions, _), (unknown, _, why) = await asyncio.gather(
+    (
+        (code, replayed, shown),
+        (_, hashed, _),
+        (_, french, _),
+        (_, decisions, _),
+        (unknown, _, why),
+        (_, by_number, _),
+    ) = await asyncio.gather(
         run(database, "replay"),
         run(database, "state-hash"),
         run(database, "explain", BOILER),
         run(database, "explain", BOILER, "--field", "title", "--language", "en", "--json"),
         run(database, "explain", "22222222-2222-4222-8222-222222222222"),
+        run(database, "explain", "W-1"),
     )
     result = json.loads(replayed)
     assert (code, result["same"], result["events"]) == (0, True, 1)
     assert result["state_hash"] == json.loads(hashed)["state_hash"]
     assert "1 of 1 rows" in shown
     assert "title: " in french
+    assert by_number == french
     assert json.loads(decisions)["rule"]
     assert (unknown, "there is no intervention" in why) == (1, True)
 
