@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -128,8 +129,9 @@ def down(folder: Path) -> None:
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--agency", default="main", show_default=True, help="to which the rows belong")
 @click.option("--good-rows", is_flag=True, help="take the good rows although others are wrong")
+@click.option("--json", "as_json", is_flag=True, help="the whole report, with the id of every row, as one JSON object")
 @click.pass_obj
-def import_(folder: Path, kind: str, file: Path, agency: str, good_rows: bool) -> None:
+def import_(folder: Path, kind: str, file: Path, agency: str, good_rows: bool, as_json: bool) -> None:
     """Import a CSV file of sites, equipment or interventions; every wrong row is named.
 
     The first row names the columns, in any order; * must not be empty:
@@ -155,8 +157,13 @@ def import_(folder: Path, kind: str, file: Path, agency: str, good_rows: bool) -
     except Refused as refusal:
         print_rows(refusal.problem.get("errors", []))
         raise
-    print_rows(report.get("errors", []))
-    console.print({key: value for key, value in report.items() if key != "errors"})
+    print_rows(report["errors"])
+    if as_json:
+        click.echo(json.dumps(report))
+        return
+    outcomes = Counter(row["outcome"] for row in report["rows"])
+    taken = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()) or "none"
+    console.print(f"{kind}: {report['taken']} of {report['total']} rows taken ({taken}), {report['bad']} named as wrong")
 
 
 @main.command(
