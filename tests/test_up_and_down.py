@@ -154,15 +154,16 @@ def test_down_leaves_no_process_and_keeps_the_data(on: Home) -> None:
     assert (on.data / "postgres").is_dir()
 
 
-def test_data_of_a_newer_version_is_left_alone_with_one_sentence(on: Home) -> None:
+@pytest.mark.parametrize(
+    ("found", "said"), [("999", "of version 999, this program knows 1: update the program"), ("\0\0", "VERSION is damaged")]
+)
+def test_data_of_a_newer_or_unreadable_version_are_left_alone_with_one_sentence(on: Home, found: str, said: str) -> None:
     version = on.data / "VERSION"
     ours = version.read_text()
-    version.write_text("999")
+    version.write_text(found)
     try:
-        sentence = on.zb("up").sentence
-        assert "version 999" in sentence
-        assert "update the program" in sentence
-        assert version.read_text() == "999"
+        assert said in on.zb("up").sentence
+        assert version.read_text() == found
         assert processes_of(on.folder) == []
     finally:
         version.write_text(ours)

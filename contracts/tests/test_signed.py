@@ -2,13 +2,14 @@
 
 import msgspec
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zb_contracts import signed
+from zb_contracts import signed, sync
 from zb_contracts.faults import DocumentMalformed, DocumentUnverified
 from zb_contracts.keys import SigningKey
-from zb_contracts.signed import SignedDocument
+from zb_contracts.problems import Problem
 
 LEDGER = SigningKey.from_seed(b"ledger".ljust(32, b"."))
 STRANGER = SigningKey.from_seed(b"stranger".ljust(32, b"."))
@@ -19,7 +20,7 @@ ANSWER = "application/vnd.zoneblanche.sync-answer.v1+msgpack"
 @given(st.binary(max_size=400))
 def test_a_signed_payload_comes_back_as_it_was(payload: bytes) -> None:
     document = signed.sign_document(ANSWER, payload, LEDGER)
-    travelled = signed.decode_document(signed.encode_document(document))
+    travelled = sync.unpack_document(sync.pack(document))
     assert travelled == document
     assert signed.verify_document(ANSWER, travelled, TRUSTED) == payload
 
@@ -70,17 +71,23 @@ def test_a_shortened_signature_is_not_valid() -> None:
     ],
 )
 def test_other_bytes_are_no_document(data: bytes) -> None:
-    with pytest.raises(DocumentMalformed):
-        signed.decode_document(data)
+    with pytest.raises(Problem) as refusal:
+        sync.unpack_document(zstandard.compress(data))
+    assert refusal.value.code == "sync.malformed"
+
+
+def test_a_document_that_unpacks_to_too_much_is_refused_by_its_declared_size() -> None:
+    bomb = zstandard.compress(bytes(sync.UNPACKED_BYTES_MAX + 1))
+    assert len(bomb) < 1024
+    with pytest.raises(Problem, match="the limit is 8388608"):
+        sync.unpack_document(bomb)
 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_do_worse_than_a_named_fault(data: bytes) -> None:
-    try:
-        document = signed.decode_document(data)
-    except DocumentMalformed:
-        return
-    assert isinstance(document, SignedDocument)
+    for travelling in (data, zstandard.compress(data)):
+        with pytest.raises(Problem):
+            sync.unpack_document(travelling)
 
 
 @pytest.mark.parametrize("payload_type", ["", "x" * 256, "application/é"])

@@ -5,23 +5,7 @@ and to a verdict in a receipt. What is not in this list is a bug, and is treated
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
-
-
-class Area(StrEnum):
-    """Where a code belongs; it is the first part of the code."""
-
-    EVENT = "event"
-    SEGMENT = "segment"
-    SYNC = "sync"
-    ACCESS = "access"
-    INPUT = "input"
-    PLAN = "plan"
-    MEDIA = "media"
-    BILLING = "billing"
-    ENROLMENT = "enrolment"
-    SYSTEM = "system"
 
 
 @dataclass(frozen=True, slots=True)

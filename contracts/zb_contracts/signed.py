@@ -24,10 +24,6 @@ class SignedDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signature: Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_BYTES, max_length=SIGNATURE_BYTES)]
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(SignedDocument)
-
-
 def sign_document(payload_type: str, payload: bytes, key: SigningKey) -> SignedDocument:
     """`payload` signed as `payload_type` (a media type). DocumentMalformed over PAYLOAD_BYTES_MAX or without a type."""
     if len(payload) > PAYLOAD_BYTES_MAX:
@@ -45,16 +41,3 @@ def verify_document(payload_type: str, document: SignedDocument, public_keys_by_
     if not verify(public, dsse_pae(payload_type, document.payload), document.signature):
         raise DocumentUnverified(f"the key {document.kid} did not sign this as {payload_type}")
     return document.payload
-
-
-def encode_document(document: SignedDocument) -> bytes:
-    """The document as MessagePack."""
-    return _encoder.encode(document)
-
-
-def decode_document(data: bytes) -> SignedDocument:
-    """The document in these bytes, unverified. DocumentMalformed when there is none, or one over its limits."""
-    try:
-        return _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DocumentMalformed(f"not a signed document: {str(error)[:200]}") from error

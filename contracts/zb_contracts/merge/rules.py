@@ -87,9 +87,5 @@ NAMES_NOTHING: Final = "names_nothing_here"
 """A void, answer or abandonment of something that is not in this stream."""
 ANSWERED_BY_ASKER: Final = "answered_by_the_asker"
 
-UNKNOWN_REASONS: Final = frozenset(
-    {UNKNOWN_TYPE, UNREADABLE_BODY, NOT_THIS_AUTHOR, NOT_THIS_STREAM, NO_VISIT, NAMES_NOTHING, ANSWERED_BY_ASKER}
-)
-
 VISITS_COMPARED_MAX: Final = 200
 """Visits of one intervention that are compared in pairs; more are a conflict of their own."""

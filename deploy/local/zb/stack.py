@@ -101,7 +101,7 @@ class Stack:
         self.postgres.stop()
         if self.run_file.exists():
             run = json.loads(self.run_file.read_text())
-            self.run_file.write_text(json.dumps({**run, "processes": {}, "running": False}, indent=2))
+            write_secret(self.run_file, json.dumps({**run, "processes": {}}, indent=2).encode())
 
     @contextmanager
     def running(self, say: Callable[[str], None] = SAY) -> Iterator["Stack"]:
@@ -121,12 +121,15 @@ class Stack:
     def _claim_folder(self) -> None:
         private_folder(self.folder)
         version_file = self.folder / "VERSION"
-        if version_file.exists() and int(version_file.read_text()) > DATA_VERSION:
+        found = version_file.read_text().strip() if version_file.exists() else str(DATA_VERSION)
+        if not found.isdecimal():
+            raise StackError(f"{version_file} is damaged: restore it from a backup, or give another folder")
+        if int(found) > DATA_VERSION:
             raise StackError(
-                f"the data in {self.folder} is of version {version_file.read_text().strip()}, this program knows "
-                f"{DATA_VERSION}: update the program, or give another folder"
+                f"the data in {self.folder} is of version {found}, this program knows {DATA_VERSION}: "
+                "update the program, or give another folder"
             )
-        version_file.write_text(str(DATA_VERSION))
+        write_secret(version_file, str(DATA_VERSION).encode())
 
     def _start_servers(self, say: Callable[[str], None]) -> None:
         self.postgres.start()
@@ -194,7 +197,6 @@ class Stack:
 
     def _write_run_file(self) -> None:
         run = {
-            "running": True,
             "ports": {service.name: service.port for service in self.services.values()},
             "nats": {
                 "client": self.nats.ports.client,

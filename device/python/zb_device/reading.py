@@ -6,7 +6,6 @@ back. The device's own events are not here: `local_state` lays them over a docum
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
@@ -14,8 +13,6 @@ from zb_contracts import canonical
 from zb_contracts.problems import SYNC_ROLLBACK, Problem
 from zb_contracts.sync import ScopeDelta, ScopeDocument
 from zb_device.database import Connection, open_database, transaction
-
-DOCUMENT_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
