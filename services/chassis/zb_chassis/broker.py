@@ -1,7 +1,7 @@
 """Connections to the broker: nats-py and FastStream with the same credentials, the same patience and the same alarms.
 
-Owns connecting, reconnecting for ever and naming a refusal. It creates no stream (streams.py) and acknowledges nothing
-(consuming.py).
+Owns connecting, reconnecting for ever and naming a refusal, and keeps what strangers write in headers from steering the
+client. It creates no stream (streams.py) and acknowledges nothing (consuming.py).
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from faststream.nats import NatsBroker
 from faststream.nats.security import NatsCredentials
 from nats import errors
 from nats.aio.client import Client, RawCredentials
+from nats.js.api import Header
 
 from zb_chassis.claims import Credentials
 
@@ -78,6 +79,38 @@ class Watch:
             raise BrokerLost(f"the broker closed the connection of {self.user}: {reason}")
 
 
+class StrictClient(Client):
+    """nats-py's client, for a connection on which strangers' messages arrive: the broker checks no header, nats-py trusts all.
+
+    One header that it cannot read would end nats-py's reading for good, with the connection open; and a `Status` in a message
+    would pass for a word of the broker, so that a pull drops the message unsettled or stops. Both were tried.
+    """
+
+    async def _process_headers(self, headers: bytes | None) -> dict[str, str] | None:
+        try:
+            parsed: dict[str, str] | None = await super()._process_headers(headers)
+        except (ValueError, IndexError) as fault:  # UnicodeDecodeError is a ValueError
+            log.warning("headers that cannot be read are left out", user=self.options["name"], error=type(fault).__name__)
+            return None
+        return parsed
+
+    def _build_message(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None) -> Any:
+        # What the broker says itself asks for no answer; what it hands on of others carries where to acknowledge or answer.
+        if headers and reply:
+            headers.pop(Header.STATUS, None)
+        return super()._build_message(sid, subject, reply, data, headers)
+
+
+class _StrictBroker(NatsBroker):
+    """FastStream's broker on a StrictClient: its own would make nats-py's."""
+
+    async def _connect(self) -> Client:
+        client = StrictClient()
+        await client.connect(**self._connection_kwargs)
+        self.config.connect(client)
+        return client
+
+
 def inbox_prefix(user: str) -> str:
     """Where a user may receive answers: nobody else can listen there, and the user nowhere else."""
     return f"_INBOX.{user}"
@@ -86,7 +119,7 @@ def inbox_prefix(user: str) -> str:
 async def connect(url: str, credentials: Credentials, watch: Watch | None = None) -> Client:
     """A connection as the credentials' user; waits for a broker that is not there yet. Raises BrokerRefused."""
     watch = watch or Watch(credentials.name)
-    client = Client()
+    client = StrictClient()
     watch.connecting = True
     try:
         secret = RawCredentials(credentials.text())
@@ -105,7 +138,7 @@ def faststream_broker(
     url: str, credentials: Credentials, watch: Watch, *, middlewares: Sequence[Any] = (), **options: Any
 ) -> NatsBroker:
     """A FastStream broker, not connected yet, with the same patience; `options` are NatsBroker's own."""
-    return NatsBroker(
+    return _StrictBroker(
         url,
         security=NatsCredentials.from_raw(credentials.text()),
         graceful_timeout=GRACEFUL_TIMEOUT_S,

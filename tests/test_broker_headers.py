@@ -1,0 +1,109 @@
+"""What a device writes in a message's headers steers nobody: the message arrives, is settled, and delays no other.
+
+A client library reads statuses of the broker (no messages, consumer deleted, idle) from headers, and a device may put the same
+into its own message. The broker checks no header, so the services' clients do (zb_chassis.broker).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+from faststream.nats import NatsMessage
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from tests.fixtures.broker import Broker
+from tests.fixtures.ears import DEADLINE_S, Ears
+from zb_chassis.broker import Watch, faststream_broker
+from zb_chassis.consuming import Subscription
+from zb_contracts import subjects
+
+HOSTILE = {
+    "no messages": b"NATS/1.0 404 No Messages\r\n\r\n",
+    "request time-out": b"NATS/1.0 408 Request Timeout\r\n\r\n",
+    "consumer deleted": b"NATS/1.0 409 Consumer Deleted\r\n\r\n",
+    "no responders": b"NATS/1.0 503\r\n\r\n",
+    "idle": b"NATS/1.0 100 Idle Heartbeat\r\n\r\n",
+    "flow control": b"NATS/1.0 100 FlowControl Request\r\n\r\n",
+    "idle and stalled": b"NATS/1.0 100 Idle Heartbeat\r\nNats-Consumer-Stalled: $JS.API.STREAM.PURGE.FIELD\r\n\r\n",
+    "a status as a header": b"NATS/1.0\r\nStatus: 409\r\nDescription: Consumer Deleted\r\n\r\n",
+    "an idle status as a header": b"NATS/1.0\r\nStatus: 100\r\n\r\n",
+    "a status of no digits": b"NATS/1.0 abc\r\n\r\n",
+    "a status that is no text": b"NATS/1.0 \xff\xfe\xfd\r\n\r\n",
+    "a description that is no text": b"NATS/1.0 404 \xff\xfe\r\n\r\n",
+    "a header that is no text": b"NATS/1.0\r\n\xff\xfe: \xc3\x28\r\n\r\n",
+    "a header without a colon": b"NATS/1.0\r\nnonsense\r\n\r\n",
+    "a header without a name": b"NATS/1.0\r\n: x\r\n\r\n",
+    "a NUL": b"NATS/1.0\r\nA\x00B: c\x00d\r\n\r\n",
+    "a trace that is none": b"NATS/1.0\r\ntraceparent: 00-\xff-zz-01\r\n\r\n",
+    "the first line only": b"NATS/1.0\r\n\r\n",
+    "no end": b"NATS/1.0\r\nA: b",
+    "a cut first line": b"NATS/1.0",
+    "another protocol": b"HTTP/9.9 418 teapot\r\n\r\n",
+    "one byte": b"N",
+    "30,000 bytes": b"NATS/1.0\r\nA: " + b"b" * 30_000 + b"\r\n\r\n",
+    "2,000 headers": b"NATS/1.0\r\n" + b"".join(b"A%d: b\r\n" % number for number in range(2_000)) + b"\r\n",
+}
+
+
+async def say(client: Client, subject: str, headers: bytes, body: bytes, reply: str = "") -> None:
+    """Publish with these very header bytes, which no client library would send."""
+    line = f"HPUB {subject} {reply} {len(headers)} {len(headers) + len(body)}\r\n".encode()
+    await client._send_command(line + headers + body + b"\r\n")
+    await client.flush()
+
+
+@pytest.fixture
+async def mallory(broker: Broker, ingest: Client) -> AsyncIterator[Client]:
+    ears = Ears("mallory")
+    client = await broker.connect(broker.device("mallory", "eve"), ears)
+    yield client
+    ears.stopping = True
+    await client.close()
+
+
+async def heard(broker: Broker, ingest: Client, together: bool) -> AsyncIterator[bytes]:
+    """The bodies of FIELD as field-ingest's subscriber hears them, each acknowledged."""
+    watch, bodies = Watch("field-ingest"), asyncio.Queue[bytes]()
+    reader = faststream_broker(broker.url, broker.credentials("field-ingest"), watch)
+    subscription = Subscription(subjects.FIELD, "field-ingest", batch_max=8)
+    await subscription.prepare(ingest.jetstream())
+
+    @subscription.on(reader, together=together)  # type: ignore[untyped-decorator]
+    async def take(message: NatsMessage) -> None:
+        raw = message.raw_message
+        for one in raw if isinstance(raw, list) else [raw]:
+            await one.ack()
+            bodies.put_nowait(one.data)
+
+    await reader.start()
+    try:
+        while True:
+            yield await asyncio.wait_for(bodies.get(), DEADLINE_S)
+    finally:
+        watch.stopping = True
+        await reader.stop()
+
+
+@pytest.mark.parametrize("headers", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("together", [True, False], ids=["in batches", "one by one"])
+async def test_no_header_hides_a_message_or_those_behind_it(
+    broker: Broker, ingest: Client, mallory: Client, streams: JetStreamContext, headers: bytes, together: bool
+) -> None:
+    alice = await broker.connect(broker.device("alice", "anna"))
+    async with aclosing(heard(broker, ingest, together)) as bodies:
+        await say(mallory, "field.v1.mallory", headers, b"hostile")
+        await alice.request("field.v1.alice", b"honest", timeout=DEADLINE_S)
+        stored = (await streams.stream_info("FIELD")).state.messages
+        assert {await anext(bodies) for _ in range(stored)} >= {b"honest"}
+        info = await streams.consumer_info("FIELD", "field-ingest")
+        assert (info.num_pending, info.num_redelivered) == (0, 0)
+    await alice.close()
+
+
+async def test_no_header_deafens_who_answers(broker: Broker, mallory: Client, responder: list[str]) -> None:
+    for headers in HOSTILE.values():
+        await say(mallory, "sync.v1.mallory.eve", headers, b"hostile")
+    answer = await mallory.request("sync.v1.mallory.eve", b"", timeout=DEADLINE_S)
+    assert answer.data == b"receipts"
