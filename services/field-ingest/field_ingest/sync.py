@@ -1,25 +1,23 @@
 """The sync responder: what a device lacks (receipts, proofs, scope), in one answer signed by the ledger's key.
 
 Device and technician come from the subject, which the broker guards; the body may only name an incarnation of that device.
-Everything in an answer is read in one snapshot. It writes nothing but who asked last, and it knows no transport: see
-`sync_subscriber`.
+Everything in an answer is read in one snapshot of the store (`sync_ports`). It knows neither SQL nor transport: see `sync_store`
+and `sync_subscriber`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-import asyncpg
 import msgspec
 import structlog
 import zstandard
 
-from field_ingest import receipts, scope_store, tree
-from field_ingest.checkpoints import Checkpoints
+from field_ingest import receipts
 from field_ingest.scope_store import Change, Counter
+from field_ingest.sync_ports import Asker, Snapshot, SyncStore
 from zb_chassis.clock import Clock
-from zb_chassis.database import Connection, Pool
-from zb_contracts import canonical
+from zb_contracts import canonical, merkle
 from zb_contracts.envelope import Anchor
 from zb_contracts.keys import SigningKey
 from zb_contracts.problems import SYNC_CHECKPOINT_AHEAD, SYNC_WRONG_AUTHOR, SYNC_WRONG_TECHNICIAN, Problem
@@ -47,7 +45,6 @@ from zb_contracts.times import format_time_ms
 
 OVERHEAD_BYTES: Final = 4 * 1024
 """Anchor, checkpoint, consistency proof, omitted names and signature: what every answer carries beside its content."""
-SESSION_NOTED_EVERY_MS: Final = 60_000
 NO_EPOCH: Final = "none"
 WIPED: Final = frozenset({"lost", "stolen"})
 
@@ -92,9 +89,8 @@ _salvage = msgspec.msgpack.Decoder(_Salvage)
 class SyncResponder:
     """Answers requests. `new_id` makes the ids of anchors; `clock` is the service's, which a story may shift."""
 
-    def __init__(self, pool: Pool, key: SigningKey, checkpoints: Checkpoints, *, clock: Clock, new_id: Callable[[], str]) -> None:
-        self._pool, self._key, self._clock, self._new_id = pool, key, clock, new_id
-        self._checkpoints = checkpoints
+    def __init__(self, store: SyncStore, key: SigningKey, *, clock: Clock, new_id: Callable[[], str]) -> None:
+        self._store, self._key, self._clock, self._new_id = store, key, clock, new_id
         self.counts = SyncCounts()
 
     async def answer(self, subject: str, data: bytes) -> bytes | None:
@@ -114,37 +110,37 @@ class SyncResponder:
             self.counts.refused += 1
             log.warning("sync refused", device=device, technician=technician, author=request.author, code=fault.code)
             return self._signed(self._refusal(request.nonce, request.author, fault.code))
-        await self._note_session(device, technician)
+        await self._store.note_session(device, technician, self._clock())
         self.counts.answered += 1
         return self._signed(answer)
 
     async def _answer(self, request: SyncRequest, device: str, technician: str) -> SyncAnswer:
-        shard = (await _author(self._pool, request.author, device, technician))["shard"]
-        head = await self._checkpoints.current(self._pool, shard)
-        async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-            author = await _author(connection, request.author, device, technician)
-            size = head.size if head else 0
-            if request.checkpoint_size > size:
-                raise Problem(SYNC_CHECKPOINT_AHEAD, claimed=request.checkpoint_size, size=size)
+        shard = _checked(await self._store.asker(request.author, technician), request.author, device, technician).shard
+        head = await self._store.checkpoint(shard)
+        size = head.size if head else 0
+        if request.checkpoint_size > size:
+            raise Problem(SYNC_CHECKPOINT_AHEAD, claimed=request.checkpoint_size, size=size)
+        async with self._store.snapshot() as snapshot:
+            asker = _checked(await snapshot.asker(request.author, technician), request.author, device, technician)
             room = _Room(request.bytes_max - OVERHEAD_BYTES)
-            rows = await receipts.rows_after(connection, request.author, request.mark, size)
+            rows = await snapshot.rows_after(request.author, request.mark, size, RECEIPTS_MAX + 1)
             taken = rows[: _fitting([receipts.cost(row, size) for row in rows[:RECEIPTS_MAX]], room)]
-            given = await receipts.receipts_of(connection, shard, taken, size)
+            given, consistency = await _proven(snapshot, shard, taken, request.checkpoint_size, size)
             cut = len(taken) < len(rows)
             scope, scope_waits = None, False
-            if technician != DRAIN and author["revoked_at_ms"] is None:
-                scope, scope_waits = await _scope(connection, technician, request, room)
+            if technician != DRAIN and asker.revoked_at_ms is None:
+                scope, scope_waits = await _scope(snapshot, technician, request, room)
             return SyncAnswer(
                 nonce=request.nonce,
                 author=request.author,
                 anchor=self._anchor(),
                 shard=shard,
-                mark=author["mark"],
-                receipts=given if cut else given + _stopped(author, request.mark),
+                mark=asker.mark,
+                receipts=given if cut else given + _stopped(asker, request.mark),
                 checkpoint=head.note if head else None,
-                consistency=await tree.consistency_proof(connection, shard, request.checkpoint_size, size),
-                gap=Gap(first=author["mark"] + 1, nonce=author["gap_nonce"]) if author["gap_nonce"] else None,
-                commands=_commands(author),
+                consistency=consistency,
+                gap=Gap(first=asker.mark + 1, nonce=asker.gap_nonce) if asker.gap_nonce else None,
+                commands=_commands(asker),
                 scope=scope,
                 more=cut or scope_waits,
             )
@@ -170,19 +166,6 @@ class SyncResponder:
             return None
         return self._signed(self._refusal(found.nonce, found.author, fault.code))
 
-    async def _note_session(self, device: str, technician: str) -> None:
-        await self._pool.execute(
-            """
-            INSERT INTO sync_session AS s (device, technician, asked_ms) VALUES ($1, $2, $3)
-            ON CONFLICT (device) DO UPDATE SET technician = excluded.technician, asked_ms = excluded.asked_ms
-            WHERE s.technician <> excluded.technician OR s.asked_ms < excluded.asked_ms - $4
-            """,
-            device,
-            technician,
-            self._clock(),
-            SESSION_NOTED_EVERY_MS,
-        )
-
 
 def session_of(subject: str) -> tuple[str | None, str | None]:
     """Device and technician of a sync subject; None for each that is not an id."""
@@ -192,23 +175,25 @@ def session_of(subject: str) -> tuple[str | None, str | None]:
     return parts[2], parts[3]
 
 
-async def _author(connection: Connection | Pool, author: str, device: str, technician: str) -> asyncpg.Record:
-    """The author's row, if it is an incarnation of the device and the technician has had a session there."""
-    row = await connection.fetchrow(
-        """
-        SELECT device, shard, mark, revoked_at_ms, revoked_cause, stopped_seq, stopped_code, stopped_message, gap_nonce,
-            technician IS NOT DISTINCT FROM $2 OR EXISTS (
-                SELECT 1 FROM tokens t WHERE t.author = authors.author AND t.technician = $2) AS has_session
-        FROM authors WHERE author = $1
-        """,
-        author,
-        technician,
-    )
-    if row is None or row["device"] != device:
+def _checked(asker: Asker | None, author: str, device: str, technician: str) -> Asker:
+    """The author, if it is an incarnation of the device and the technician has had a session there."""
+    if asker is None or asker.device != device:
         raise Problem(SYNC_WRONG_AUTHOR, author=author, device=device)
-    if technician != DRAIN and not row["has_session"]:
+    if technician != DRAIN and not asker.has_session:
         raise Problem(SYNC_WRONG_TECHNICIAN, device=device, technician=technician)
-    return row
+    return asker
+
+
+async def _proven(
+    snapshot: Snapshot, shard: int, rows: Sequence[receipts.Row], old_size: int, size: int
+) -> tuple[tuple[Receipt, ...], tuple[bytes, ...]]:
+    """The receipts of these rows with their proofs, and the proof that the log at `size` only adds to that at `old_size`."""
+    nodes = merkle.nodes_for_inclusion([row.position for row in rows], size) if rows else set()
+    if old_size:
+        nodes |= merkle.nodes_for_consistency(old_size, size)
+    hashes = await snapshot.subtrees(shard, nodes)
+    consistency = merkle.consistency_proof(old_size, size, hashes) if old_size else ()
+    return receipts.receipts_of(rows, size, hashes), tuple(consistency)
 
 
 def _fitting(costs: list[int], room: _Room) -> int:
@@ -219,36 +204,35 @@ def _fitting(costs: list[int], room: _Room) -> int:
     return len(costs)
 
 
-def _stopped(author: asyncpg.Record, mark: int) -> tuple[Receipt, ...]:
+def _stopped(asker: Asker, mark: int) -> tuple[Receipt, ...]:
     """The refusal at which the author's chain waits: it has no row, because trying again may help."""
-    seq = author["stopped_seq"]
-    if seq is None or seq <= mark:
+    if asker.stopped_seq is None or asker.stopped_seq <= mark:
         return ()
     return (
         Receipt(
-            seq=seq,
+            seq=asker.stopped_seq,
             id="",
             verdict=Verdict.REFUSED,
-            code=author["stopped_code"],
+            code=asker.stopped_code,
             retryable=True,
-            message=author["stopped_message"],
+            message=asker.stopped_message,
         ),
     )
 
 
-def _commands(author: asyncpg.Record) -> tuple[Command, ...]:
-    if author["revoked_at_ms"] is None:
+def _commands(asker: Asker) -> tuple[Command, ...]:
+    if asker.revoked_at_ms is None:
         return ()
-    cause = author["revoked_cause"]
+    cause = asker.revoked_cause
     return (Command(kind="wipe" if cause in WIPED else "suspend", argument=cause),)
 
 
-async def _scope(connection: Connection, technician: str, request: SyncRequest, room: _Room) -> tuple[ScopeDelta | None, bool]:
+async def _scope(snapshot: Snapshot, technician: str, request: SyncRequest, room: _Room) -> tuple[ScopeDelta | None, bool]:
     """The scope's changes that fit, and whether more wait. None where none of them fits beside the receipts."""
-    counter = await scope_store.counter_of(connection, technician) or Counter(NO_EPOCH, 0, 0, ())
+    counter = await snapshot.counter(technician) or Counter(NO_EPOCH, 0, 0, ())
     full = _needs_all(request, counter)
     cursor = 0 if full else request.scope_cursor
-    found = await scope_store.changes_after(connection, technician, cursor, DOCUMENTS_MAX + 1, tombstones=not full)
+    found = await snapshot.changes_after(technician, cursor, DOCUMENTS_MAX + 1, tombstones=not full)
     documents = [_document(change) for change in found[:DOCUMENTS_MAX]]
     documents = documents[: _fitting([len(_encoder.encode(document)) for document in documents], room)]
     more = len(documents) < len(found)

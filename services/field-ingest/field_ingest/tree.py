@@ -4,12 +4,12 @@ It fetches the subtree hashes that `zb_contracts.merkle` asks for and makes the 
 says is `zb_contracts.ledger_leaf`'s matter.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from zb_chassis.database import Connection
 from zb_contracts import merkle
-from zb_contracts.merkle import Node, Subtree
+from zb_contracts.merkle import Node, Subtree, SubtreeHash
 
 TILE_HEIGHT: Final = 8
 TILE_WIDTH: Final = 1 << TILE_HEIGHT
@@ -17,16 +17,16 @@ TILE_WIDTH: Final = 1 << TILE_HEIGHT
 
 async def inclusion_proofs(connection: Connection, shard: int, positions: Sequence[int], size: int) -> list[tuple[bytes, ...]]:
     """An audit path for each position, in their order, in the tree that the shard had at `size` leaves."""
-    provider = await _provider(connection, shard, merkle.nodes_for_inclusion(positions, size))
-    return [tuple(path) for path in merkle.inclusion_proofs(positions, size, provider)]
+    hashes = await subtrees(connection, shard, merkle.nodes_for_inclusion(positions, size))
+    return [tuple(path) for path in merkle.inclusion_proofs(positions, size, hashes)]
 
 
 async def consistency_proof(connection: Connection, shard: int, old_size: int, new_size: int) -> tuple[bytes, ...]:
     """The proof that the tree at `new_size` only adds to the one at `old_size`; empty from 0, where nothing is proven."""
     if old_size == 0:
         return ()
-    provider = await _provider(connection, shard, merkle.nodes_for_consistency(old_size, new_size))
-    return tuple(merkle.consistency_proof(old_size, new_size, provider))
+    hashes = await subtrees(connection, shard, merkle.nodes_for_consistency(old_size, new_size))
+    return tuple(merkle.consistency_proof(old_size, new_size, hashes))
 
 
 async def root_at(connection: Connection, shard: int, size: int) -> bytes:
@@ -37,7 +37,7 @@ async def root_at(connection: Connection, shard: int, size: int) -> bytes:
         if size >> level & 1:
             nodes.add(Node(level, at >> level))
             at += 1 << level
-    return merkle.root_at(size, await _provider(connection, shard, nodes))
+    return merkle.root_at(size, await subtrees(connection, shard, nodes))
 
 
 async def store_tiles(connection: Connection, shard: int, complete: Iterable[Subtree]) -> None:
@@ -59,8 +59,8 @@ async def store_tiles(connection: Connection, shard: int, complete: Iterable[Sub
         )
 
 
-async def _provider(connection: Connection, shard: int, nodes: set[Node]) -> Callable[[int, int], bytes]:
-    """A function that has the hash of each of these complete subtrees."""
+async def subtrees(connection: Connection, shard: int, nodes: set[Node]) -> SubtreeHash:
+    """The hash of each of these complete subtrees."""
     heights: dict[int, list[Node]] = {}
     for node in nodes:
         heights.setdefault(node.level // TILE_HEIGHT, []).append(node)

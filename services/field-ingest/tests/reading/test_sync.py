@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import zstandard
 
-from field_ingest import receipts
+from field_ingest.sync_store import PostgresSnapshot
 from zb_contracts import canonical, merkle, notes, subjects
 from zb_contracts.events.fieldwork import CommentAdded, Started
 from zb_contracts.events.office import Assigned, EventAdmitted, InterventionCreated
@@ -89,8 +89,9 @@ async def test_rows_that_a_checkpoint_does_not_cover_get_no_receipt_from_it(comp
     for text in ("one", "two"):
         await company.record(camille, BOILER, CommentAdded(text=text))
     async with company.pool.acquire() as connection:
-        assert [row.seq for row in await receipts.rows_after(connection, camille.name, 0, 1)] == [1]
-        assert [row.seq for row in await receipts.rows_after(connection, camille.name, 0, 2)] == [1, 2]
+        snapshot = PostgresSnapshot(connection)
+        assert [row.seq for row in await snapshot.rows_after(camille.name, 0, 1, 10)] == [1]
+        assert [row.seq for row in await snapshot.rows_after(camille.name, 0, 2, 10)] == [1, 2]
 
 
 async def test_a_fork_is_receipted_beside_the_event_that_stands(company: Any, camille: Any, asking: Asking) -> None:

@@ -1,0 +1,72 @@
+"""What a sync answer is made of, as a port: `sync` makes answers from it, `sync_store` fills it from Postgres.
+
+An implementation holds storage only. It promises that everything read in one snapshot is of one moment, that rows below a
+checkpoint's size are there once the checkpoint is, and that a checkpoint, once given, is never taken back.
+"""
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from field_ingest.checkpoints import StoredCheckpoint
+from field_ingest.receipts import Row
+from field_ingest.scope_store import Change, Counter
+from zb_contracts.merkle import Node, SubtreeHash
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """An author as an answer shows it. `has_session`: the technician who asks was ever given one on its device."""
+
+    device: str | None
+    shard: int
+    mark: int
+    revoked_at_ms: int | None
+    revoked_cause: str | None
+    stopped_seq: int | None
+    stopped_code: str | None
+    stopped_message: str | None
+    gap_nonce: str | None
+    has_session: bool
+
+
+class Snapshot(Protocol):
+    """The ledger and the scopes at one moment."""
+
+    async def asker(self, author: str, technician: str) -> Asker | None:
+        """The author; None where nobody has this name."""
+        ...
+
+    async def rows_after(self, author: str, mark: int, size: int, limit: int) -> list[Row]:
+        """The author's rows beyond `mark` below position `size`, by (seq, position), at most `limit`."""
+        ...
+
+    async def subtrees(self, shard: int, nodes: set[Node]) -> SubtreeHash:
+        """The hashes of these complete subtrees of the shard's log."""
+        ...
+
+    async def counter(self, technician: str) -> Counter | None:
+        """Where the technician's change order stands; None where nothing was ever in it."""
+        ...
+
+    async def changes_after(self, technician: str, cursor: int, limit: int, *, tombstones: bool) -> list[Change]:
+        """The latest change of each document that moved after `cursor`, in order, at most `limit`."""
+        ...
+
+
+class SyncStore(Protocol):
+    """Where answers come from."""
+
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]: ...
+
+    async def asker(self, author: str, technician: str) -> Asker | None:
+        """As in a snapshot: to learn the shard, which never changes, before its checkpoint is made."""
+        ...
+
+    async def checkpoint(self, shard: int) -> StoredCheckpoint | None:
+        """The newest checkpoint of the shard; None for an empty log."""
+        ...
+
+    async def note_session(self, device: str, technician: str, asked_ms: int) -> None:
+        """Remember for whom the device asked last: hints about that technician's scope reach it."""
+        ...
