@@ -4,7 +4,9 @@ A refused publish looks like a time-out to the client; the reason comes on the e
 """
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
+import httpx
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -14,6 +16,8 @@ from nats.js import JetStreamContext
 
 from tests.fixtures.broker import Broker
 from tests.fixtures.ears import DEADLINE_S, Ears
+from zb_chassis.streams import stream_config
+from zb_contracts import subjects
 
 
 @pytest.fixture
@@ -72,10 +76,26 @@ async def test_a_device_hears_its_own_hint_only(mallory: Client, ingest: Client)
         "$JS.API.STREAM.DELETE.FIELD",
         "$JS.API.STREAM.MSG.GET.FIELD",
         "$JS.API.CONSUMER.CREATE.FIELD.field-ingest",
+        "$JS.API.CONSUMER.CREATE.FIELD.mallory.field.v1.alice",
+        "$JS.API.CONSUMER.DURABLE.CREATE.FIELD.mallory",
+        "$JS.API.CONSUMER.DELETE.FIELD.field-ingest",
+        "$JS.API.CONSUMER.RESET.FIELD.field-ingest",
+        "$JS.API.STREAM.UPDATE.FIELD",
+        "$JS.API.STREAM.MSG.DELETE.FIELD",
+        "$JS.API.DIRECT.GET.FIELD.field.v1.alice",
+        "$JS.API.STREAM.RESTORE.FIELD",
+        "$JS.API.ACCOUNT.PURGE.CORE",
+        "$JS.FC.FIELD.field-ingest.x",
         "$JS.API.CONSUMER.MSG.NEXT.FIELD.field-ingest",
         "$JS.ACK.FIELD.field-ingest.1.1.1.1.0",
         "$SYS.REQ.CLAIMS.UPDATE",
         "$SYS.REQ.USER.INFO",
+        "$SYS.REQ.SERVER.PING",
+        "$SYS.REQ.ACCOUNT.CORE.CLAIMS.LOOKUP",
+        "$SYS.ACCOUNT.CORE.CONNECT",
+        "$SRV.PING",
+        "$LDS.x",
+        "$GR.x",
     ],
 )
 async def test_a_device_may_not_publish(
@@ -105,6 +125,10 @@ async def test_a_device_may_not_publish(
         "$JS.EVENT.ADVISORY.>",
         "$SYS.>",
         "interventions.v1.*",
+        "_INBOX.mallory",
+        "_INBOX.mallory-2.>",
+        "$JS.ACK.>",
+        "deadletter.v1.*",
     ],
 )
 async def test_a_device_may_not_listen(mallory: Client, ears: Ears, subject: str) -> None:
@@ -170,6 +194,52 @@ async def test_a_provoked_hint_carries_only_the_answer_to_the_one_who_provoked_i
     await mallory.publish("sync.v1.mallory.eve", b"words of mallory's choice", reply="hint.v1.alice")
     assert (await hints.next_msg(timeout=DEADLINE_S)).data == b"receipts"
     await alice.close()
+
+
+async def test_a_device_joins_no_queue_group_of_the_platform(
+    mallory: Client, ears: Ears, responder: list[str], streams: JetStreamContext
+) -> None:
+    for subject in ("sync.v1.*.*", "sync.v1.mallory.eve", "field.v1.mallory"):
+        await mallory.subscribe(subject, queue="ingest")
+        await mallory.flush()
+        await ears.heard("permissions violation for subscription", subject)
+    for _ in range(20):
+        assert (await mallory.request("sync.v1.mallory.eve", b"", timeout=DEADLINE_S)).data == b"receipts"
+    assert len(responder) == 20
+
+
+async def test_a_queue_group_on_its_own_hint_takes_nobody_elses(broker: Broker, mallory: Client, ingest: Client) -> None:
+    alice = await broker.connect(broker.device("alice", "anna"))
+    theirs = await mallory.subscribe("hint.v1.mallory", queue="hints")
+    hints = await alice.subscribe("hint.v1.alice", queue="hints")
+    await mallory.flush()
+    await alice.flush()
+    for _ in range(10):
+        await ingest.publish("hint.v1.alice", b"")
+    for _ in range(10):
+        await hints.next_msg(timeout=DEADLINE_S)
+    assert theirs.pending_msgs == 0
+    await alice.close()
+
+
+async def test_a_flood_fills_only_its_own_place(broker: Broker, mallory: Client, streams: JetStreamContext) -> None:
+    """FIELD as it is, but with a place of 20 messages a device, so that a test can fill it."""
+    await streams.update_stream(stream_config(replace(subjects.FIELD, messages_per_subject_max=20)))
+    answers = [(await mallory.request("field.v1.mallory", b"flood", timeout=DEADLINE_S)).data for _ in range(25)]
+    assert [b'"err_code":10077' in answer for answer in answers] == [False] * 20 + [True] * 5
+    alice = await broker.connect(broker.device("alice", "anna"))
+    assert b"error" not in (await alice.request("field.v1.alice", b"segment", timeout=DEADLINE_S)).data
+    await alice.close()
+
+
+async def test_the_broker_listens_for_clients_and_its_monitor_only(broker: Broker) -> None:
+    """No route, gateway, leaf node or MQTT port by which a stranger could come in another way."""
+    async with httpx.AsyncClient(base_url=broker.monitor_url) as monitor:
+        state = (await monitor.get("/varz")).raise_for_status().json()
+        leaves = (await monitor.get("/leafz")).raise_for_status().json()
+    for way in ("cluster", "gateway", "leaf", "mqtt"):
+        assert not state.get(way, {}).get("port"), way
+    assert leaves["leafnodes"] == 0
 
 
 async def test_two_devices_meet_on_no_subject(broker: Broker, mallory: Client, ears: Ears) -> None:

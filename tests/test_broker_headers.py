@@ -1,15 +1,18 @@
-"""What a device writes in a message's headers steers nobody: the message arrives, is settled, and delays no other.
+"""What a device writes in a message's headers steers nobody: neither who reads it, nor the stream, nor another's messages.
 
 A client library reads statuses of the broker (no messages, consumer deleted, idle) from headers, and a device may put the same
-into its own message. The broker checks no header, so the services' clients do (zb_chassis.broker).
+into its own message. The broker checks no header, so the services' clients do (zb_chassis.broker). JetStream's own headers
+(rollup, schedules, message ids) are tried too.
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import pytest
 from faststream.nats import NatsMessage
+from msgspec.structs import replace
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
@@ -18,6 +21,11 @@ from tests.fixtures.ears import DEADLINE_S, Ears
 from zb_chassis.broker import Watch, faststream_broker
 from zb_chassis.consuming import Subscription
 from zb_contracts import subjects
+from zb_contracts.envelope import parse_header, sign_event
+from zb_contracts.segment import message_id
+from zb_contracts.times import parse_time_ms
+from zb_contracts.vectors import EVENT_KEY, chain
+from zb_device.ids import uuid7
 
 HOSTILE = {
     "no messages": b"NATS/1.0 404 No Messages\r\n\r\n",
@@ -107,3 +115,65 @@ async def test_no_header_deafens_who_answers(broker: Broker, mallory: Client, re
         await say(mallory, "sync.v1.mallory.eve", headers, b"hostile")
     answer = await mallory.request("sync.v1.mallory.eve", b"", timeout=DEADLINE_S)
     assert answer.data == b"receipts"
+
+
+# --- headers that are meant for JetStream ---
+
+COMMANDS = {
+    "roll up the stream": {"Nats-Rollup": "all"},
+    "roll up the subject": {"Nats-Rollup": "sub"},
+    "another stream": {"Nats-Expected-Stream": "OFFICE"},
+    "a sequence": {"Nats-Expected-Last-Sequence": "99"},
+    "a short life": {"Nats-TTL": "1s"},
+    "a counter": {"Nats-Incr": "5"},
+    "a batch": {"Nats-Batch-Id": "b", "Nats-Batch-Sequence": "1", "Nats-Batch-Commit": "1"},
+    "a schedule": {"Nats-Schedule": "@at 2026-11-23T00:00:00Z", "Nats-Schedule-Target": "field.v1.alice"},
+    "a source": {"Nats-Stream-Source": "FIELD 1 > >"},
+}
+
+
+@pytest.mark.parametrize("headers", COMMANDS.values(), ids=COMMANDS)
+async def test_a_header_commands_the_stream_nothing(mallory: Client, streams: JetStreamContext, headers: dict[str, str]) -> None:
+    answer = await mallory.request("field.v1.mallory", b"segment", timeout=DEADLINE_S, headers=headers)
+    assert b"error" in answer.data
+    assert (await streams.stream_info("FIELD")).state.messages == 0
+
+
+@pytest.mark.parametrize("place", ["field.v1.alice", "office.v1.office-paris", "hint.v1.alice", "_INBOX.alice.x", "$JS.API.INFO"])
+async def test_a_trace_of_a_message_goes_nowhere_that_its_sender_may_not_publish(
+    broker: Broker, mallory: Client, streams: JetStreamContext, place: str
+) -> None:
+    alice = await broker.connect(broker.device("alice", "anna"))
+    inbox, hints = await alice.subscribe("_INBOX.alice.x"), await alice.subscribe("hint.v1.alice")
+    await alice.flush()
+    await mallory.publish("field.v1.mallory", b"segment", headers={"Nats-Trace-Dest": place})
+    await mallory.request("field.v1.mallory", b"after", timeout=DEADLINE_S)
+    await alice.flush()
+    assert (await streams.stream_info("FIELD", subjects_filter=">")).state.subjects == {"field.v1.mallory": 1}
+    assert (await streams.stream_info("OFFICE")).state.messages == 0
+    assert (inbox.pending_msgs, hints.pending_msgs) == (0, 0)
+    await alice.close()
+
+
+# --- message ids ---
+
+
+async def test_the_broker_drops_a_known_message_id_whoever_used_it_first(broker: Broker, mallory: Client) -> None:
+    """The window is the stream's, not the subject's. That is why an id must hold what nobody else can know beforehand."""
+    alice = await broker.connect(broker.device("alice", "anna"))
+    headers = {"Nats-Msg-Id": "an id that mallory knew"}
+    await mallory.request("field.v1.mallory", b"first", timeout=DEADLINE_S, headers=headers)
+    answer = await alice.request("field.v1.alice", b"lost", timeout=DEADLINE_S, headers=headers)
+    assert json.loads(answer.data)["duplicate"] is True
+    await alice.close()
+
+
+def test_a_message_id_holds_what_only_its_author_knows_before_it_is_sent() -> None:
+    """All that others may know of an event (author, number, link, time, content) leaves its message id open."""
+    known = chain()["start"]
+    header = parse_header(known.header)
+    twins = {
+        message_id([sign_event(EVENT_KEY, replace(header, id=uuid7(parse_time_ms(header.at))), known.body)]) for _ in range(100)
+    }
+    assert len(twins) == 100
+    assert all(len(name.rpartition(":")[2]) == 32 for name in twins)
