@@ -19,6 +19,7 @@ from field_ingest.config import SERVICE, Settings
 from field_ingest.dead_letters import NoSuchLetter
 from field_ingest.founding import AuthorKeyDiffers, ShardCountDiffers
 from field_ingest.keyring import KeysUnusable, read_keys
+from field_ingest.ledger import PostgresLedger
 from field_ingest.verification import Verifier
 from zb_chassis import command_line
 from zb_chassis.broker import connect
@@ -139,7 +140,7 @@ def retry(number: int) -> None:
         found = await dead_letters.letter(jetstream, number)
         clock = clock_of(settings.clock_file)
         with Verifier(read_keys(settings.keys_dir).escrow) as verifier:
-            return repr(await dead_letters.retry(pool, Admission(pool, verifier, clock), found, clock))
+            return repr(await dead_letters.retry(pool, Admission(PostgresLedger(pool), verifier, clock), found, clock))
 
     became = _run(_with_broker(load(Settings), work))
     click.echo(became)

@@ -1,7 +1,8 @@
 """Admission of messages: many segments a transaction, one disposition a message. Acknowledging is consuming.py's matter.
 
 `admit` reads and verifies in threads, decides under the authors' locks, writes once. If the transaction as a whole fails for
-one message's sake, each message gets its own, so that a poison message delays nobody. It knows no broker.
+one message's sake, each message gets its own, so that a poison message delays nobody. It knows no broker and no database:
+its ledger is any that keeps the promises of ports.py.
 """
 
 import secrets
@@ -9,29 +10,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import asyncpg
 import structlog
 
-from field_ingest import ledger, rejects
 from field_ingest.domain import Appended, Author, Chain, Dropped, Duplicate, Waiting, ends_segment
+from field_ingest.ports import Ledger, LedgerAway, LedgerTransaction
 from field_ingest.rejects import Reject
 from field_ingest.verification import Segment, Verifier
 from zb_chassis.clock import Clock
-from zb_chassis.database import LOST, Connection, Pool, transaction
 from zb_contracts import subjects
 from zb_contracts.events import AuthorKind
 from zb_contracts.problems import AUTHOR_UNKNOWN, SEGMENT_WRONG_SUBJECT, Problem
 
 TRIES_MAX: Final = 8
 """Deliveries of a message that waits for an earlier one, or for its author's enrolment, before the ledger gives it up."""
-
-NO_MESSAGE_S_FAULT: Final = (
-    *LOST,
-    asyncpg.InterfaceError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.InsufficientResourcesError,
-)
 
 log: Final = structlog.get_logger(__name__)
 
@@ -95,9 +86,9 @@ class Admission:
     """The ledger's door. `nonce` gives 32 random hex digits."""
 
     def __init__(
-        self, pool: Pool, verifier: Verifier, clock: Clock, *, nonce: Callable[[], str] = lambda: secrets.token_hex(16)
+        self, ledger: Ledger, verifier: Verifier, clock: Clock, *, nonce: Callable[[], str] = lambda: secrets.token_hex(16)
     ) -> None:
-        self._pool = pool
+        self._ledger = ledger
         self._verifier = verifier
         self._clock = clock
         self._nonce = nonce
@@ -105,11 +96,11 @@ class Admission:
     async def admit(self, messages: Sequence[Message]) -> list[Disposition]:
         """One disposition for each message, in their order, after everything is committed.
 
-        Raises what the database's loss raises: then nothing is known to be committed, and all must be delivered again.
+        Raises LedgerAway: then nothing is known to be committed, and all must be delivered again.
         """
         try:
             return await self._admit(messages)
-        except NO_MESSAGE_S_FAULT:
+        except LedgerAway:
             raise
         except Exception as error:
             if len(messages) == 1:
@@ -121,10 +112,10 @@ class Admission:
     async def _admit(self, messages: Sequence[Message]) -> list[Disposition]:
         batch = await self._read(messages)
         at_ms = self._clock()
-        async with transaction(self._pool) as connection:
-            chains = await self._decide(connection, batch, at_ms)
-            await rejects.note(connection, batch.rejects, at_ms=at_ms)
-            await ledger.write(connection, chains, received_at_ms=at_ms)
+        async with self._ledger.transaction() as transaction:
+            chains = await self._decide(transaction, batch, at_ms)
+            await transaction.note_rejects(batch.rejects, at_ms=at_ms)
+            await transaction.write(chains, received_at_ms=at_ms)
         return [batch.dispositions[index] for index in range(len(messages))]
 
     async def _read(self, messages: Sequence[Message]) -> _Batch:
@@ -149,17 +140,15 @@ class Admission:
 
     async def _authors(self, batch: _Batch) -> dict[str, Author]:
         names = {segment.author for segment in batch.segments.values()}
-        if not names:
-            return {}
-        async with self._pool.acquire() as connection:
-            return await ledger.read_authors(connection, names)
+        return await self._ledger.read_authors(names) if names else {}
 
-    async def _decide(self, connection: Connection, batch: _Batch, at_ms: int) -> list[Chain]:
+    async def _decide(self, transaction: LedgerTransaction, batch: _Batch, at_ms: int) -> list[Chain]:
         if not batch.segments:
             return []
-        authors = await ledger.lock_authors(connection, (segment.author for segment in batch.segments.values()))
+        authors = await transaction.lock_authors({segment.author for segment in batch.segments.values()})
         events = [event for segment in batch.segments.values() for event in segment.events]
-        chains = await ledger.open_chains(connection, authors, events, received_at_ms=at_ms)
+        known = await transaction.known(authors, events)
+        chains = {name: Chain(author, known[name], received_at_ms=at_ms) for name, author in authors.items()}
         # In the order of their numbers: segments of one author that overtook each other find their places.
         for index in sorted(batch.segments, key=lambda at: _first(batch.segments[at])):
             segment = batch.segments[index]

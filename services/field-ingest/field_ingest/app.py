@@ -24,11 +24,11 @@ from field_ingest.hints import Hints
 from field_ingest.ids import uuid7
 from field_ingest.intake import Intake
 from field_ingest.keyring import KeyRing, read_keys
+from field_ingest.ledger import PostgresLedger
 from field_ingest.projecting import Projection
 from field_ingest.projector import Projector
 from field_ingest.signing import LedgerAuthor
 from field_ingest.sync import SyncResponder
-from field_ingest.sync_store import PostgresSyncStore
 from field_ingest.sync_subscriber import SyncSubscriber
 from field_ingest.tokens import Tokens
 from field_ingest.verification import Verifier
@@ -131,7 +131,7 @@ def _tasks(parts: Parts, stack: AsyncExitStack) -> dict[str, Task]:
 
     async def admission(stop: asyncio.Event) -> None:
         verifier = stack.enter_context(Verifier(parts.keys.escrow))
-        await _admission(parts, Admission(parts.pool, verifier, parts.clock), stop)
+        await _admission(parts, Admission(PostgresLedger(parts.pool), verifier, parts.clock), stop)
 
     async def projector(stop: asyncio.Event) -> None:
         await _projection(parts, stop)
@@ -194,8 +194,9 @@ async def _sync(parts: Parts, stop: asyncio.Event) -> None:
     client = await _connected(parts, parts.settings.nats_sync_creds, watch, stop)
     if client is None:
         return
-    store = PostgresSyncStore(parts.pool, parts.checkpoints)
-    responder = SyncResponder(store, parts.keys.ledger, clock=parts.clock, new_id=lambda: uuid7(parts.clock()))
+    responder = SyncResponder(
+        parts.pool, parts.keys.ledger, parts.checkpoints, clock=parts.clock, new_id=lambda: uuid7(parts.clock())
+    )
     subscriber = SyncSubscriber(client, responder)
     try:
         await subscriber.start()

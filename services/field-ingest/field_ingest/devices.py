@@ -8,8 +8,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from field_ingest import ledger
 from field_ingest.keyring import INGEST
+from field_ingest.ledger import PostgresTransaction
 from field_ingest.signing import LedgerAuthor, Statement
 from zb_chassis.clock import Clock
 from zb_chassis.database import Connection, Pool, transaction
@@ -61,7 +61,7 @@ class Devices:
         """Revoke every incarnation of the device that is not yet; the authors that are revoked now. INPUT_NOT_FOUND."""
         async with transaction(self._pool) as connection:
             names = await self._authors(connection, device, agencies)
-            authors = await ledger.lock_authors(connection, [*names, INGEST])
+            authors = await PostgresTransaction(connection).lock_authors([*names, INGEST])
             fresh = [name for name in names if authors[name].revoked_at_ms is None]
             await connection.execute(
                 "UPDATE authors SET revoked_at_ms = $2, revoked_cause = $3 WHERE author = ANY ($1)",
@@ -73,7 +73,9 @@ class Devices:
                 DeviceRevoked(device=device, author=name, cause=revocation.cause, reason=revocation.reason) for name in fresh
             ]
             if bodies:
-                await self._signer.state(connection, [Statement(f"device:{device}", body) for body in bodies])
+                await self._signer.state(
+                    PostgresTransaction(connection), [Statement(f"device:{device}", body) for body in bodies]
+                )
             return names
 
     async def held(self, agencies: Agencies) -> list[dict[str, Any]]:
@@ -96,7 +98,7 @@ class Devices:
         """
         async with transaction(self._pool) as connection:
             # One order of locks everywhere: authors before holds.
-            await ledger.lock_authors(connection, [INGEST])
+            await PostgresTransaction(connection).lock_authors([INGEST])
             hold = await connection.fetchrow(
                 """
                 SELECT h.author, h.seq, h.stream, h.admitted_by, l.header FROM holds h
@@ -115,8 +117,10 @@ class Devices:
                 event=event_id, author=hold["author"], author_seq=hold["seq"], supervisor=person_id(supervisor), reason=reason
             )
             seen = parse_header(hold["header"]).seen | {hold["author"]: hold["seq"]}
-            [placed] = await self._signer.state(connection, [Statement(hold["stream"], body, seen, person_id(supervisor))])
-            return placed.row.event.id
+            [row] = await self._signer.state(
+                PostgresTransaction(connection), [Statement(hold["stream"], body, seen, person_id(supervisor))]
+            )
+            return row.event_id
 
     async def _authors(self, connection: Connection, device: str, agencies: Agencies) -> list[str]:
         rows = await connection.fetch(

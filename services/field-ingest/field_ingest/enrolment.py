@@ -11,10 +11,10 @@ from typing import Final
 
 import asyncpg
 
-from field_ingest import ledger
 from field_ingest.founding import shard_of
 from field_ingest.ids import uuid7
 from field_ingest.keyring import INGEST, KeyRing
+from field_ingest.ledger import PostgresTransaction
 from field_ingest.signing import LedgerAuthor, Statement
 from field_ingest.tokens import Tokens
 from zb_chassis.clock import Clock
@@ -142,7 +142,7 @@ class Enrolment:
         self, connection: Connection, request: EnrolmentRequest, keys: _Keys, code: asyncpg.Record
     ) -> EnrolmentAnswer:
         # The ledger author's row orders all enrolments: two codes for one device cannot make the same incarnation.
-        await ledger.lock_authors(connection, [INGEST])
+        await PostgresTransaction(connection).lock_authors([INGEST])
         await _check_new_key(connection, keys.event)
         device = code["device"] or f"d-{secrets.token_hex(8)}"
         before = await connection.fetchrow(
@@ -166,7 +166,7 @@ class Enrolment:
             shard=shard,
             model=request.model,
         )
-        await self._signer.state(connection, [Statement(f"device:{device}", body)])
+        await self._signer.state(PostgresTransaction(connection), [Statement(f"device:{device}", body)])
         session = await self._tokens.mint(connection, author, device, keys.login, code["technician"])
         now_ms = self._clock()
         return EnrolmentAnswer(

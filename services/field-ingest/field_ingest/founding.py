@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from field_ingest.keyring import INGEST, ServerAuthor
+from field_ingest.ledger import PostgresTransaction
 from field_ingest.signing import LedgerAuthor, Statement
 from zb_chassis.clock import Clock
 from zb_chassis.database import Connection, Pool, transaction
@@ -46,7 +47,7 @@ async def found(
         for author in new:
             await _insert(connection, author, shards, clock())
         if new:
-            await signer.state(connection, [_registered(author, shards) for author in new])
+            await signer.state(PostgresTransaction(connection), [_registered(author, shards) for author in new])
 
 
 async def _shards(connection: Connection, shards: int, log_name: str) -> None:

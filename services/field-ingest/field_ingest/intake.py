@@ -1,7 +1,7 @@
 """Messages from FIELD and OFFICE to admission and back: every message is settled only after its transaction committed.
 
 Put off with a growing pause, ended when given up (the reason is in the rejects, or a gap is asked for), buried after too many
-faults. While the database is away the batch waits here, so that its absence costs no message its tries.
+faults. While the ledger is away the batch waits here, so that its absence costs no message its tries.
 """
 
 import asyncio
@@ -16,7 +16,6 @@ from nats.errors import MsgAlreadyAckdError
 from prometheus_client import Counter
 
 from field_ingest.admission import (
-    NO_MESSAGE_S_FAULT,
     TRIES_MAX,
     Admission,
     Disposition,
@@ -27,6 +26,7 @@ from field_ingest.admission import (
     PutOff,
 )
 from field_ingest.config import SERVICE
+from field_ingest.ports import LedgerAway
 from zb_chassis.consuming import UNKNOWN_CODE, DeadLetters, Subscription, put_off
 from zb_chassis.telemetry import continued
 from zb_contracts.segment import MESSAGE_ID_HEADER
@@ -35,7 +35,7 @@ from zb_contracts.subjects import FIELD, OFFICE
 PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 DELIVERIES_MAX: Final = 4 * TRIES_MAX
 """Beyond it the process must have ended with this message in hand again and again: it is buried unread."""
-DATABASE_PAUSE_S: Final = 0.5
+LEDGER_PAUSE_S: Final = 0.5
 ACK_WAIT_S: Final = 10.0
 """What a killed process had in hand comes back after this: well before the segments behind it are given up, and are asked
 for again (the pauses of TRIES_MAX tries take about three times as long)."""
@@ -94,11 +94,11 @@ class Intake:
         while True:
             try:
                 return await self._admission.admit(messages) if messages else []
-            except NO_MESSAGE_S_FAULT as fault:
-                log.warning("the database is away, the batch waits", messages=len(messages), error=str(fault))
+            except LedgerAway as fault:
+                log.warning("the ledger is away, the batch waits", messages=len(messages), error=str(fault))
             for raw in raws:
                 await raw.in_progress()
-            await asyncio.sleep(DATABASE_PAUSE_S)
+            await asyncio.sleep(LEDGER_PAUSE_S)
 
     async def _settle(self, raw: Msg, disposition: Disposition) -> None:
         MESSAGES.labels(type(disposition).__name__).inc()

@@ -1,20 +1,19 @@
 """The ledger's own author: statements of field-ingest (enrolled, revoked, admitted), signed and appended in one transaction.
 
-They take the same way as everybody's events: read, decided by domain.py, written by ledger.py; seq and prev come from the
+They take the same way as everybody's events: read, decided by domain.py, written by the ledger; seq and prev come from the
 author's locked row. A statement that the domain would not admit is a bug and fails the transaction.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from field_ingest import ledger
-from field_ingest.domain import Appended, Author, Event
+from field_ingest.appending import Row
+from field_ingest.domain import Appended, Author, Chain, Event
 from field_ingest.ids import NewId, uuid7
 from field_ingest.keyring import INGEST
-from field_ingest.ledger import Placed
+from field_ingest.ports import LedgerTransaction
 from field_ingest.verification import read_event
 from zb_chassis.clock import Clock
-from zb_chassis.database import Connection
 from zb_contracts import envelope
 from zb_contracts.envelope import Header, digest, sign_event
 from zb_contracts.events import Body, type_of
@@ -44,25 +43,28 @@ class LedgerAuthor:
         self._clock = clock
         self._new_id = new_id
 
-    async def state(self, connection: Connection, statements: Sequence[Statement]) -> list[Placed]:
+    async def state(self, transaction: LedgerTransaction, statements: Sequence[Statement]) -> list[Row]:
         """Sign the statements and append them in the caller's transaction. Locks the author's row, the shard's last."""
-        author = (await ledger.lock_authors(connection, [INGEST]))[INGEST]
+        author = (await transaction.lock_authors([INGEST]))[INGEST]
         at_ms = self._clock()
-        events = await self._signed(connection, author, statements, at_ms)
-        chains = await ledger.open_chains(connection, {INGEST: author}, events, received_at_ms=at_ms)
+        events = await self._signed(transaction, author, statements, at_ms)
+        known = await transaction.known({INGEST: author}, events)
+        chain = Chain(author, known[INGEST], received_at_ms=at_ms)
         for event in events:
-            outcome = chains[INGEST].take(event)
+            outcome = chain.take(event)
             if not isinstance(outcome, Appended) or outcome.kind != "admitted":
                 raise StatementRefused(f"{event.type} of {INGEST} would not be admitted: {outcome}")
-        return await ledger.write(connection, chains.values(), received_at_ms=at_ms)
+        return await transaction.write([chain], received_at_ms=at_ms)
 
-    async def _signed(self, connection: Connection, author: Author, statements: Sequence[Statement], at_ms: int) -> list[Event]:
+    async def _signed(
+        self, transaction: LedgerTransaction, author: Author, statements: Sequence[Statement], at_ms: int
+    ) -> list[Event]:
         seq, prev = author.mark, author.head_hash
         vectors: dict[str, dict[str, int]] = {}
         events = []
         for statement in statements:
             if statement.stream not in vectors:
-                vectors[statement.stream] = await ledger.newest_vector(connection, INGEST, statement.stream)
+                vectors[statement.stream] = await transaction.newest_vector(INGEST, statement.stream)
             seen = vectors[statement.stream] = _merged(vectors[statement.stream], statement.seen)
             seq += 1
             event = self._event(statement, seq, prev, seen, at_ms)

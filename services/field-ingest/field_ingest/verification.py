@@ -55,12 +55,15 @@ _skeletons = msgspec.json.Decoder(_Skeleton)
 
 
 class Verifier:
-    """Threads that read and verify; `escrow` opens what a locked device sends. Close it when the process ends."""
+    """Threads that read and verify; `escrow` opens what a locked device sends. Close it when the process ends.
+
+    Without threads (0) the caller's own does the work: for a simulation, whose steps must not depend on a scheduler.
+    """
 
     def __init__(self, escrow: WrapKey, threads: int = THREADS) -> None:
         self._escrow = escrow
         self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="verify")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="verify") if threads else None
 
     async def read(self, messages: Sequence[bytes]) -> list[Segment | Problem]:
         """Each message as a segment, unverified, or the problem of one in which not even an author can be read."""
@@ -71,6 +74,8 @@ class Verifier:
         return await self._spread(list(work), _verify_all)
 
     async def _spread(self, items: list[T], call: Callable[[list[T]], list[R]]) -> list[R]:
+        if self._pool is None:
+            return call(items)
         loop = asyncio.get_running_loop()
         size = max(1, -(-len(items) // self._threads))
         parts = [items[at : at + size] for at in range(0, len(items), size)]
@@ -87,7 +92,8 @@ class Verifier:
             return fault
 
     def close(self) -> None:
-        self._pool.shutdown()
+        if self._pool is not None:
+            self._pool.shutdown()
 
     def __enter__(self) -> Self:
         return self

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from field_ingest import ledger
 from field_ingest.checkpoints import Checkpoints
+from field_ingest.domain import Chain
+from field_ingest.ledger import PostgresTransaction
 from field_ingest.projector import Projector
 from field_ingest.scope import ScopeLimits
 from field_ingest.sync import SyncResponder
-from field_ingest.sync_store import PostgresSyncStore
 from field_ingest.verification import read_event
 from zb_chassis import migrate
 from zb_chassis.database import Pool, open_pool
@@ -168,18 +168,21 @@ class Company:
     def responder(self) -> SyncResponder:
         """A sync responder with the company's ledger key."""
         numbers = itertools.count(1)
-        store = PostgresSyncStore(self.pool, self.checkpoints)
-        return SyncResponder(store, self.ledger_key, clock=self.clock, new_id=lambda: f"anchor-{next(numbers)}")
+        return SyncResponder(
+            self.pool, self.ledger_key, self.checkpoints, clock=self.clock, new_id=lambda: f"anchor-{next(numbers)}"
+        )
 
 
 async def admit(connection: Any, events: Any, now_ms: int) -> None:
     """The write path, one event at a time, as admission would take single-event segments."""
+    writing = PostgresTransaction(connection)
     for signed in events:
         event = read_event(signed)
-        authors = await ledger.lock_authors(connection, [event.author])
-        chains = await ledger.open_chains(connection, authors, [event], received_at_ms=now_ms)
-        chains[event.author].take(event)
-        await ledger.write(connection, chains.values(), received_at_ms=now_ms)
+        authors = await writing.lock_authors([event.author])
+        known = await writing.known(authors, [event])
+        chain = Chain(authors[event.author], known[event.author], received_at_ms=now_ms)
+        chain.take(event)
+        await writing.write([chain], received_at_ms=now_ms)
 
 
 async def company_on(dsn: str, folder: Path) -> Company:

@@ -13,6 +13,7 @@ from field_ingest import founding, tree
 from field_ingest.admission import Admission, Disposition, Message
 from field_ingest.checkpoints import Checkpoints
 from field_ingest.keyring import ServerAuthor
+from field_ingest.ledger import PostgresLedger
 from field_ingest.signing import LedgerAuthor
 from field_ingest.verification import Verifier
 from zb_chassis import migrate
@@ -110,7 +111,7 @@ class House:
         self.ledger_key = SigningKey.from_seed(b"the ledger's checkpoint key.....")
         self.checkpoints = Checkpoints(self.ledger_key, folder, self.clock)
         nonces = (f"{number:032x}" for number in itertools.count(1))
-        self.admission = Admission(pool, verifier, self.clock, nonce=lambda: next(nonces))
+        self.admission = Admission(PostgresLedger(pool), verifier, self.clock, nonce=lambda: next(nonces))
         self.office = Pen("office-main", None, OFFICE_KEY)
 
     def clock(self) -> int:

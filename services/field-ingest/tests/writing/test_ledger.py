@@ -8,11 +8,13 @@ from typing import Any
 import asyncpg
 import pytest
 
-from field_ingest import ledger, tree
-from field_ingest.admission import NO_MESSAGE_S_FAULT, Done
+from field_ingest import tree
+from field_ingest.admission import Done
 from field_ingest.checkpoints import Checkpoints, LedgerBehind
 from field_ingest.founding import AuthorKeyDiffers, ShardCountDiffers, found
 from field_ingest.keyring import ServerAuthor
+from field_ingest.ledger import PostgresTransaction
+from field_ingest.ports import LedgerAway
 from zb_chassis.database import transaction
 from zb_contracts import ledger_leaf, merkle
 from zb_contracts.keys import SigningKey
@@ -26,14 +28,14 @@ async def sound(empty_house: Any) -> AsyncIterator[None]:
     await empty_house.check_invariants()
 
 
-STEPS = ("lock_authors", "open_chains", "write")
+STEPS = ("lock_authors", "known", "note_rejects", "write")
 
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_crash_before_the_commit_leaves_nothing_and_the_next_delivery_admits(
     house: Any, leaky: Any, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    real = getattr(ledger, step)
+    real = getattr(PostgresTransaction, step)
 
     async def dies(*arguments: Any, **options: Any) -> Any:
         await real(*arguments, **options)
@@ -41,8 +43,8 @@ async def test_a_crash_before_the_commit_leaves_nothing_and_the_next_delivery_ad
 
     events = leaky.writes(3)
     with monkeypatch.context() as patched:
-        patched.setattr(ledger, step, dies)
-        with pytest.raises(OSError, match="gone"):
+        patched.setattr(PostgresTransaction, step, dies)
+        with pytest.raises(LedgerAway, match="gone"):
             await house.deliver(leaky, events)
     assert await house.rows(leaky) == []
     assert await house.deliver(leaky, events) == Done(admitted=3)
@@ -67,7 +69,7 @@ async def test_a_session_killed_by_the_server_leaves_nothing_half_done(house: An
         while pid is None:
             pid = await locker.fetchval(waiting)
     await locker.execute("SELECT pg_terminate_backend($1)", pid)
-    with pytest.raises(NO_MESSAGE_S_FAULT):
+    with pytest.raises(LedgerAway):
         await delivery
     await blocked.rollback()
     await locker.close()
