@@ -29,6 +29,7 @@ from field_ingest.projecting import Projection
 from field_ingest.projector import Projector
 from field_ingest.signing import LedgerAuthor
 from field_ingest.sync import SyncResponder
+from field_ingest.sync_store import PostgresSyncStore
 from field_ingest.sync_subscriber import SyncSubscriber
 from field_ingest.tokens import Tokens
 from field_ingest.verification import Verifier
@@ -194,9 +195,8 @@ async def _sync(parts: Parts, stop: asyncio.Event) -> None:
     client = await _connected(parts, parts.settings.nats_sync_creds, watch, stop)
     if client is None:
         return
-    responder = SyncResponder(
-        parts.pool, parts.keys.ledger, parts.checkpoints, clock=parts.clock, new_id=lambda: uuid7(parts.clock())
-    )
+    store = PostgresSyncStore(parts.pool, parts.checkpoints)
+    responder = SyncResponder(store, parts.keys.ledger, clock=parts.clock, new_id=lambda: uuid7(parts.clock()))
     subscriber = SyncSubscriber(client, responder)
     try:
         await subscriber.start()

@@ -16,6 +16,7 @@ from field_ingest.ledger import PostgresTransaction
 from field_ingest.projector import Projector
 from field_ingest.scope import ScopeLimits
 from field_ingest.sync import SyncResponder
+from field_ingest.sync_store import PostgresSyncStore
 from field_ingest.verification import read_event
 from zb_chassis import migrate
 from zb_chassis.database import Pool, open_pool
@@ -168,9 +169,8 @@ class Company:
     def responder(self) -> SyncResponder:
         """A sync responder with the company's ledger key."""
         numbers = itertools.count(1)
-        return SyncResponder(
-            self.pool, self.ledger_key, self.checkpoints, clock=self.clock, new_id=lambda: f"anchor-{next(numbers)}"
-        )
+        store = PostgresSyncStore(self.pool, self.checkpoints)
+        return SyncResponder(store, self.ledger_key, clock=self.clock, new_id=lambda: f"anchor-{next(numbers)}")
 
 
 async def admit(connection: Any, events: Any, now_ms: int) -> None:
