@@ -259,9 +259,9 @@ def test_an_event_of_another_stream_and_a_rule_version_that_does_not_exist_are_t
     event = morning().office.written[0]
     with pytest.raises(ValueError, match="in the fold of site:site-1"):
         fold("site:site-1", [event])
+    with pytest.raises(ValueError, match="no rules of version 9"):
+        fold(INTERVENTION, [event], rule_version=9)
     with pytest.raises(ValueError, match="no rules of version 2"):
-        fold(INTERVENTION, [event], rule_version=2)
-    with pytest.raises(ValueError, match="no rules of version 1"):
         fold("tour:1", [])
 
 
@@ -287,7 +287,7 @@ def test_every_field_is_written_by_types_that_exist_on_its_stream_and_by_attribu
     by_name = {unversioned(name): kind for name, kind in EVENT_TYPES.items()}
     for row in FIELDS.values():
         for name in row.written_by:
-            assert by_name[name].stream_kind == row.stream_kind
+            assert row.stream_kind in by_name[name].stream_kinds
             if row.is_register and row.name != "cancelled":
                 assert row.name in by_name[name].model.model_fields
 

@@ -55,7 +55,7 @@ def event_schemas() -> dict[str, Schema]:
             "$schema": DIALECT,
             "$id": f"urn:zone-blanche:event:{name}",
             **kind.model.model_json_schema(),
-            "x-stream": kind.stream_kind,
+            "x-streams": sorted(kind.stream_kinds),
             "x-writers": sorted(kind.writers),
         }
         for name, kind in sorted(EVENT_TYPES.items())

@@ -1,7 +1,18 @@
 """Every event that may stand in the ledger. Importing this package registers them all."""
 
 from zb_contracts.events import devices, fieldwork, office, places
-from zb_contracts.events.registry import EVENT_TYPES, AuthorKind, Body, EventType, Opaque, read_body, type_of
+from zb_contracts.events.registry import (
+    EVENT_TYPES,
+    AuthorKind,
+    Body,
+    EventType,
+    Opaque,
+    plain,
+    read_body,
+    type_of,
+    upcasted,
+    written_body,
+)
 
 __all__ = [
     "EVENT_TYPES",
@@ -13,6 +24,9 @@ __all__ = [
     "fieldwork",
     "office",
     "places",
+    "plain",
     "read_body",
     "type_of",
+    "upcasted",
+    "written_body",
 ]

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from zb_contracts.envelope import STREAM_KINDS
 from zb_contracts.events.registry import ANYONE, OFFICE, SERVICE, AuthorKind, Body, event
 from zb_contracts.events.values import Code, Decimal, Id, Minutes, Name, Sha256, Text, Uuid
 from zb_contracts.times import TimeText
@@ -172,9 +173,9 @@ class BillingExported(Body):
     """Hash of the billed lines: what a later change is compared with."""
 
 
-@event("event.admitted.v1", "intervention", frozenset({AuthorKind.OFFICE, AuthorKind.SERVICE}))
+@event("event.admitted.v1", frozenset(STREAM_KINDS), frozenset({AuthorKind.OFFICE, AuthorKind.SERVICE}))
 class EventAdmitted(Body):
-    """A supervisor admitted an event that had been held. The ledger folds it from here on."""
+    """A supervisor admitted an event that had been held, on that event's own stream. The ledger folds it from here on."""
 
     event: Uuid
     author: Id

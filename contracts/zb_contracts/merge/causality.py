@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from zb_contracts.canonical import INTEGER_MAX
 from zb_contracts.envelope import Header, ParsedEvent
-from zb_contracts.events import AuthorKind, Body, Opaque, read_body, type_of
+from zb_contracts.events import AuthorKind, Body, Opaque, plain, type_of, written_body
 from zb_contracts.fields import unversioned
 from zb_contracts.merge.state import Origin, Side
 
@@ -25,7 +25,10 @@ _SIDES: dict[AuthorKind, Side] = {
 
 @dataclass(frozen=True)
 class MergeEvent:
-    """One admitted event as the fold reads it. `kind` is the registered kind of its author, a fact of the ledger."""
+    """One admitted event as it was written; a version of the rules reads it upcast as far as it knows (see `fold`).
+
+    `kind` is the registered kind of its author, a fact of the ledger.
+    """
 
     header: Header
     body: Body | Opaque
@@ -41,7 +44,7 @@ class MergeEvent:
 
     @cached_property
     def name(self) -> str:
-        """The type without its version, after upcasts: what the rules dispatch on. Empty where the body is opaque."""
+        """The type without its version: what the rules dispatch on. Empty where the body is opaque."""
         return "" if isinstance(self.body, Opaque) else unversioned(type_of(self.body).name)
 
     @cached_property
@@ -52,7 +55,7 @@ class MergeEvent:
     @cached_property
     def value(self) -> dict[str, Any]:
         """The body as plain JSON without its nulls; sealed values stay sealed."""
-        return {} if isinstance(self.body, Opaque) else self.body.model_dump(mode="json", exclude_none=True)
+        return {} if isinstance(self.body, Opaque) else plain(self.body)
 
     @cached_property
     def origin(self) -> Origin:
@@ -74,7 +77,7 @@ class MergeEvent:
 
 def merge_event(parsed: ParsedEvent, kind: AuthorKind) -> MergeEvent:
     """The fold's view of a stored event whose author is registered as `kind`. Never raises on a parsed event."""
-    return MergeEvent(parsed.header, read_body(parsed.header.type, parsed.signed.body), kind)
+    return MergeEvent(parsed.header, written_body(parsed.header.type, parsed.signed.body), kind)
 
 
 def knows(later: MergeEvent, earlier: MergeEvent) -> bool:
@@ -147,6 +150,10 @@ class Writes:
         other._by_author = {author: list(writes) for author, writes in self._by_author.items()}
         return other
 
+    def last(self) -> list[Write]:
+        """The last write of each author: what `candidates` chooses from."""
+        return [writes[-1] for writes in self._by_author.values()]
+
     def add(self, write: Write) -> None:
         writes = self._by_author.setdefault(write.event.header.author, [])
         if not writes or _seq(writes[-1]) < _seq(write):
@@ -160,15 +167,12 @@ class Writes:
         Never empty while there is a write: vectors that are not closed (which admission refuses) could form a circle,
         and then all last writes are candidates.
         """
-        last = self._last() if known_to is None else self._last_known(known_to)
+        last = self.last() if known_to is None else self._last_known(known_to)
         last.sort(key=lambda write: write.event.rank, reverse=True)
         if len(last) == 1:
             return last
         standing = [write for write in last if not any(knows(other.event, write.event) for other in last)]
         return standing or last
-
-    def _last(self) -> list[Write]:
-        return [writes[-1] for writes in self._by_author.values()]
 
     def _last_known(self, event: MergeEvent) -> list[Write]:
         found = []

@@ -1,17 +1,18 @@
 """The fold of one intervention: sorts its events by what they are, then asks each rule family in turn."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 
-from zb_contracts.events.office import BillingExported, EventAdmitted, SetAsideAcknowledged
+from zb_contracts.events.office import BillingExported, SetAsideAcknowledged
 from zb_contracts.fields import FACT_OF, LINE_OF, REGISTERS_OF, field_of
 from zb_contracts.merge import assignment, cancellation, conflicts, lines, requests, rules, status, visits
 from zb_contracts.merge.causality import MergeEvent, Write, Writes, by_rank, knows
 from zb_contracts.merge.records import Record
 from zb_contracts.merge.registers import Acknowledgements, decide
-from zb_contracts.merge.state import RULE_VERSION, Admission, Export, InterventionState, Origin, Register
+from zb_contracts.merge.state import Export, InterventionState, Origin, Register
 
 _OVERTAKING: Final = ("intervention.planned", "intervention.reopened")
 _ANSWERS: Final = ("intervention.request_accepted", "intervention.request_declined")
@@ -42,6 +43,10 @@ class InterventionFold:
                 if getattr(event.body, row.name, None) is not None:
                     self.registers[row.name].add(Write(event, event.value[row.name]))
 
+    def kept(self) -> Iterable[MergeEvent]:
+        """Every event: any of them may matter to a later one."""
+        return chain(self.facts, self.lines, *self.named.values())
+
     def state(self) -> InterventionState:
         """The merged state of all that was added."""
         acknowledged = _acknowledgements(self.named["intervention.set_aside_acknowledged"])
@@ -69,9 +74,7 @@ class InterventionFold:
         held_by = assignment.holders(present)
         reopened = by_rank(self.named["intervention.reopened"])
         return InterventionState(
-            **self.record.header(
-                RULE_VERSION, {rules.NAMES_NOTHING: [*lost, *voids, *unplaced, *unasked], rules.ANSWERED_BY_ASKER: own}
-            ),
+            **self.record.header({rules.NAMES_NOTHING: [*lost, *voids, *unplaced, *unasked], rules.ANSWERED_BY_ASKER: own}),
             status=status.derive(present, reopened, cancels, fields, assignee),
             fields=fields,
             assignee=assignee,
@@ -84,7 +87,6 @@ class InterventionFold:
             cancels=cancellation.to_state(cancels),
             reopened=reopened[-1].origin if reopened else None,
             exports=self._exports(),
-            admissions=[_admission(event) for event in by_rank(self.named["event.admitted"])],
         )
 
     def _fields(self, direct: Mapping[str, Sequence[Write]], acknowledged: Acknowledgements) -> dict[str, Register]:
@@ -123,19 +125,6 @@ def _export(event: MergeEvent, later: list[str]) -> Export:
         lines_sha256=body.lines_sha256,
         origin=event.origin,
         later=later,
-    )
-
-
-def _admission(event: MergeEvent) -> Admission:
-    body = event.body
-    assert isinstance(body, EventAdmitted)
-    return Admission(
-        event=body.event,
-        author=body.author,
-        author_seq=body.author_seq,
-        supervisor=body.supervisor,
-        reason=body.reason,
-        origin=event.origin,
     )
 
 

@@ -12,7 +12,8 @@ import msgspec
 
 from zb_contracts import canonical
 
-RULE_VERSION: Final = 1
+RULE_VERSION: Final = 2
+"""The rules that write states today; `fold.RULES` has the older ones too."""
 
 Side = Literal["field", "office", "service"]
 Status = Literal["draft", "planned", "assigned", "cancelled", "in_progress", "done", "not_done"]
@@ -194,13 +195,17 @@ class Unknown(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Stream(msgspec.Struct, frozen=True, kw_only=True):
-    """What every state has. `vector` is the whole knowledge of the stream: repeat it as `seen` of the next event."""
+    """What every state has. `vector` is the whole knowledge of the stream: repeat it as `seen` of the next event.
+
+    `admissions`: held events that were let in. States of rule version 1 have the key on interventions only.
+    """
 
     stream: str
     rule_version: int
     vector: dict[str, int]
     events: int
     unknown: list[Unknown]
+    admissions: list[Admission] | msgspec.UnsetType = msgspec.UNSET
 
 
 class InterventionState(_Stream, frozen=True, kw_only=True):
@@ -245,10 +250,14 @@ class Movement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StockState(_Stream, frozen=True, kw_only=True):
-    """The merged state of `stock:<id>`: per part the exact sum of the movements, as decimal text."""
+    """The merged state of `stock:<id>`: per part the exact sum of all movements, as decimal text.
+
+    `movements` are the newest of them, `movement_count` how many there are. Rule version 1 has no count and lists them all.
+    """
 
     quantities: dict[str, str]
     movements: list[Movement]
+    movement_count: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True):

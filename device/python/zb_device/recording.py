@@ -125,5 +125,5 @@ def _check(draft: Draft) -> None:
     if AuthorKind.DEVICE not in kind.writers:
         raise RecordInvalid(f"a device may not write {kind.name}")
     stream_kind, _, stream_id = draft.stream.partition(":")
-    if stream_kind != kind.stream_kind or not ID_PATTERN.fullmatch(stream_id):
-        raise RecordInvalid(f"{kind.name} belongs on {kind.stream_kind}:<id>, not on {draft.stream!r}")
+    if stream_kind not in kind.stream_kinds or not ID_PATTERN.fullmatch(stream_id):
+        raise RecordInvalid(f"{kind.name} belongs on {'/'.join(sorted(kind.stream_kinds))}:<id>, not on {draft.stream!r}")
