@@ -25,12 +25,16 @@ SYNC_RESPONDER: Final = "field-ingest-sync"
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What one service does on the broker: the streams it creates (`owns`), and those it reads with a durable of its name."""
+    """What one service does on the broker: the streams it creates (`owns`), and those it reads with a durable of its name.
+
+    `consumes_alone`: streams that nobody else reads, where it may have any consumers (field-ingest: one a shard).
+    """
 
     publishes: tuple[str, ...]
     publishes_not: tuple[str, ...] = ()
     owns: tuple[StreamSpec, ...] = ()
     consumes: tuple[StreamSpec, ...] = ()
+    consumes_alone: tuple[StreamSpec, ...] = ()
 
 
 def _owned(service: str) -> tuple[StreamSpec, ...]:
@@ -45,7 +49,8 @@ ACCESS: Final[Mapping[str, Access]] = {
     "field-ingest": Access(
         publishes=("interventions.v1.*", "hint.v1.*"),
         owns=_owned("field-ingest"),
-        consumes=(subjects.FIELD, subjects.OFFICE, subjects.REFERENCE, subjects.EVIDENCE),
+        consumes=(subjects.REFERENCE, subjects.EVIDENCE),
+        consumes_alone=(subjects.FIELD, subjects.OFFICE),
     ),
     "scheduling": Access(
         publishes=("office.v1.*", "reference.v1.*"),
@@ -201,6 +206,8 @@ def service_permissions(service: str) -> Permissions:
         publish += [f"$JS.API.DIRECT.GET.{stream.name}", f"$JS.API.DIRECT.GET.{stream.name}.>"]
     for stream in access.consumes:
         publish += _consumer_subjects(stream.name, service)
+    for stream in access.consumes_alone:
+        publish += [*_consumer_subjects(stream.name, "*"), f"$JS.API.CONSUMER.DELETE.{stream.name}.*"]
     return Permissions(publish, access.publishes_not, (f"_INBOX.{service}.>",))
 
 
@@ -210,7 +217,7 @@ def revocations_of(account: Claims) -> Mapping[str, int]:
 
 
 def _consumer_subjects(stream: str, durable: str) -> Sequence[str]:
-    # The consumer is named as its service, so that no service can take or acknowledge another's messages.
+    # Where several services read, the consumer is named as its service, so that none can take or acknowledge another's messages.
     return [
         f"$JS.API.CONSUMER.CREATE.{stream}.{durable}",
         f"$JS.API.CONSUMER.CREATE.{stream}.{durable}.>",

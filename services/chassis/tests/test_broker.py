@@ -39,7 +39,7 @@ async def media(broker: Broker, streams: JetStreamContext):
     ingest = await broker.connect("field-ingest")
     await ensure_streams(ingest.jetstream(), [subjects.INTERVENTIONS, subjects.DEADLETTER])
     client = await broker.connect("media")
-    await ensure_consumer(client.jetstream(), "INTERVENTIONS", consumer_config("media", subject="interventions.v1.*"))
+    await ensure_consumer(client.jetstream(), "INTERVENTIONS", consumer_config("media", subjects=["interventions.v1.*"]))
     await ingest.jetstream().publish("interventions.v1.leaky-boiler", b"closed")
     yield client
     await client.close()

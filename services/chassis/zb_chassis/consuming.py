@@ -127,11 +127,16 @@ async def _bury(message: Msg, letters: DeadLetters, code: str, reason: str, trie
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """One durable reading of a stream. The durable carries the service's name: the broker allows it no other."""
+    """One durable reading of a stream.
+
+    The durable carries the service's name; only the one reader of a stream may choose others there (its permissions say so).
+    `subjects`: under which the messages are stored, all of the stream's own where nothing else is said.
+    """
 
     stream: StreamSpec
     service: str
-    subject: str | None = None
+    durable: str = ""
+    subjects: tuple[str, ...] = ()
     batch_max: int = 1
     ack_wait_s: float = ACK_WAIT_S
     acks_pending_max: int = ACKS_PENDING_MAX
@@ -142,8 +147,8 @@ class Subscription:
 
     def _config(self) -> Any:
         return consumer_config(
-            self.service,
-            subject=self.subject or self.stream.subjects[0],
+            self.durable or self.service,
+            subjects=self.subjects or self.stream.subjects,
             ack_wait_s=self.ack_wait_s,
             acks_pending_max=self.acks_pending_max,
         )
@@ -157,9 +162,9 @@ class Subscription:
         if not 1 <= self.batch_max <= BATCH_MAX:
             raise ValueError(f"a batch has 1 to {BATCH_MAX} messages, not {self.batch_max}")
         return broker.subscriber(
-            self.subject or self.stream.subjects[0],
+            (self.subjects or self.stream.subjects)[0],
             stream=JStream(self.stream.name, declare=False),
-            durable=self.service,
+            durable=self.durable or self.service,
             config=self._config(),
             pull_sub=PullSub(batch_size=self.batch_max, timeout=PULL_TIMEOUT_S, batch=together),
             inbox_prefix=f"{inbox_prefix(self.service)}.".encode(),

@@ -6,7 +6,8 @@ come from zb_contracts.subjects; this module adds what every stream has: file st
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from nats.errors import NoRespondersError
@@ -28,8 +29,11 @@ class StreamMissing(RuntimeError):
     """A stream of another service did not appear in time; the message names both."""
 
 
-def stream_config(spec: StreamSpec, *, replicas: int = 1) -> api.StreamConfig:
-    """The configuration of a stream. A full stream refuses new messages, it never forgets old ones."""
+def stream_config(spec: StreamSpec, *, replicas: int = 1, transform: api.SubjectTransform | None = None) -> api.StreamConfig:
+    """The configuration of a stream. A full stream refuses new messages, it never forgets old ones.
+
+    `transform` changes the subject under which a message is stored; quotas and filters then speak of that one.
+    """
     quota = spec.messages_per_subject_max
     return api.StreamConfig(
         name=spec.name,
@@ -45,13 +49,23 @@ def stream_config(spec: StreamSpec, *, replicas: int = 1) -> api.StreamConfig:
         duplicate_window=float(spec.duplicate_window_s),
         num_replicas=replicas,
         allow_direct=True,
+        subject_transform=transform,
     )
 
 
-async def ensure_streams(jetstream: JetStreamContext, specs: Iterable[StreamSpec], *, replicas: int = 1) -> None:
-    """Creates each stream, or brings it up to date; what it holds stays. Raises nats errors for an impossible change."""
+async def ensure_streams(
+    jetstream: JetStreamContext,
+    specs: Iterable[StreamSpec],
+    *,
+    replicas: int = 1,
+    transforms: Mapping[str, api.SubjectTransform] | None = None,
+) -> None:
+    """Creates each stream, or brings it up to date; what it holds stays. Raises nats errors for an impossible change.
+
+    `transforms`: stream name -> under which subject its messages are stored.
+    """
     for spec in specs:
-        config = stream_config(spec, replicas=replicas)
+        config = stream_config(spec, replicas=replicas, transform=(transforms or {}).get(spec.name))
         try:
             await jetstream.stream_info(spec.name)
         except NotFoundError:
@@ -73,11 +87,11 @@ async def wait_for_streams(jetstream: JetStreamContext, specs: Iterable[StreamSp
 def consumer_config(
     durable: str,
     *,
-    subject: str | None = None,
+    subjects: Sequence[str],
     ack_wait_s: float = ACK_WAIT_S,
     acks_pending_max: int = ACKS_PENDING_MAX,
 ) -> api.ConsumerConfig:
-    """A durable pull consumer with explicit acks.
+    """A durable pull consumer with explicit acks, of messages that are stored under one of the subjects.
 
     The broker's own `max_deliver` stays off: reaching it, JetStream stops delivering and tells nobody. The number of tries
     is bounded by consuming.py, which buries the message with its reason.
@@ -90,13 +104,20 @@ def consumer_config(
         ack_wait=ack_wait_s,
         max_deliver=-1,
         max_ack_pending=acks_pending_max,
-        filter_subject=subject,
+        filter_subject=subjects[0] if len(subjects) == 1 else None,
+        filter_subjects=list(subjects) if len(subjects) > 1 else None,
     )
 
 
 async def ensure_consumer(jetstream: JetStreamContext, stream: str, config: api.ConsumerConfig) -> None:
     """Creates the consumer or brings it up to date; its position stays."""
     await jetstream.add_consumer(stream, config)
+
+
+async def drop_consumer(jetstream: JetStreamContext, stream: str, durable: str) -> None:
+    """Removes a consumer that nobody reads any more, where there is one."""
+    with suppress(NotFoundError):
+        await jetstream.delete_consumer(stream, durable)
 
 
 async def _exists(jetstream: JetStreamContext, stream: str) -> bool:

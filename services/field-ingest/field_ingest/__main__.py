@@ -20,6 +20,7 @@ from field_ingest.dead_letters import NoSuchLetter
 from field_ingest.founding import AuthorKeyDiffers, ShardCountDiffers
 from field_ingest.keyring import KeysUnusable, read_keys
 from field_ingest.ledger import PostgresLedger
+from field_ingest.shards import chosen
 from field_ingest.verification import Verifier
 from zb_chassis import command_line
 from zb_chassis.broker import connect
@@ -41,12 +42,20 @@ def main() -> None:
 
 @main.command()
 @click.option("--roles", default=",".join(app.ROLES), show_default=True, help="What this process does, separated by commas.")
-def serve(roles: str) -> None:
+@click.option("--shards", metavar="0,1", help="Which shards this process admits (default: ZB_INGEST_ADMISSION_SHARDS, else all).")
+def serve(roles: str, shards: str | None) -> None:
     """Serve until SIGTERM."""
     wanted = frozenset(role.strip() for role in roles.split(",") if role.strip())
     if not wanted or not wanted <= set(app.ROLES):
         raise click.BadParameter(f"roles are {', '.join(app.ROLES)}", param_hint="--roles")
-    _run(app.run(load(Settings), wanted))
+    settings = load(Settings)
+    if shards is not None:
+        try:
+            chosen(shards, settings.shards)
+        except ValueError as fault:
+            raise click.BadParameter(str(fault), param_hint="--shards") from fault
+        settings = settings.model_copy(update={"admission_shards": shards})
+    _run(app.run(settings, wanted))
 
 
 @main.command()

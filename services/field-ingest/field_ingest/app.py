@@ -5,11 +5,13 @@ Roles: `api` (HTTP), `admission` (FIELD and OFFICE to the ledger), `projector` (
 """
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import uuid4
 
+import structlog
 from fastapi import FastAPI
 from nats.aio.client import Client
 
@@ -22,11 +24,13 @@ from field_ingest.enrolment import Enrolment
 from field_ingest.founding import found
 from field_ingest.hints import Hints
 from field_ingest.ids import uuid7
-from field_ingest.intake import Intake
+from field_ingest.intake import ACK_WAIT_S, Intake
 from field_ingest.keyring import KeyRing, read_keys
 from field_ingest.ledger import PostgresLedger
 from field_ingest.projecting import Projection
 from field_ingest.projector import Projector
+from field_ingest.routing import prepare_consumers, prepare_streams, readings
+from field_ingest.shards import chosen
 from field_ingest.signing import LedgerAuthor
 from field_ingest.sync import SyncResponder
 from field_ingest.sync_store import PostgresSyncStore
@@ -36,22 +40,21 @@ from field_ingest.verification import Verifier
 from zb_chassis import broker, lifecycle, logs, migrate, telemetry
 from zb_chassis.claims import Credentials
 from zb_chassis.clock import Clock, clock_of, system_clock
-from zb_chassis.consuming import DeadLetters
+from zb_chassis.consuming import DeadLetters, Subscription
 from zb_chassis.database import Pool, is_ready, open_pool
 from zb_chassis.http import application
 from zb_chassis.identity import TokenVerifier
 from zb_chassis.lifecycle import Task
 from zb_chassis.migrate import CHASSIS_MIGRATIONS, MigrationSet
 from zb_chassis.relay import Relay
-from zb_chassis.streams import ensure_streams
 from zb_contracts.problems import UNAVAILABLE, Problem
-from zb_contracts.subjects import STREAMS
 
 ROLES: Final = ("api", "admission", "projector", "sync")
 BODY_BYTES_MAX: Final = 64 * 1024
 """Of any HTTP request: enrolment and sessions are asked for by strangers, and nothing here is larger."""
 MIGRATIONS: Final = MigrationSet("field-ingest", "field_ingest")
-OWNED: Final = tuple(stream for stream in STREAMS if stream.owner == SERVICE)
+
+log: Final = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,26 +147,32 @@ def _tasks(parts: Parts, stack: AsyncExitStack) -> dict[str, Task]:
 
 
 async def _admission(parts: Parts, admission: Admission, stop: asyncio.Event) -> None:
-    """FIELD and OFFICE into the ledger."""
-    credentials = Credentials.read(parts.settings.nats_creds)
+    """FIELD and OFFICE into the ledger: those shards that are this process'."""
+    settings = parts.settings
+    credentials = Credentials.read(settings.nats_creds)
     watch = broker.Watch(SERVICE)
-    client = await lifecycle.unless(stop, broker.connect(parts.settings.nats_url, credentials, watch))
+    client = await lifecycle.unless(stop, broker.connect(settings.nats_url, credentials, watch))
     if client is None:
         return
-    subscriber = broker.faststream_broker(parts.settings.nats_url, credentials, watch)
+    subscriber = broker.faststream_broker(settings.nats_url, credentials, watch)
+    mine = chosen(settings.admission_shards, settings.shards)
+    log.info("admission begins", shards=mine, of=settings.shards)
     try:
         jetstream = client.jetstream()
-        await ensure_streams(jetstream, OWNED)
-        intake = Intake(admission, DeadLetters(jetstream, SERVICE), batch_max=parts.settings.batch_max)
-        intake.subscribe(subscriber)
-        for subscription in intake.subscriptions:
-            await subscription.prepare(jetstream)
+        await prepare_streams(jetstream, settings.shards)
+        # Also those of shards that no process admits: what waits there is seen to wait.
+        await prepare_consumers(jetstream, _readings(settings, range(settings.shards)))
+        Intake(admission, DeadLetters(jetstream, SERVICE), _readings(settings, mine)).subscribe(subscriber)
         await subscriber.start()
         await _until_lost(watch, stop)
     finally:
         watch.stopping = True
         await subscriber.stop()
         await client.close()
+
+
+def _readings(settings: Settings, shards: Iterable[int]) -> list[Subscription]:
+    return readings(shards, batch_max=settings.batch_max, ack_wait_s=ACK_WAIT_S)
 
 
 async def _projection(parts: Parts, stop: asyncio.Event) -> None:
@@ -174,7 +183,7 @@ async def _projection(parts: Parts, stop: asyncio.Event) -> None:
         return
     try:
         jetstream = client.jetstream()
-        await ensure_streams(jetstream, OWNED)
+        await prepare_streams(jetstream, parts.settings.shards)
         hints = Hints(client.publish)
         projector = Projector(limits=parts.settings.scope_limits, clock=parts.clock, new_epoch=lambda: uuid4().hex)
         async with asyncio.TaskGroup() as tasks:

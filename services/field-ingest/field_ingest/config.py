@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Final
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from field_ingest.founding import SHARDS_MAX
 from field_ingest.scope_settings import ScopeSettings
+from field_ingest.shards import SHARDS_MAX, chosen
 from field_ingest.tokens import HOURS_MAX, HOURS_MIN
 from zb_chassis.config import ServiceSettings
 
@@ -23,8 +23,17 @@ class Settings(ServiceSettings, ScopeSettings):
     """Credentials of the sync responder's own user on the broker."""
     shards: int = Field(default=1, ge=1, le=SHARDS_MAX)
     """Fixed at the first start."""
+    admission_shards: str = ""
+    """Which of them this process admits, like `0,1`; all where it is empty. Two processes may share one."""
     log_name: str = Field(default="zone-blanche.local/ledger", pattern=r"^[a-z0-9./-]{1,200}$")
     """First part of the origin of each shard's checkpoints, unique to the deployment."""
     token_hours: int = Field(default=HOURS_MIN, ge=HOURS_MIN, le=HOURS_MAX)
     batch_max: int = Field(default=64, ge=1, le=256)
     """Messages that admission takes in one transaction."""
+
+    @field_validator("admission_shards")
+    @classmethod
+    def _they_exist(cls, text: str, info: ValidationInfo) -> str:
+        if "shards" in info.data:  # else its own fault is told
+            chosen(text, info.data["shards"])
+        return text

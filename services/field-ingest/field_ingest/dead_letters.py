@@ -14,6 +14,7 @@ from nats.js.errors import NotFoundError
 
 from field_ingest.admission import Admission, Disposition, Message
 from field_ingest.config import SERVICE
+from field_ingest.routing import as_published
 from zb_chassis.clock import Clock
 from zb_chassis.database import Pool
 from zb_contracts import subjects
@@ -84,7 +85,7 @@ async def retry(pool: Pool, admission: Admission, found: Letter, clock: Clock) -
     """Give one of our dead letters to admission again; what became of it. NoSuchLetter for another service's."""
     if found.service != SERVICE or found.header("Stream") not in (FIELD.name, OFFICE.name):
         raise NoSuchLetter(f"the dead letter {found.number} is {found.service}'s: try it again there")
-    [disposition] = await admission.admit([Message(found.header("Subject"), found.data)])
+    [disposition] = await admission.admit([Message(as_published(found.header("Subject")), found.data)])
     await pool.execute(
         """
         INSERT INTO dead_letter_retries (number, at_ms, disposition) VALUES ($1, $2, $3)

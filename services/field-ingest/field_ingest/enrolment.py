@@ -11,10 +11,10 @@ from typing import Final
 
 import asyncpg
 
-from field_ingest.founding import shard_of
 from field_ingest.ids import uuid7
 from field_ingest.keyring import INGEST, KeyRing
 from field_ingest.ledger import PostgresTransaction
+from field_ingest.shards import shard_of
 from field_ingest.signing import LedgerAuthor, Statement
 from field_ingest.tokens import Tokens
 from zb_chassis.clock import Clock
@@ -146,12 +146,12 @@ class Enrolment:
         await _check_new_key(connection, keys.event)
         device = code["device"] or f"d-{secrets.token_hex(8)}"
         before = await connection.fetchrow(
-            "SELECT author, incarnation FROM authors WHERE device = $1 ORDER BY incarnation DESC LIMIT 1", device
+            "SELECT author, incarnation, shard FROM authors WHERE device = $1 ORDER BY incarnation DESC LIMIT 1", device
         )
         incarnation = before["incarnation"] + 1 if before else 1
         author = f"{device}-i{incarnation}"
         replaces = await _predecessor(connection, request.replaces, code["agency"]) or (before["author"] if before else None)
-        shard = shard_of(author, self._shards)
+        shard = before["shard"] if before else shard_of(device, self._shards)
         await self._insert(connection, author, device, incarnation, keys, code, shard)
         body = DeviceEnrolled(
             device=device,

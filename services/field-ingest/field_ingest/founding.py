@@ -4,12 +4,12 @@ The ledger's first event registers the ledger's own author; the others of author
 and an author's key never change: a start with others is refused by name.
 """
 
-import hashlib
 from collections.abc import Sequence
 from typing import Final
 
 from field_ingest.keyring import INGEST, ServerAuthor
 from field_ingest.ledger import PostgresTransaction
+from field_ingest.shards import shard_of
 from field_ingest.signing import LedgerAuthor, Statement
 from zb_chassis.clock import Clock
 from zb_chassis.database import Connection, Pool, transaction
@@ -19,7 +19,6 @@ from zb_contracts.merkle import Frontier
 from zb_contracts.sealed import from_base64url
 
 ADVISORY_LOCK: Final = 0x7A62_666F_756E  # "zbfoun"
-SHARDS_MAX: Final = 64
 
 
 class ShardCountDiffers(RuntimeError):
@@ -28,11 +27,6 @@ class ShardCountDiffers(RuntimeError):
 
 class AuthorKeyDiffers(RuntimeError):
     """An author of authors.json is registered with another key: an author has one key for life."""
-
-
-def shard_of(author: str, shards: int) -> int:
-    """The shard of a new author: fixed at its registration, by its name."""
-    return int.from_bytes(hashlib.sha256(author.encode()).digest()[:8], "big") % shards
 
 
 async def found(

@@ -25,12 +25,11 @@ from field_ingest.admission import (
     Message,
     PutOff,
 )
-from field_ingest.config import SERVICE
 from field_ingest.ports import LedgerAway
+from field_ingest.routing import as_published
 from zb_chassis.consuming import UNKNOWN_CODE, DeadLetters, Subscription, put_off
 from zb_chassis.telemetry import continued
 from zb_contracts.segment import MESSAGE_ID_HEADER
-from zb_contracts.subjects import FIELD, OFFICE
 
 PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 DELIVERIES_MAX: Final = 4 * TRIES_MAX
@@ -48,18 +47,16 @@ log: Final = structlog.get_logger(__name__)
 
 
 class Intake:
-    """The subscribers of admission."""
+    """The subscribers of admission: `readings` are the shards' of this process (routing.py)."""
 
-    def __init__(self, admission: Admission, letters: DeadLetters, *, batch_max: int) -> None:
+    def __init__(self, admission: Admission, letters: DeadLetters, readings: Sequence[Subscription]) -> None:
         self._admission = admission
         self._letters = letters
-        self.subscriptions: Final = tuple(
-            Subscription(stream, SERVICE, batch_max=batch_max, ack_wait_s=ACK_WAIT_S) for stream in (FIELD, OFFICE)
-        )
+        self._readings = tuple(readings)
 
     def subscribe(self, broker: NatsBroker) -> None:
-        """Declare the subscribers on a broker that is not started yet."""
-        for subscription in self.subscriptions:
+        """Declare the subscribers on a broker that is not started yet. Each batches by itself, beside the others."""
+        for subscription in self._readings:
 
             @subscription.on(broker, together=True)  # type: ignore[untyped-decorator]
             async def take(message: NatsMessage) -> None:
@@ -132,7 +129,9 @@ class Intake:
 
 
 def _message(raw: Msg) -> Message:
-    return Message(raw.subject, raw.data, raw.metadata.num_delivered, (raw.headers or {}).get(MESSAGE_ID_HEADER, ""))
+    return Message(
+        as_published(raw.subject), raw.data, raw.metadata.num_delivered, (raw.headers or {}).get(MESSAGE_ID_HEADER, "")
+    )
 
 
 def _pause_s(tries: int) -> float:

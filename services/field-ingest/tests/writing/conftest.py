@@ -14,6 +14,7 @@ from field_ingest.admission import Admission, Disposition, Message
 from field_ingest.checkpoints import Checkpoints
 from field_ingest.keyring import ServerAuthor
 from field_ingest.ledger import PostgresLedger
+from field_ingest.shards import shard_of
 from field_ingest.signing import LedgerAuthor
 from field_ingest.verification import Verifier
 from zb_chassis import migrate
@@ -137,7 +138,7 @@ class House:
             pen.author,
             device,
             pen.key.public,
-            founding.shard_of(pen.author, shards),
+            shard_of(device, shards),
             bytes(32),
             TEN_MS,
         )

@@ -11,6 +11,7 @@ from field_ingest.admission import TRIES_MAX
 from field_ingest.app import MIGRATIONS
 from field_ingest.intake import ACK_WAIT_S, PAUSES_S, Intake
 from field_ingest.keyring import KeysUnusable, read_keys
+from field_ingest.routing import readings
 from zb import keyring
 from zb.keys import write_secret
 from zb_chassis.catalogue import schema_differences
@@ -21,9 +22,9 @@ from zb_chassis.migrate import CHASSIS_MIGRATIONS
 
 def test_no_subscription_loses_a_message_at_its_first_fault(house: Any) -> None:
     broker = NatsBroker()
-    intake = Intake(house.admission, DeadLetters(None, "field-ingest"), batch_max=64)  # type: ignore[arg-type]
-    intake.subscribe(broker)
-    assert len(broker.subscribers) == 2
+    mine = readings((0, 1), batch_max=64, ack_wait_s=ACK_WAIT_S)
+    Intake(house.admission, DeadLetters(None, "field-ingest"), mine).subscribe(broker)  # type: ignore[arg-type]
+    assert len(broker.subscribers) == 4
     assert unsafe_subscribers(broker) == []
 
 
