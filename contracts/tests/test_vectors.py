@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from zb_contracts import merkle, notes
+from zb_contracts.enrolment import COVERED_HEADERS, incarnation_author, incarnation_statement, request_statement
 from zb_contracts.envelope import SignedEvent, check_signature, digest, parse_event
-from zb_contracts.keys import WrapKey, check_certification, open_sealed
+from zb_contracts.keys import WrapKey, check_certification, open_sealed, verify
 from zb_contracts.problems import Problem
-from zb_contracts.sealed import SealedValue, open_sealed_value
+from zb_contracts.sealed import SealedValue, open_sealed_value, to_base64url
 from zb_contracts.segment import decode_segment, message_id
 from zb_contracts.signed import SignedDocument, verify_document
 from zb_contracts.sync import read_answer
@@ -53,6 +54,25 @@ def test_a_segment_holds_its_events() -> None:
     assert message_id(events, "00" * 16) == case["resend_message_id"]
     wrap = bytes.fromhex(committed("keys")["wrap"]["private"])
     assert decode_segment(base64.b64decode(case["sealed_bytes"]), wrap) == events
+
+
+def test_a_requests_proof_covers_what_it_declares_of_an_upload() -> None:
+    case, login = committed("keys")["request"], bytes.fromhex(committed("keys")["login"]["public"])
+    statement = request_statement(case["method"], case["path"], case["body"].encode(), case["time"], case["headers"])
+    assert statement == base64.b64decode(case["statement"])
+    assert verify(login, statement, base64.b64decode(case["signature"]))
+    for name in COVERED_HEADERS:
+        changed = case["headers"] | {name: "2048"}
+        assert request_statement(case["method"], case["path"], b"", case["time"], changed) != statement
+
+
+def test_a_new_event_key_says_what_it_replaces() -> None:
+    case, keys = committed("keys")["incarnation"], committed("keys")
+    event, wrap = (bytes.fromhex(keys[name]["public"]) for name in ("event", "wrap"))
+    statement = incarnation_statement(case["device"], case["replaces"], to_base64url(event), to_base64url(wrap))
+    assert statement == base64.b64decode(case["statement"])
+    assert verify(event, statement, base64.b64decode(case["proof"]))
+    assert case["author"] == incarnation_author(case["device"], event)
 
 
 def test_the_login_key_certified_the_other_two() -> None:

@@ -1,15 +1,20 @@
-"""Enrolment and session tokens over HTTP: the messages, and the proofs by which a device shows its keys.
+"""Enrolment, incarnations and session tokens over HTTP: the messages, and the proofs by which a device shows its keys.
 
-A device proves each request to HTTP services with its login key (a signature over method, path, body hash and time), because
-a bearer token alone could be replayed by whoever reads a log. It does not hold key material.
+A device proves each request to HTTP services with its login key (a signature over method, path, body hash, time and the headers
+that say what an upload is), because a bearer token alone could be replayed by whoever reads a log. It does not hold key
+material.
 """
 
 import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from zb_contracts.events.values import Base64, Id, Name
+from zb_contracts.keys import kid, length_prefixed
+from zb_contracts.subjects import checked_id
 from zb_contracts.times import TimeText
 
 PROOF_AGE_MAX_S: Final = 300
@@ -18,6 +23,9 @@ PROOF_TIME_HEADER: Final = "Zb-Proof-Time"
 DEVICE_HEADER: Final = "Zb-Device"
 AUTHORIZATION_SCHEME: Final = "Zb-Device"
 """`Authorization: Zb-Device <session token>`: the NATS user JWT of the session."""
+COVERED_HEADERS: Final = ("Upload-Length", "Upload-Metadata", "Upload-Checksum", "Upload-Offset")
+"""What a proof covers beside the body: without it, whoever captured a creation could declare another file under it."""
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class _Message(BaseModel):
@@ -37,6 +45,20 @@ class EnrolmentRequest(_Message):
     model: Name | None = None
 
 
+class IncarnationRequest(_Message):
+    """What an enrolled device posts, under its login key's proof, to go on with a new event key: its store is behind the ledger.
+
+    `replaces` is the author that its store was. `proof` is the new event key's signature over `incarnation_statement`.
+    """
+
+    device: Id
+    replaces: Id
+    event_key: Base64
+    wrap_key: Base64
+    certification: Base64
+    proof: Base64
+
+
 class TrustedKey(_Message):
     """A server key with the root's certificate over it. Keys and signatures are base64url without padding."""
 
@@ -49,7 +71,7 @@ class TrustedKey(_Message):
 
 
 class EnrolmentAnswer(_Message):
-    """Everything that the device pins and needs to begin."""
+    """Everything that the device pins and needs to begin, or to go on as a new incarnation."""
 
     device: Id
     author: Id
@@ -81,11 +103,27 @@ class TokenAnswer(_Message):
 
 def enrolment_statement(code: str, login_key: str, event_key: str, wrap_key: str) -> bytes:
     """The bytes that the event key signs at enrolment: it binds the keys to the one-time code."""
-    parts = ("zb-enrolment-v1", code, login_key, event_key, wrap_key)
-    return b"".join(len(part).to_bytes(4, "big") + part.encode() for part in parts)
+    return _texts("zb-enrolment-v1", code, login_key, event_key, wrap_key)
 
 
-def request_statement(method: str, path: str, body: bytes, time: str) -> bytes:
-    """The bytes that the login key signs for one HTTP request. `time` is what stands in PROOF_TIME_HEADER."""
-    parts = ("zb-request-v1", method.upper(), path, hashlib.sha256(body).hexdigest(), time)
-    return b"".join(len(part).to_bytes(4, "big") + part.encode() for part in parts)
+def incarnation_statement(device: str, replaces: str, event_key: str, wrap_key: str) -> bytes:
+    """The bytes that a new event key signs: it goes on where this author of this device ended."""
+    return _texts("zb-incarnation-v1", device, replaces, event_key, wrap_key)
+
+
+def incarnation_author(device: str, event_public: bytes) -> str:
+    """The author of a new incarnation: the device and its event key's id, so that the device knows it without a network."""
+    return checked_id(f"{device}-{kid(event_public)}")
+
+
+def request_statement(method: str, path: str, body: bytes, time: str, headers: Mapping[str, str] = NO_HEADERS) -> bytes:
+    """The bytes that the login key signs for one HTTP request. `time` is what stands in PROOF_TIME_HEADER.
+
+    Of `headers` the values of COVERED_HEADERS count, in that order, an empty text for one that the request lacks.
+    """
+    covered = (headers.get(name, "") for name in COVERED_HEADERS)
+    return _texts("zb-request-v1", method.upper(), path, hashlib.sha256(body).hexdigest(), time, *covered)
+
+
+def _texts(*parts: str) -> bytes:
+    return length_prefixed(*(part.encode() for part in parts))

@@ -83,12 +83,20 @@ SYNC_SPLIT_VIEW = _problem("sync.split_view", "the ledger shows a history that c
 SYNC_ROLLBACK = _problem("sync.rollback", "the answer goes back from cursor {held} to {offered}", 409)
 SYNC_WRONG_AUTHOR = _problem("sync.wrong_author", "{author} is no incarnation of the device {device}", 403)
 SYNC_WRONG_TECHNICIAN = _problem("sync.wrong_technician", "the device {device} has no session of {technician}", 403)
+SYNC_STORE_BEHIND = _problem(
+    "sync.store_behind", "the ledger has {mark} events of {author}, the store of the device {head}: it is an old copy", 409
+)
+SYNC_REPLACED = _problem("sync.replaced", "the author {author} was replaced: another incarnation of the device goes on", 409)
 SYNC_CHECKPOINT_AHEAD = _problem("sync.checkpoint_ahead", "you saw a checkpoint of {claimed} rows, the ledger has {size}", 409)
 
 UNAUTHENTICATED = _problem("access.unauthenticated", "a valid bearer token is needed: {reason}", 401)
 FORBIDDEN = _problem("access.forbidden", "this needs one of the roles {roles}", 403)
 WRONG_AGENCY = _problem("access.wrong_agency", "the agency {agency} is not yours to act for", 403)
 DEVICE_PROOF_INVALID = _problem("access.device_proof_invalid", "the device did not prove its login key: {reason}", 401)
+
+DEVICE_PROOF_TIME = _problem(
+    "access.device_proof_time", "the proof is of {time}, here it is {now}: at most {limit_s} s between them are allowed", 401
+)
 
 INPUT_INVALID = _problem("input.invalid", "the request does not have the form that the contract asks for", 422)
 INPUT_TOO_LARGE = _problem("input.too_large", "the request has more than {limit} bytes", 413)
@@ -110,6 +118,12 @@ MEDIA_LENGTH = _problem("media.length", "the upload declares {declared} bytes, t
 MEDIA_CHECKSUM = _problem("media.checksum", "the part arrived with another checksum", 460, retryable=True)
 MEDIA_VERSION = _problem("media.version", "tus {offered} is not spoken here, 1.0.0 is", 412)
 MEDIA_QUOTA = _problem("media.quota", "the device has {count} unfinished uploads, the limit is {limit}", 429, retryable=True)
+MEDIA_STORED = _problem(
+    "media.stored",
+    "the device has stored {stored} bytes within {days} days, with this file it were more than {limit}",
+    429,
+    retryable=True,
+)
 
 BILLING_NOTHING = _problem("billing.nothing", "no closed intervention waits for the profile {profile}", 409)
 BILLING_LAYOUT = _problem("billing.layout", "{field} does not fit its column: {reason}", 422)
@@ -118,6 +132,18 @@ BILLING_FILE_DIFFERS = _problem("billing.file_differs", "{name} exists with othe
 ENROLMENT_CODE = _problem("enrolment.code", "the code is unknown, used or expired", 403)
 ENROLMENT_PROOF = _problem("enrolment.proof", "the keys are not proven: {reason}", 403)
 DEVICE_REVOKED = _problem("enrolment.revoked", "the device {device} is revoked since {since}", 403)
+DEVICE_REPLACED = _problem(
+    "enrolment.replaced", "the device {device} was enrolled anew as {author}: it needs a new one-time code to go on", 409
+)
+DEVICE_SUSPENDED = _problem(
+    "enrolment.suspended", "the device {device} is suspended until {until}: {reason}", 403, retryable=True
+)
+INCARNATION_LIMIT = _problem(
+    "enrolment.incarnation_limit",
+    "the device {device} became {count} incarnations within {hours} h, which is the limit: are two copies of it in use?",
+    429,
+    retryable=True,
+)
 
 RATE_LIMITED = _problem("system.rate_limited", "too many requests, wait {seconds} s", 429, retryable=True)
 UNAVAILABLE = _problem("system.unavailable", "{what} cannot be reached", 503, retryable=True)

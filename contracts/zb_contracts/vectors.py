@@ -12,9 +12,10 @@ import msgspec
 from nacl import bindings
 
 from zb_contracts import canonical, ledger_leaf, merkle, notes
+from zb_contracts.enrolment import incarnation_author, incarnation_statement, request_statement
 from zb_contracts.envelope import GENESIS, PAYLOAD_TYPE, Anchor, Header, SignedEvent, digest, sign_event
 from zb_contracts.keys import SigningKey, WrapKey, certification_statement, dsse_pae
-from zb_contracts.sealed import seal
+from zb_contracts.sealed import seal, to_base64url
 from zb_contracts.segment import encode_sealed_segment, encode_segment, message_id
 from zb_contracts.signed import sign_document
 from zb_contracts.sync import ANSWER_TYPE, SyncAnswer, SyncRequest, answer_payload
@@ -91,7 +92,29 @@ def _keys() -> Vector:
         "wrap": {"private": WRAP_KEY.private.hex(), "public": WRAP_KEY.public.hex(), "kid": WRAP_KEY.kid},
         "ledger": {"seed": LEDGER_KEY.seed.hex(), "public": LEDGER_KEY.public.hex(), "kid": LEDGER_KEY.kid},
         "certification": {"statement": b64(statement), "signature": b64(LOGIN_KEY.sign(statement))},
+        "request": _request(),
+        "incarnation": _incarnation(),
         "sealed_box": {"plain": "6b6579", "box": _box(b"key", WRAP_KEY.public).hex()},
+    }
+
+
+def _request() -> Vector:
+    """The proof of one HTTP request: the creation of an upload, whose headers are covered."""
+    request = {"method": "POST", "path": "/v1/uploads", "body": "", "time": "2026-03-16T09:00:00.000Z"}
+    headers = {"Upload-Length": "1024", "Upload-Metadata": f"sha256 {b64(b'0' * 64)},mime {b64(b'image/jpeg')}"}
+    statement = request_statement(request["method"], request["path"], b"", request["time"], headers)
+    return {**request, "headers": headers, "statement": b64(statement), "signature": b64(LOGIN_KEY.sign(statement))}
+
+
+def _incarnation() -> Vector:
+    keys = (to_base64url(EVENT_KEY.public), to_base64url(WRAP_KEY.public))
+    statement = incarnation_statement("dev-1", "dev-1-a", *keys)
+    return {
+        "device": "dev-1",
+        "replaces": "dev-1-a",
+        "author": incarnation_author("dev-1", EVENT_KEY.public),
+        "statement": b64(statement),
+        "proof": b64(EVENT_KEY.sign(statement)),
     }
 
 

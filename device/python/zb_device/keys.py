@@ -5,12 +5,20 @@ signs events and nothing else. It holds keys in memory; `settings` keeps them in
 """
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
 import msgspec
 
-from zb_contracts.enrolment import AUTHORIZATION_SCHEME, DEVICE_HEADER, PROOF_HEADER, PROOF_TIME_HEADER, request_statement
+from zb_contracts.enrolment import (
+    AUTHORIZATION_SCHEME,
+    DEVICE_HEADER,
+    NO_HEADERS,
+    PROOF_HEADER,
+    PROOF_TIME_HEADER,
+    request_statement,
+)
 from zb_contracts.keys import SigningKey, WrapKey, certification_statement, login_nonce_is_plain, nkey_user_text
 from zb_contracts.sealed import to_base64url
 from zb_contracts.times import format_time_ms
@@ -64,10 +72,23 @@ class DeviceKeys:
             raise NonceSuspicious("the server asked the login key to sign something that is no login nonce")
         return base64.b64encode(self.login.sign(data))
 
-    def request_headers(self, *, device: str, token: str, method: str, path: str, body: bytes, real_ms: int) -> dict[str, str]:
-        """The headers by which one HTTP request proves the login key. `path` is without host and query."""
+    def request_headers(
+        self,
+        *,
+        device: str,
+        token: str,
+        method: str,
+        path: str,
+        body: bytes,
+        real_ms: int,
+        covered: Mapping[str, str] = NO_HEADERS,
+    ) -> dict[str, str]:
+        """The headers by which one HTTP request proves the login key. `path` is without host and query.
+
+        `covered` are the request's own headers; the proof covers those that say what an upload is.
+        """
         time = format_time_ms(real_ms)
-        proof = self.login.sign(request_statement(method, path, body, time))
+        proof = self.login.sign(request_statement(method, path, body, time, covered))
         return {
             "Authorization": f"{AUTHORIZATION_SCHEME} {token}",
             DEVICE_HEADER: device,

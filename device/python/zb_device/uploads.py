@@ -15,10 +15,12 @@ import httpx
 from zb_contracts.keys import WrapKey
 from zb_contracts.problems import (
     DEVICE_PROOF_INVALID,
+    DEVICE_PROOF_TIME,
     INPUT_NOT_FOUND,
     MEDIA_HASH,
     MEDIA_OFFSET,
     MEDIA_QUOTA,
+    MEDIA_STORED,
     RATE_LIMITED,
     UNAUTHENTICATED,
 )
@@ -37,10 +39,10 @@ PARTS_MAX: Final = 512
 
 _BEGIN_AGAIN: Final = frozenset({MEDIA_HASH.code, INPUT_NOT_FOUND.code, "http.404"})
 """The server has dropped what it had of the upload."""
-_UNPROVEN: Final = frozenset({UNAUTHENTICATED.code, DEVICE_PROOF_INVALID.code})
+_UNPROVEN: Final = frozenset({UNAUTHENTICATED.code, DEVICE_PROOF_INVALID.code, DEVICE_PROOF_TIME.code})
 """The session or the clock is at fault, so every file would be refused, and none of them for good."""
-_WAITING: Final = frozenset({MEDIA_QUOTA.code, RATE_LIMITED.code})
-"""The server wants others first: no try of the file's own."""
+_WAITING: Final = frozenset({MEDIA_QUOTA.code, MEDIA_STORED.code, RATE_LIMITED.code})
+"""The server wants others, or time, first: no try of the file's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,7 @@ class Uploader:
             path=httpx.URL(url).path,
             body=body,
             real_ms=self.real_ms(),
+            covered=headers,
         )
         try:
             response = await client.request(

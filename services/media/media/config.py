@@ -13,6 +13,7 @@ from zb_chassis.migrate import MigrationSet
 SERVICE: Final = "media"
 MIGRATIONS: Final = MigrationSet("media", "media")
 MIB: Final = 1 << 20
+GIB: Final = 1 << 30
 
 
 class Settings(ServiceSettings):
@@ -25,6 +26,9 @@ class Settings(ServiceSettings):
     """A part is held in memory while its proof is checked."""
     uploads_unfinished_max: int = Field(default=200, ge=1, le=10_000)
     """For each device."""
+    stored_bytes_max: int = Field(default=16 * GIB, ge=1)
+    """For each device, within `stored_days`: a month of a technician's photos is a twentieth of it."""
+    stored_days: int = Field(default=30, ge=1, le=3_660)
     upload_expiry_s: int = Field(default=14 * 86_400, ge=60)
     """Unfinished uploads are dropped after this long without a part; the device has the bytes still."""
 
@@ -35,6 +39,8 @@ class Settings(ServiceSettings):
             part_bytes_max=self.part_bytes_max,
             unfinished_max=self.uploads_unfinished_max,
             expiry_s=self.upload_expiry_s,
+            stored_bytes_max=self.stored_bytes_max,
+            stored_days=self.stored_days,
         )
 
     @property

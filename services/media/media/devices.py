@@ -23,7 +23,7 @@ from zb_contracts.enrolment import (
 )
 from zb_contracts.faults import KeyMalformed
 from zb_contracts.keys import nkey_user_public, verify
-from zb_contracts.problems import DEVICE_PROOF_INVALID, UNAUTHENTICATED, Problem
+from zb_contracts.problems import DEVICE_PROOF_INVALID, DEVICE_PROOF_TIME, UNAUTHENTICATED, Problem
 from zb_contracts.subjects import ID_PATTERN
 from zb_contracts.times import format_time_ms, parse_time_ms
 
@@ -36,7 +36,7 @@ class SignerUnusable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The part of an HTTP request that a proof covers. `headers` are looked up in lower case."""
+    """The part of an HTTP request that a proof covers. `headers` are looked up whatever the case of their names."""
 
     method: str
     path: str
@@ -85,11 +85,11 @@ class Devices:
         return claims
 
     def device(self, request: Request) -> str:
-        """The device's id, when token and proof hold. Problem UNAUTHENTICATED or DEVICE_PROOF_INVALID."""
+        """The device's id, when token and proof hold. Problem UNAUTHENTICATED, DEVICE_PROOF_INVALID or DEVICE_PROOF_TIME."""
         claims = self.token(request.headers)
         at = request.headers.get(PROOF_TIME_HEADER.lower(), "")
         self._check_age(at)
-        statement = request_statement(request.method, request.path, request.body, at)
+        statement = request_statement(request.method, request.path, request.body, at, request.headers)
         try:
             proof = _unpadded(request.headers.get(PROOF_HEADER.lower(), ""))
             login_key = nkey_user_public(claims.subject)
@@ -106,8 +106,7 @@ class Devices:
         except ValueError as fault:
             raise Problem(DEVICE_PROOF_INVALID, reason=f"{PROOF_TIME_HEADER} is {fault}") from fault
         if abs(age_ms) > PROOF_AGE_MAX_S * 1000:
-            reason = f"it is of {at}, here it is {format_time_ms(now_ms)}; {PROOF_AGE_MAX_S} s are allowed"
-            raise Problem(DEVICE_PROOF_INVALID, reason=reason)
+            raise Problem(DEVICE_PROOF_TIME, time=at, now=format_time_ms(now_ms), limit_s=PROOF_AGE_MAX_S)
 
 
 def _unpadded(text: str) -> bytes:

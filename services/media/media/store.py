@@ -132,6 +132,19 @@ async def count_uploads(connection: Connection, device: str, now_ms: int) -> int
     return int(count)
 
 
+async def bytes_of(connection: Connection, device: str, but: str, *, since_ms: int, now_ms: int) -> int:
+    """What the device stored since then, and what it has declared and not finished, but for the file `but`."""
+    total = await connection.fetchval(
+        "SELECT (SELECT coalesce(sum(length_bytes), 0) FROM media.file WHERE device = $1 AND stored_at_ms > $3)"
+        " + (SELECT coalesce(sum(length_bytes), 0) FROM media.upload WHERE device = $1 AND sha256 <> $2 AND expires_at_ms > $4)",
+        device,
+        but,
+        since_ms,
+        now_ms,
+    )
+    return int(total)
+
+
 async def save_upload(connection: Connection, upload: Upload) -> None:
     """A new upload, or the newest word on an old one."""
     await connection.execute(

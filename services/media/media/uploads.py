@@ -25,10 +25,12 @@ from zb_contracts.problems import (
     MEDIA_LENGTH,
     MEDIA_OFFSET,
     MEDIA_QUOTA,
+    MEDIA_STORED,
     UNAVAILABLE,
     Problem,
 )
 
+DAY_MS: Final = 86_400_000
 SWEEP_BATCH_MAX: Final = 200
 CHECK_BATCH_MAX: Final = 200
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
@@ -42,6 +44,9 @@ class Limits:
     part_bytes_max: int
     unfinished_max: int
     expiry_s: int
+    stored_bytes_max: int
+    """Of all that it stored within `stored_days`, and declared and has not finished."""
+    stored_days: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ class Uploads:
     async def begin(self, device: str, declared: Declared) -> Progress:
         """Begin an upload, or go on with the one that this device began. A stored hash answers as complete.
 
-        Problems MEDIA_LENGTH, MEDIA_QUOTA, and EXISTS_DIFFERENT when the hash is stored with another length.
+        Problems MEDIA_LENGTH, MEDIA_QUOTA, MEDIA_STORED, and EXISTS_DIFFERENT when the hash is stored with another length.
         """
         if declared.length_bytes > self.limits.upload_bytes_max:
             raise Problem(MEDIA_LENGTH, declared=declared.length_bytes, limit=self.limits.upload_bytes_max)
@@ -98,10 +103,19 @@ class Uploads:
                 if count >= self.limits.unfinished_max:
                     raise Problem(MEDIA_QUOTA, count=count, limit=self.limits.unfinished_max)
             if upload is None or upload.length_bytes != declared.length_bytes:
+                await self._check_stored(connection, device, declared, now_ms)
                 # Another length is a correction of a wrong declaration: what came under it is not trusted.
                 upload = Upload(device, declared.sha256, declared.length_bytes, declared.mime, 0, self._expiry(now_ms))
                 await store.save_upload(connection, upload)
             return await self._progress(upload)
+
+    async def _check_stored(self, connection: Connection, device: str, declared: Declared, now_ms: int) -> None:
+        """MEDIA_STORED when the file would be more than one device may fill of the store: a thief's, or a broken one."""
+        limits = self.limits
+        since_ms = now_ms - limits.stored_days * DAY_MS
+        stored = await store.bytes_of(connection, device, declared.sha256, since_ms=since_ms, now_ms=now_ms)
+        if stored + declared.length_bytes > limits.stored_bytes_max:
+            raise Problem(MEDIA_STORED, stored=stored, days=limits.stored_days, limit=limits.stored_bytes_max)
 
     async def look(self, device: str, sha256: str) -> Progress:
         """How far this device's upload is. Problem INPUT_NOT_FOUND when it began none, or the bytes were refused."""

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from zb_chassis.database import Pool, open_pool, transaction
 from zb_chassis.identity import Principal, Role
 from zb_chassis.migrate import CHASSIS_MIGRATIONS, upgrade
 from zb_contracts.announcements import EvidenceAnnounced, InterventionAnnounced
-from zb_contracts.enrolment import request_statement
+from zb_contracts.enrolment import NO_HEADERS, request_statement
 from zb_contracts.merge.state import InterventionState, Line, Origin, Void
 from zb_contracts.times import format_time_ms, parse_time_ms
 
@@ -131,21 +131,25 @@ class Phone:
             expires_at=now + self.expires_in_s,
         )
 
-    def headers(self, method: str, path: str, body: bytes, *, at_s: float | None = None) -> dict[str, str]:
+    def headers(
+        self, method: str, path: str, body: bytes, covered: Mapping[str, str] = NO_HEADERS, *, at_s: float | None = None
+    ) -> dict[str, str]:
+        """Token and proof; the proof covers the headers of the upload, which are part of what is returned."""
         at = format_time_ms(int((at_s or time.time()) * 1000))
-        proof = base64.urlsafe_b64encode(self.key.sign(request_statement(method, path, body, at))).rstrip(b"=").decode()
+        proof = self.key.sign(request_statement(method, path, body, at, covered))
         return {
             "Tus-Resumable": "1.0.0",
             "Authorization": f"Zb-Device {self.token()}",
-            "Zb-Proof": proof,
+            "Zb-Proof": base64.urlsafe_b64encode(proof).rstrip(b"=").decode(),
             "Zb-Proof-Time": at,
+            **covered,
         }
 
     async def begin(self, data: bytes, *, digest: str | None = None, length: int | None = None, **extra: str) -> httpx.Response:
         metadata = {"sha256": digest or Story.sha256(data), "mime": "image/jpeg", **extra}
         written = ",".join(f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in metadata.items())
         headers = {"Upload-Length": str(len(data) if length is None else length), "Upload-Metadata": written}
-        return await self.http.post("/v1/uploads", headers=self.headers("POST", "/v1/uploads", b"") | headers)
+        return await self.http.post("/v1/uploads", headers=self.headers("POST", "/v1/uploads", b"", headers))
 
     async def look(self, digest: str) -> httpx.Response:
         path = f"/v1/uploads/{digest}"
@@ -153,8 +157,8 @@ class Phone:
 
     async def send(self, digest: str, offset: int, part: bytes, **headers: str) -> httpx.Response:
         path = f"/v1/uploads/{digest}"
-        own = {"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
-        return await self.http.patch(path, content=part, headers=self.headers("PATCH", path, part) | own | headers)
+        own = {"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"} | headers
+        return await self.http.patch(path, content=part, headers=self.headers("PATCH", path, part, own))
 
     async def upload(self, data: bytes) -> httpx.Response:
         (await self.begin(data)).raise_for_status()
@@ -233,6 +237,8 @@ async def house(pool: Pool, database: str, tmp_path: Path) -> AsyncIterator[Hous
         part_bytes_max=64 * 1024,
         uploads_unfinished_max=3,
         upload_expiry_s=3600,
+        stored_bytes_max=200_000,
+        stored_days=30,
     )
     now = [TEN]
     files = FileStore(settings.files_dir)

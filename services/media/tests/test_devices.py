@@ -1,5 +1,6 @@
 """Who may upload: tokens and proofs, each thing wrong once."""
 
+import base64
 import time
 from typing import Any
 
@@ -60,7 +61,7 @@ async def test_a_proof_of_another_request_is_refused(house: Any, method: str, pa
 @pytest.mark.parametrize("off_s", [-PROOF_AGE_MAX_S - 5, PROOF_AGE_MAX_S + 5])
 async def test_an_old_proof_is_refused_with_the_servers_time(house: Any, off_s: int) -> None:
     answer = await house.http.post(PATH, headers=house.phone.headers("POST", PATH, b"", at_s=time.time() + off_s))
-    assert answer.json()["code"] == "access.device_proof_invalid"
+    assert (answer.status_code, answer.json()["code"]) == (401, "access.device_proof_time")
     assert "here it is" in answer.json()["detail"]
 
 
@@ -82,3 +83,20 @@ async def test_bytes_under_a_wrong_proof_are_not_kept(house: Any, story: Any) ->
     answer = await house.http.patch(path, content=story.PHOTO, headers=headers)
     assert answer.json()["code"] == "access.device_proof_invalid"
     assert (await house.phone.look(digest)).headers["upload-offset"] == "0"
+
+
+async def test_a_captured_creation_declares_no_other_file(house: Any, story: Any) -> None:
+    metadata = f"sha256 {b64(story.sha256(story.PHOTO))},mime {b64('image/jpeg')}"
+    signed = house.phone.headers("POST", PATH, b"", {"Upload-Length": str(len(story.PHOTO)), "Upload-Metadata": metadata})
+    larger = signed | {"Upload-Length": "1000000"}
+    other = signed | {"Upload-Metadata": f"sha256 {b64('0' * 64)},mime {b64('image/jpeg')}"}
+    checked = signed | {"Upload-Checksum": "sha256 AAAA"}
+    for headers in (larger, other, checked):
+        assert await refused(house, headers) == (401, "access.device_proof_invalid")
+    assert (await house.http.post(PATH, headers=signed)).status_code == 201
+    twice = [*signed.items(), ("Upload-Length", "1000000")]
+    assert (await house.http.post(PATH, headers=twice)).headers["upload-length"] == str(len(story.PHOTO))
+
+
+def b64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()

@@ -206,7 +206,7 @@ async def test_a_declaration_that_is_wrong_is_named(
         "Upload-Length": str(len(photo)),
         "Upload-Metadata": "sha256 " + base64.b64encode(b"a" * 64).decode() + ",mime aW1hZ2UvanBlZw==",
     }
-    headers = house.phone.headers("POST", "/v1/uploads", b"") | right | change
+    headers = house.phone.headers("POST", "/v1/uploads", b"", right | change)
     answer = await house.http.post("/v1/uploads", headers=headers)
     assert (answer.status_code, code(answer)) == (status, expected)
 
@@ -241,3 +241,20 @@ async def test_a_stored_file_that_is_damaged_stops_counting_and_can_be_sent_agai
     assert (await house.phone.upload(photo)).status_code == 204
     assert [told.complete for told in await house.told()] == [True, False, True]
     assert house.files.path(digest).read_bytes() == photo
+
+
+async def test_what_one_device_stores_has_a_limit_that_time_lifts(house: Any, photo: bytes) -> None:
+    for number in range(6):
+        assert (await house.phone.upload(photo + bytes([number]))).status_code == 204
+    refused = await house.phone.begin(photo)
+    assert (refused.status_code, code(refused), refused.json()["retryable"]) == (429, "media.stored", True)
+    assert (await house.another_phone("dev-2").begin(photo)).status_code == 201
+    house.now[0] += 30 * 86_400_000 + 1
+    assert (await house.phone.begin(photo)).status_code == 201
+
+
+async def test_what_is_declared_counts_before_it_arrives(house: Any, photo: bytes) -> None:
+    assert (await house.phone.begin(photo, length=190_000)).status_code == 201
+    assert code(await house.phone.begin(photo + b"2")) == "media.stored"
+    assert (await house.phone.begin(photo)).status_code == 201  # a correction of the first, which it replaces
+    assert (await house.phone.begin(photo + b"2")).status_code == 201

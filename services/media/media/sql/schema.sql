@@ -10,6 +10,7 @@ CREATE TABLE media.file (
     device text NOT NULL,
     stored_at_ms bigint NOT NULL
 );
+CREATE INDEX file_device ON media.file (device, stored_at_ms);
 
 -- Unfinished uploads. `received_bytes` are on the disk; what the disk has beyond them was never confirmed.
 CREATE TABLE media.upload (
