@@ -20,6 +20,7 @@ from field_ingest.dead_letters import NoSuchLetter
 from field_ingest.founding import AuthorKeyDiffers, ShardCountDiffers
 from field_ingest.keyring import KeysUnusable, read_keys
 from field_ingest.ledger import PostgresLedger
+from field_ingest.proof.commands import export_command
 from field_ingest.shards import chosen
 from field_ingest.verification import Verifier
 from zb_chassis import command_line
@@ -70,7 +71,7 @@ def audit() -> None:
     """Check the ledger, and what was made of it."""
 
 
-for _command in COMMANDS:
+for _command in (*COMMANDS, export_command):
     audit.add_command(_command)
 
 
