@@ -243,7 +243,7 @@ def verify_certificate(root_public: bytes, certificate: KeyCertificate, *, purpo
     CertificateInvalid when it is not the root's word for this, CertificateNotInForce outside its time.
     """
     if len(certificate.public) != KEY_BYTES or certificate.kid != kid(certificate.public):
-        raise CertificateInvalid(f"the id {certificate.kid!r} is not that of the certified key")
+        raise CertificateInvalid(f"the id {certificate.kid[:32]!r} is not that of the certified key")
     if not verify(root_public, _certificate_statement(certificate), certificate.signature):
         raise CertificateInvalid(f"the root did not sign the certificate of {certificate.kid}")
     if certificate.purpose != purpose:

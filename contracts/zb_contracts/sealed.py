@@ -92,7 +92,7 @@ def seal(key: bytes, kid: str, event_id: str, field: str, value: str, nonce: byt
     if len(plain) > SEALED_VALUE_BYTES_MAX:
         raise SealMalformed(f"the value has {len(plain)} bytes, the limit is {SEALED_VALUE_BYTES_MAX}")
     if not re.fullmatch(KID_PATTERN, kid):
-        raise SealMalformed(f"not a key id: {kid!r}")
+        raise SealMalformed(f"not a key id: {kid[:80]!r}")
     ciphertext = _cipher(key).encrypt(nonce, plain, _additional_data(event_id, field))
     return SealedValue(sealed=SealedParts(kid=kid, nonce=to_base64url(nonce), ct=to_base64url(ciphertext)))
 

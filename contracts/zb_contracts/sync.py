@@ -158,12 +158,12 @@ def unpack_request(data: bytes) -> SyncRequest:
     """Problem SYNC_MALFORMED unless these are the bytes of a request within its limits."""
     if len(data) > REQUEST_BYTES_MAX:
         raise Problem(SYNC_MALFORMED, reason=f"{len(data)} bytes, the limit is {REQUEST_BYTES_MAX}")
-    return _decoded(_request_decoder, _inflated(data, REQUEST_BYTES_MAX * 4))
+    return _decoded(_request_decoder, inflated(data, REQUEST_BYTES_MAX * 4))
 
 
 def unpack_document(data: bytes) -> SignedDocument:
     """The signed document of an answer, unverified. Problem SYNC_MALFORMED else."""
-    return _decoded(_document_decoder, _inflated(data, UNPACKED_BYTES_MAX))
+    return _decoded(_document_decoder, inflated(data, UNPACKED_BYTES_MAX))
 
 
 def read_answer(payload: bytes) -> SyncAnswer:
@@ -171,11 +171,15 @@ def read_answer(payload: bytes) -> SyncAnswer:
     return _decoded(_answer_decoder, payload)
 
 
-def _inflated(data: bytes, limit: int) -> bytes:
+def inflated(data: bytes, limit: int) -> bytes:
+    """What one zstd frame unpacks to, at most `limit` bytes. Problem SYNC_MALFORMED else, before anything is allocated."""
+    if not data.startswith(zstandard.FRAME_HEADER):
+        # Of a skippable frame (eight bytes are enough) zstd says that it holds 4 GiB, and makes room for them.
+        raise Problem(SYNC_MALFORMED, reason="no zstd frame")
     try:
-        declared = zstandard.frame_content_size(data)
-        if not 0 <= declared <= limit:
-            raise Problem(SYNC_MALFORMED, reason=f"it unpacks to {declared} bytes, the limit is {limit}")
+        declared = zstandard.get_frame_parameters(data).content_size
+        if declared > limit:
+            raise Problem(SYNC_MALFORMED, reason=f"it unpacks to {declared} bytes, or does not say; the limit is {limit}")
         return zstandard.ZstdDecompressor().decompress(data, max_output_size=limit)
     except zstandard.ZstdError as fault:
         raise Problem(SYNC_MALFORMED, reason=str(fault)[:200]) from fault

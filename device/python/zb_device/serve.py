@@ -60,7 +60,7 @@ async def answer(device: Device, line: bytes) -> Json:
 def _parsed(line: bytes) -> Json:
     try:
         value = msgspec.json.decode(line)
-    except (msgspec.DecodeError, RecursionError) as fault:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
         raise CommandInvalid(f"not a line of JSON: {fault}") from fault
     if not isinstance(value, dict):
         raise CommandInvalid('a command is an object: {"command": "status"}')

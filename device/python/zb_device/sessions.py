@@ -158,7 +158,7 @@ def refusal(response: httpx.Response) -> Refused | Unreachable:
     """The fault that an HTTP answer of 400 or more stands for."""
     try:
         problem = msgspec.json.decode(response.content, type=_ProblemDocument)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         problem = _ProblemDocument()
     text = problem.detail or problem.title or f"HTTP {response.status_code}"
     if response.status_code >= 500:

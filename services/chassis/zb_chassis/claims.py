@@ -26,6 +26,8 @@ Json = dict[str, Any]
 TOKEN_BYTES_MAX: Final = 1_048_576
 """A claim larger than the broker's largest message could never be pushed."""
 
+SHOWN_CHARACTERS_MAX: Final = 80
+
 NO_LIMIT: Final = -1
 
 
@@ -182,19 +184,21 @@ def decode(token: str, *, now: float, issuers: Sequence[str] | None = None) -> C
     """
     header, claims, signed, signature = _parts(token)
     if header.get("alg") != "ed25519-nkey":
-        raise ClaimError(f"token algorithm {header.get('alg')!r} is not ed25519-nkey")
+        raise ClaimError(f"token algorithm {_shown(header.get('alg'))} is not ed25519-nkey")
     issuer = str(claims.get("iss", ""))
     if issuers is not None and issuer not in issuers:
-        raise ClaimError(f"token signed by {issuer}, which is not a trusted issuer")
+        raise ClaimError(f"token signed by {_shown(issuer)}, which is not a trusted issuer")
     verify(issuer, signed, signature)
     expires_at = claims.get("exp")
     if expires_at is not None and (not isinstance(expires_at, int) or now >= expires_at):
-        raise ClaimError(f"token of {claims.get('name')!r} expired at {expires_at}")
-    nats = claims.get("nats")
-    if not isinstance(nats, dict) or nats.get("version") != 2 or nats.get("type") not in _KINDS:
+        raise ClaimError(f"token of {_shown(claims.get('name'))} expired at {_shown(expires_at)}")
+    nats, issued_at = claims.get("nats"), claims.get("iat", 0)
+    if not isinstance(nats, dict) or nats.get("version") != 2 or str(nats.get("type")) not in _KINDS:
         raise ClaimError("token is not a NATS claim of version 2")
-    subject = checked_public(str(claims.get("sub", "")), _KINDS[nats["type"]])
-    return Claims(issuer, subject, str(claims.get("name", "")), int(claims.get("iat", 0)), expires_at, nats)
+    if not isinstance(issued_at, int) or not _are_texts(nats.get("tags", [])):
+        raise ClaimError("the token's time of issue is no whole number, or its tags are no texts")
+    subject = checked_public(str(claims.get("sub", "")), _KINDS[str(nats["type"])])
+    return Claims(issuer, subject, str(claims.get("name", "")), issued_at, expires_at, nats)
 
 
 def verify(public: str, message: bytes, signature: bytes) -> None:
@@ -210,9 +214,9 @@ def raw_public(public: str) -> bytes:
     try:
         raw = base64.b32decode(public + "=" * (-len(public) % 8))
     except (binascii.Error, ValueError) as error:
-        raise ClaimError(f"not a public NKey: {public!r}") from error
+        raise ClaimError(f"not a public NKey: {_shown(public)}") from error
     if len(raw) != 35 or nkeys.crc16(raw[:33]) != int.from_bytes(raw[33:], "little"):
-        raise ClaimError(f"not a public NKey: {public!r}")
+        raise ClaimError(f"not a public NKey: {_shown(public)}")
     return raw[1:33]
 
 
@@ -279,6 +283,15 @@ def with_revocations(account: Claims, revocations: Mapping[str, int], *, prune_b
     kept = {key: at for key, at in sorted(merged.items()) if at >= prune_before}
     body = {key: value for key, value in account.nats.items() if key not in ("type", "version", "revocations")}
     return body | ({"revocations": kept} if kept else {})
+
+
+def _shown(value: object) -> str:
+    """A stranger's value in a message of ours: not all of it."""
+    return repr(value)[:SHOWN_CHARACTERS_MAX]
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 _KINDS: Final = {kind.name.lower(): kind for kind in Kind}

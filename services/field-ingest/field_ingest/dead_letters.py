@@ -41,6 +41,12 @@ class Letter:
         """One of the Zb-Dead-* headers without its prefix."""
         return self.headers.get(f"Zb-Dead-{name}", "")
 
+    @property
+    def tries(self) -> int:
+        """How often it was tried; 0 where its writer says no number: a list shows every letter that there is."""
+        said = self.header("Tries")
+        return int(said) if said.isascii() and said.isdecimal() and len(said) < 10 else 0
+
     def summary(self) -> dict[str, Any]:
         """What a list shows."""
         return {
@@ -50,7 +56,7 @@ class Letter:
             "subject": self.header("Subject"),
             "code": self.header("Code"),
             "reason": self.header("Reason"),
-            "tries": int(self.header("Tries") or 0),
+            "tries": self.tries,
             "bytes": len(self.data),
         }
 

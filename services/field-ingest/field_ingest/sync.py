@@ -11,7 +11,6 @@ from typing import Annotated, Final
 
 import msgspec
 import structlog
-import zstandard
 
 from field_ingest import receipts
 from field_ingest.scope_store import Change, Counter
@@ -38,6 +37,7 @@ from zb_contracts.sync import (
     SyncRequest,
     Verdict,
     answer_payload,
+    inflated,
     pack,
     unpack_request,
 )
@@ -158,11 +158,8 @@ class SyncResponder:
         self.counts.unreadable += 1
         log.warning("sync request unreadable", device=device, reason=str(fault))
         try:
-            if not 0 <= zstandard.frame_content_size(data) <= REQUEST_BYTES_MAX:
-                return None
-            plain = zstandard.ZstdDecompressor().decompress(data, max_output_size=REQUEST_BYTES_MAX)
-            found = _salvage.decode(plain)
-        except (zstandard.ZstdError, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            found = _salvage.decode(inflated(data, REQUEST_BYTES_MAX))
+        except (Problem, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             return None
         return self._signed(self._refusal(found.nonce, found.author, fault.code))
 
