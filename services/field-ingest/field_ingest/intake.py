@@ -5,9 +5,9 @@ faults. While the ledger is away the batch waits here, so that its absence costs
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from faststream.nats import NatsBroker, NatsMessage
@@ -43,16 +43,21 @@ EVENTS: Final = Counter("zb_ingest_events", "Events decided by admission", ["out
 MESSAGES: Final = Counter("zb_ingest_messages", "Messages by what became of them", ["disposition"])
 DEAD: Final = Counter("zb_ingest_dead_letters", "Messages that went to the dead letters")
 
+Pause = Callable[[float], Awaitable[Any]]
+
 log: Final = structlog.get_logger(__name__)
 
 
 class Intake:
-    """The subscribers of admission: `readings` are the shards' of this process (routing.py)."""
+    """The subscribers of admission: `readings` are the shards' of this process (routing.py). `pause` takes seconds."""
 
-    def __init__(self, admission: Admission, letters: DeadLetters, readings: Sequence[Subscription]) -> None:
+    def __init__(
+        self, admission: Admission, letters: DeadLetters, readings: Sequence[Subscription], *, pause: Pause = asyncio.sleep
+    ) -> None:
         self._admission = admission
         self._letters = letters
         self._readings = tuple(readings)
+        self._pause = pause
 
     def subscribe(self, broker: NatsBroker) -> None:
         """Declare the subscribers on a broker that is not started yet. Each batches by itself, beside the others."""
@@ -95,7 +100,7 @@ class Intake:
                 log.warning("the ledger is away, the batch waits", messages=len(messages), error=str(fault))
             for raw in raws:
                 await raw.in_progress()
-            await asyncio.sleep(LEDGER_PAUSE_S)
+            await self._pause(LEDGER_PAUSE_S)
 
     async def _settle(self, raw: Msg, disposition: Disposition) -> None:
         MESSAGES.labels(type(disposition).__name__).inc()
