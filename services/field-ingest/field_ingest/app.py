@@ -27,9 +27,11 @@ from field_ingest.ids import uuid7
 from field_ingest.intake import ACK_WAIT_S, Intake
 from field_ingest.keyring import KeyRing, read_keys
 from field_ingest.ledger import PostgresLedger
-from field_ingest.projecting import Projection
+from field_ingest.projecting import Following, Projection
 from field_ingest.projector import Projector
+from field_ingest.read_store import PostgresReadStore
 from field_ingest.routing import prepare_consumers, prepare_streams, readings
+from field_ingest.scoping import Scopes
 from field_ingest.shards import chosen
 from field_ingest.signing import LedgerAuthor
 from field_ingest.sync import SyncResponder
@@ -185,9 +187,14 @@ async def _projection(parts: Parts, stop: asyncio.Event) -> None:
         jetstream = client.jetstream()
         await prepare_streams(jetstream, parts.settings.shards)
         hints = Hints(client.publish)
-        projector = Projector(limits=parts.settings.scope_limits, clock=parts.clock, new_epoch=lambda: uuid4().hex)
+        store = PostgresReadStore(parts.pool.acquire)
+        limits, clock = parts.settings.scope_limits, parts.clock
+        following = Following(parts.pool, Scopes(store, limits=limits, clock=clock, new_epoch=lambda: uuid4().hex), hints)
+        projector = Projector(store, limits=limits, clock=clock)
+        projection = Projection(parts.pool, store, projector, following, worker=uuid4().hex)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(Projection(parts.pool, projector, hints).run(stop))
+            tasks.create_task(projection.run(stop))
+            tasks.create_task(following.run(stop))
             tasks.create_task(hints.run(stop))
             tasks.create_task(Relay(parts.pool, jetstream).run(stop))
             tasks.create_task(_until_lost(watch, stop))

@@ -6,7 +6,6 @@ Only the way from a terminal to `replay` and `explain`. `audit verify` (chains, 
 import asyncio
 import json
 import sys
-import uuid
 from typing import Any
 
 import asyncpg
@@ -15,6 +14,7 @@ import msgspec
 
 from field_ingest.explain import current_state, explain_stream, stream_of
 from field_ingest.projector import Projector
+from field_ingest.read_ports import ReadStore
 from field_ingest.replay import Progress, Replayed, ReplayRefused, live_hash, replay
 from field_ingest.scope_settings import ScopeSettings
 from zb_chassis.clock import system_clock
@@ -76,8 +76,8 @@ COMMANDS = (replay_command, explain_command, state_hash_command)
 async def _replay(dsn: str, swap: bool, quiet: bool) -> Replayed:
     limits = ScopeSettings().scope_limits
 
-    def make() -> Projector:
-        return Projector(limits=limits, clock=system_clock, new_epoch=lambda: uuid.uuid4().hex, announces=False)
+    def make(store: ReadStore) -> Projector:
+        return Projector(store, limits=limits, clock=system_clock, announces=False)
 
     def show(progress: Progress) -> None:
         click.echo(f"{progress.rows} of {progress.total} rows, {progress.rows_per_s:.0f}/s", err=True)

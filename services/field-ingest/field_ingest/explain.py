@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from field_ingest import states
+from field_ingest.read_ports import StateRow
 from zb_chassis.database import Connection
 from zb_contracts import canonical
 from zb_contracts.envelope import parse_header
@@ -26,7 +27,7 @@ HISTORY_ROWS_MAX: Final = 1_000
 class Current:
     """A stream's state as it is stored, and as it was read."""
 
-    row: states.StateRow
+    row: StateRow
     state: State
 
     @property

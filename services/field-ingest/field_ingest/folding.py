@@ -9,18 +9,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from field_ingest.states import LedgerRow
-from zb_contracts.envelope import ParsedEvent, SignedEvent, parse_header
-from zb_contracts.events import AuthorKind
-from zb_contracts.merge.causality import MergeEvent, merge_event
+from field_ingest.partitions import partition_of
+from field_ingest.read_ports import LedgerRow, Marks, Taken
+from zb_contracts.envelope import stored_header
+from zb_contracts.events import AuthorKind, written_body
+from zb_contracts.merge.causality import MergeEvent
 from zb_contracts.merge.fold import StreamFold
 from zb_contracts.merge.state import State, state_bytes
 
-STREAMS_KEPT_MAX: Final = 2_000
+STREAMS_KEPT_MAX: Final = 5_000
 EVENTS_KEPT_MAX: Final = 100_000
 REASON_MAX: Final = 500
 BOOKKEEPING: Final = ("billing.",)
 """Types that do not put off the end of a closed intervention's time in the scopes."""
+_KINDS: Final = {kind.value: kind for kind in AuthorKind}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +53,40 @@ class _Kept:
 
 
 class Folds:
-    """The folds of the streams that were touched last. Valid only for the checkpoint that `at` says."""
+    """The folds of the streams that were touched last, each valid for its partition's marks as this cache saw them last."""
 
     def __init__(self, *, streams_max: int = STREAMS_KEPT_MAX, events_max: int = EVENTS_KEPT_MAX) -> None:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._streams_max, self._events_max = streams_max, events_max
-        self.at: dict[int, int] | None = None
+        self._events = 0
+        self._of = 0
+        self._at: dict[int, Marks] = {}
 
-    def forget(self, streams: Iterable[str] | None = None) -> None:
-        """Drops the folds of these streams, or all: after a failed transaction, or when another projector went on."""
-        for stream in list(self._kept) if streams is None else streams:
-            self._kept.pop(stream, None)
+    def meet(self, taken: Taken) -> None:
+        """Drops what belongs to partitions that another worker took further since."""
+        if taken.of != self._of:
+            self.forget_all()
+            self._of = taken.of
+        moved = {partition for partition, marks in taken.marks.items() if self._at.get(partition) != marks}
+        if moved:
+            self.forget(stream for stream in list(self._kept) if partition_of(stream, self._of) in moved)
+
+    def stand(self, marks: Mapping[int, Marks]) -> None:
+        """The folds are those at these marks, which are committed."""
+        self._at.update(marks)
+
+    def forget(self, streams: Iterable[str]) -> None:
+        """Drops the folds of these streams."""
+        for stream in streams:
+            kept = self._kept.pop(stream, None)
+            if kept is not None:
+                self._events -= kept.events
+
+    def forget_all(self) -> None:
+        """Drops every fold: after a transaction that failed."""
+        self._kept.clear()
+        self._at.clear()
+        self._events = 0
 
     def missing(self, streams: Iterable[str]) -> list[str]:
         """Those of the streams that must be loaded whole."""
@@ -72,26 +97,26 @@ class Folds:
         folded: dict[str, Folded] = {}
         faults: dict[str, str] = {}
         for stream, found in rows.items():
-            kept = self._kept.pop(stream, None) or _Kept(stream)
             try:
+                kept = self._kept.get(stream) or _Kept(stream)
+                self.forget([stream])
                 folded[stream] = kept.add(found)
             except Exception as fault:  # a fold is total: whatever it raises is a fault of ours, listed and not hidden
                 faults[stream] = f"{type(fault).__name__}: {fault}"[:REASON_MAX]
             else:
                 self._kept[stream] = kept
+                self._events += kept.events
         self._shrink()
         return folded, faults
 
     def _shrink(self) -> None:
-        events = sum(kept.events for kept in self._kept.values())
-        while self._kept and (len(self._kept) > self._streams_max or events > self._events_max):
-            events -= self._kept.popitem(last=False)[1].events
+        while self._kept and (len(self._kept) > self._streams_max or self._events > self._events_max):
+            self._events -= self._kept.popitem(last=False)[1].events
 
 
 def read_event(row: LedgerRow) -> MergeEvent:
-    """The fold's view of a ledger row."""
-    signed = SignedEvent(row.header, row.body, b"")
-    return merge_event(ParsedEvent(parse_header(row.header), b"", signed), AuthorKind(row.author_kind))
+    """The fold's view of a ledger row, whose header admission has checked."""
+    return MergeEvent(stored_header(row.header), written_body(row.type, row.body), _KINDS[row.author_kind])
 
 
 def by_stream(rows: Iterable[LedgerRow]) -> dict[str, list[LedgerRow]]:

@@ -1,11 +1,11 @@
-"""The projector at work: woken by the ledger, patient with a lost database, followed by hints to devices.
+"""The projection at work: woken by the ledger, patient with a lost database, its partitions shared with other workers.
 
-Owns the loop and its limits. What a step does is `projector`'s matter; a fault that a lost connection does not explain ends
-the loop, so that the process ends and is seen.
+Owns the loops and their limits: one projects, one lets the scopes follow and says hints. What a step does is `projector`'s and
+`scoping`'s matter; a fault that a lost connection does not explain ends the loop, so that the process ends and is seen.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
@@ -14,12 +14,18 @@ import structlog
 from prometheus_client import Counter
 
 from field_ingest.hints import Hints, devices_concerned
+from field_ingest.partitions import assigned
 from field_ingest.projector import Projector, Step
-from zb_chassis.database import LOST, Connection, Pool
+from field_ingest.read_ports import ReadStore
+from field_ingest.scoping import Scopes
+from zb_chassis.database import LOST, Pool
 
 CHANNEL: Final = "ledger_grew"
 POLL_S: Final = 2.0
 """A notice can be lost with its connection: nothing waits longer than this."""
+CREW_EVERY_S: Final = 1.0
+"""How often a worker says that it lives and looks who else does."""
+AGAIN_EVERY_S: Final = 30.0
 SWEEP_EVERY_S: Final = 60.0
 RETRY_S: Final = 0.5
 AGAIN: Final = (
@@ -30,7 +36,120 @@ AGAIN: Final = (
 )
 """Faults that pass by themselves; the step that met one has left nothing behind."""
 
+ROWS: Final = Counter("zb_ingest_projected_rows", "Ledger rows folded by the projection")
+STATES: Final = Counter("zb_ingest_projected_states", "States written by the projection")
+QUARANTINED: Final = Counter("zb_ingest_quarantined_streams", "Times that a stream could not be folded")
+MOVED: Final = Counter("zb_ingest_scopes_moved", "Times that a technician's scope got changes")
+
 log: Final = structlog.get_logger(__name__)
+
+
+class Following:
+    """The loop that brings scopes up to the states, and tells devices to ask."""
+
+    def __init__(self, pool: Pool, scopes: Scopes, hints: Hints | None, *, poll_s: float = POLL_S) -> None:
+        self._pool, self._scopes, self._hints, self._poll_s = pool, scopes, hints, poll_s
+        self._woken = asyncio.Event()
+        self._authors: set[str] = set()
+        self._sweep_at = 0.0
+
+    def note(self, authors: Iterable[str]) -> None:
+        """Rows of these authors were projected in this process, and scopes may be due; what others left is found by itself
+        within `poll_s`."""
+        self._authors.update(authors)
+        self._woken.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Follows until `stop` is set; the step at work is finished."""
+        leaving = asyncio.create_task(_then(stop, self._woken.set))
+        try:
+            while not stop.is_set():
+                await _patiently(stop, self._work)
+                await _until(self._woken, self._poll_s)
+        finally:
+            leaving.cancel()
+
+    async def _work(self) -> None:
+        self._woken.clear()
+        now = asyncio.get_running_loop().time()
+        if now >= self._sweep_at:
+            await self._scopes.sweep()
+            self._sweep_at = now + SWEEP_EVERY_S
+        while True:
+            moved = await self._scopes.step()
+            authors, self._authors = self._authors, set()
+            await self._hint(moved or frozenset(), authors)
+            if moved is None:
+                return
+            MOVED.inc(len(moved))
+
+    async def _hint(self, technicians: Collection[str], authors: Collection[str]) -> None:
+        """These people and authors have something to ask for."""
+        if self._hints is not None and (technicians or authors):
+            async with self._pool.acquire() as connection:
+                self._hints.note(await devices_concerned(connection, technicians, authors))
+
+
+class Projection:
+    """One worker's loop. `worker` is its name among those that share the partitions, unique to it for its life."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        store: ReadStore,
+        projector: Projector,
+        following: Following,
+        *,
+        worker: str,
+        poll_s: float = POLL_S,
+    ) -> None:
+        self._pool, self._store, self._projector, self._following = pool, store, projector, following
+        self._worker, self._poll_s = worker, poll_s
+        self._partitions: list[int] = []
+        self._crew_at = 0.0
+        self._again_at = 0.0
+        self.rows = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Projects until `stop` is set; the step at work is finished."""
+
+        async def work() -> None:
+            async with _notices(self._pool, stop) as notices:
+                await self._work(notices, stop)
+
+        while not stop.is_set():
+            await _patiently(stop, work)
+        with suppress(*AGAIN):  # the others see within seconds that this one is gone
+            await self._store.leave(self._worker)
+
+    async def _work(self, notices: "_Notices", stop: asyncio.Event) -> None:
+        while not notices.lost and not stop.is_set():
+            notices.woken.clear()
+            await self._now_and_then()
+            step = await self._projector.step(self._partitions)
+            self._count(step)
+            if not step.passed:
+                await _until(notices.woken, min(self._poll_s, CREW_EVERY_S))
+
+    async def _now_and_then(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._crew_at:
+            crew = await self._store.crew(self._worker)
+            self._partitions = assigned(crew.workers, self._worker, crew.partitions)
+            self._crew_at = now + CREW_EVERY_S
+        if now >= self._again_at:
+            step = await self._projector.again(self._partitions)
+            self._count(step)
+            if step == Step():
+                self._again_at = now + AGAIN_EVERY_S
+
+    def _count(self, step: Step) -> None:
+        self.rows += step.rows
+        ROWS.inc(step.rows)
+        STATES.inc(step.states)
+        QUARANTINED.inc(step.quarantined)
+        if step.authors or step.states:
+            self._following.note(step.authors)
 
 
 class _Notices:
@@ -41,68 +160,10 @@ class _Notices:
         self.lost = False
 
 
-ROWS: Final = Counter("zb_ingest_projected_rows", "Ledger rows read by the projection")
-STATES: Final = Counter("zb_ingest_projected_states", "States written by the projection")
-QUARANTINED: Final = Counter("zb_ingest_quarantined_streams", "Times that a stream could not be folded")
-
-
-class Projection:
-    """The loop. Folds again at its start what an older program left."""
-
-    def __init__(self, pool: Pool, projector: Projector, hints: Hints | None, *, poll_s: float = POLL_S) -> None:
-        self._pool, self._projector, self._hints, self._poll_s = pool, projector, hints, poll_s
-        self._updated = False
-        self._sweep_at = 0.0
-        self.rows = 0
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Projects until `stop` is set; the step at work is finished."""
-        while not stop.is_set():
-            try:
-                async with _notices(self._pool, stop) as notices:
-                    await self._work(notices, stop)
-            except AGAIN as fault:
-                log.warning("projector waits for the database", fault=str(fault) or type(fault).__name__)
-                await _until(stop, RETRY_S)
-
-    async def _work(self, notices: _Notices, stop: asyncio.Event) -> None:
-        while not notices.lost and not stop.is_set():
-            notices.woken.clear()
-            async with self._pool.acquire() as connection:
-                await self._now_and_then(connection)
-                step = await self._projector.step(connection)
-            await self._follow(step)
-            if not step.rows:
-                await _until(notices.woken, self._poll_s)
-
-    async def _now_and_then(self, connection: Connection) -> None:
-        if not self._updated:
-            while (step := await self._projector.again(connection)) != Step():
-                await self._follow(step)
-            self._updated = True
-        now = asyncio.get_running_loop().time()
-        if now >= self._sweep_at:
-            await self._follow(Step(technicians=await self._projector.sweep(connection)))
-            self._sweep_at = now + SWEEP_EVERY_S
-
-    async def _follow(self, step: Step) -> None:
-        self.rows += step.rows
-        ROWS.inc(step.rows)
-        STATES.inc(step.states)
-        QUARANTINED.inc(step.quarantined)
-        if self._hints is not None and (step.technicians or step.authors):
-            async with self._pool.acquire() as connection:
-                self._hints.note(await devices_concerned(connection, step.technicians, step.authors))
-
-
 @asynccontextmanager
 async def _notices(pool: Pool, stop: asyncio.Event) -> AsyncIterator[_Notices]:
     """`woken` is set whenever the ledger grew, when the connection is gone, and when it is time to stop."""
     notices = _Notices()
-
-    async def leave() -> None:
-        await stop.wait()
-        notices.woken.set()
 
     def wake(*_: Any) -> None:
         notices.woken.set()
@@ -114,7 +175,7 @@ async def _notices(pool: Pool, stop: asyncio.Event) -> AsyncIterator[_Notices]:
     async with pool.acquire() as connection:
         connection.add_termination_listener(lose)
         await connection.add_listener(CHANNEL, wake)
-        leaving = asyncio.create_task(leave())
+        leaving = asyncio.create_task(_then(stop, wake))
         try:
             yield notices
         finally:
@@ -122,6 +183,20 @@ async def _notices(pool: Pool, stop: asyncio.Event) -> AsyncIterator[_Notices]:
             connection.remove_termination_listener(lose)
             if not connection.is_closed():
                 await connection.remove_listener(CHANNEL, wake)
+
+
+async def _patiently(stop: asyncio.Event, work: Callable[[], Awaitable[None]]) -> None:
+    """Does the work; a fault that passes by itself is told, and waited out."""
+    try:
+        await work()
+    except AGAIN as fault:
+        log.warning("the projection waits for the database", fault=str(fault) or type(fault).__name__)
+        await _until(stop, RETRY_S)
+
+
+async def _then(event: asyncio.Event, act: Callable[[], None]) -> None:
+    await event.wait()
+    act()
 
 
 async def _until(event: asyncio.Event, seconds: float) -> None:

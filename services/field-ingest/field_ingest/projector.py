@@ -1,24 +1,23 @@
-"""The projection: ledger rows in order to states, scopes and announcements, in one transaction with the checkpoint.
+"""The projection: ledger rows in order to states, members and announcements, in one transaction with the marks.
 
-Always apart from admission: it may be late or stand still, the ledger goes on. One step takes a batch from every shard; a
-stream that cannot be folded goes into quarantine and stops no other. What stands is `zb_contracts.merge`'s matter, what a
-technician may hold is `scope`'s, waking and hints are `projecting`'s.
+Always apart from admission: it may be late or stand still, the ledger goes on. One step takes a span of every shard for the
+partitions that it got; a stream that cannot be folded goes into quarantine and stops no other. What stands is
+`zb_contracts.merge`'s matter, scopes follow in `scoping`, waking and hints are `projecting`'s.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
-from field_ingest import scope_store, states
 from field_ingest.announce import announce
 from field_ingest.folding import REASON_MAX, Folded, Folds, by_stream
-from field_ingest.scope import Member, ScopeLimits, members, shortened
-from field_ingest.states import LedgerRow, StateRow
-from zb_chassis import outbox
+from field_ingest.partitions import partition_of
+from field_ingest.read_ports import Batch, LedgerRow, Lift, Marks, ProjectionTransaction, ReadStore, StateRow, Taken
+from field_ingest.scope import ScopeLimits, members, shortened
+from field_ingest.states import hash_of
 from zb_chassis.clock import Clock
-from zb_chassis.database import Connection
 from zb_chassis.outbox import Message
 from zb_contracts import canonical
 from zb_contracts.events import read_body
@@ -26,185 +25,196 @@ from zb_contracts.events.office import EventAdmitted
 from zb_contracts.merge.state import RULE_VERSION, InterventionState
 
 BATCH_ROWS: Final = 500
+"""Rows of its partitions that a step takes of each shard, about; the span that it reads for them is fixed."""
+ADMISSION: Final = "event.admitted.v1"
 log: Final = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step did: rows read, states written, streams quarantined, and whom it concerns."""
+    """What one step did: positions passed, rows folded, states written, streams quarantined, and whose rows they were."""
 
+    passed: int = 0
     rows: int = 0
     states: int = 0
     announced: int = 0
     quarantined: int = 0
-    technicians: frozenset[str] = frozenset()
     authors: frozenset[str] = frozenset()
 
 
-@dataclass(slots=True)
-class _Result:
-    """What a batch makes of the streams that it touches, before anything of it is written."""
-
-    rows: list[StateRow] = field(default_factory=list)
-    messages: list[Message] = field(default_factory=list)
-    members: dict[str, Mapping[str, Member]] = field(default_factory=dict)
-    faults: dict[str, str] = field(default_factory=dict)
-    whole: list[str] = field(default_factory=list)
+_Stepped = tuple[Step, Mapping[int, Marks]]
+"""A step, and the marks after it of the partitions that it held."""
+_Work = Callable[[ProjectionTransaction], Awaitable[_Stepped]]
 
 
 class Projector:
-    """One projection of all shards. `announces` is off in a replay into a shadow."""
+    """One worker of the projection. `announces` is off in a replay into a shadow."""
 
     def __init__(
         self,
+        store: ReadStore,
         *,
         limits: ScopeLimits,
         clock: Clock,
-        new_epoch: scope_store.EpochSource,
         announces: bool = True,
         batch_rows: int = BATCH_ROWS,
         folds: Folds | None = None,
     ) -> None:
-        self._limits, self._clock, self._new_epoch = limits, clock, new_epoch
+        self._store, self._limits, self._clock = store, limits, clock
         self._announces, self._batch_rows = announces, batch_rows
         self._folds = folds or Folds()
-        self._retried = False
 
-    async def step(self, connection: Connection, until: Mapping[int, int] | None = None) -> Step:
-        """Takes the next batch, whole or not at all. `Step()` when there is nothing, or another projector works.
+    async def step(self, partitions: Sequence[int] | None = None, until: Mapping[int, Marks] | None = None) -> Step:
+        """Takes the next span for those of these partitions (None: of all) that nobody else works on.
 
-        `until` (shard -> position) is where a replay ends.
+        Whole or not at all. `Step()` when there is nothing. `until` (partition -> marks) is where a replay ends.
         """
+        return await self._whole(lambda transaction: self._forward(transaction, partitions, until))
+
+    async def again(self, partitions: Sequence[int] | None = None) -> Step:
+        """Folds again what another program left: streams in quarantine whose pause is over, and states of older rules.
+
+        A batch of them at a time: call until it says `Step()`. Those that still fail stay listed, with a longer pause.
+        """
+        return await self._whole(lambda transaction: self._repeat(transaction, partitions))
+
+    async def _whole(self, work: _Work) -> Step:
         try:
-            async with connection.transaction():
-                step, marks = await self._step(connection, until)
+            async with self._store.projection() as transaction:
+                step, after = await work(transaction)
         except BaseException:
-            self._folds.forget()
-            self._folds.at = None
+            self._folds.forget_all()
             raise
-        if marks is not None:
-            self._folds.at = marks
+        self._folds.stand(after)
         return step
 
-    async def sweep(self, connection: Connection) -> frozenset[str]:
-        """Takes out of the scopes what was closed long enough ago; the technicians concerned."""
-        async with connection.transaction():
-            gone = await scope_store.expire(connection, self._clock())
-            return frozenset(await scope_store.refresh(connection, gone, self._limits, self._new_epoch))
-
-    async def again(self, connection: Connection) -> Step:
-        """Folds again what another program left: quarantined streams once, and a batch of states of older rules.
-
-        Call until it says `Step()`; the quarantined ones that still fail stay listed.
-        """
-        async with connection.transaction():
-            marks = await states.lock_marks(connection)
-            if marks is None:
-                return Step()
-            waiting = [] if self._retried else list(await states.quarantined(connection))
-            streams = sorted({*waiting, *await states.of_older_rules(connection, RULE_VERSION, self._batch_rows)})
-            self._folds.forget(streams)
-            step = await self._project(connection, marks, streams, []) if streams else Step()
-        self._retried = True
-        return step
-
-    async def _step(self, connection: Connection, until: Mapping[int, int] | None) -> tuple[Step, dict[int, int] | None]:
-        marks = await states.lock_marks(connection)
-        if marks is None:
-            return Step(), None
-        if marks != self._folds.at:
-            self._folds.forget()
-        rows = [
-            row
-            for shard, position in sorted(marks.items())
-            for row in await states.ledger_rows(connection, shard, position, self._rows_wanted(shard, position, until))
-        ]
-        if not rows:
-            return Step(), marks
-        after = marks | {row.shard: row.position + 1 for row in rows}
-        step = await self._project(connection, after, await self._touched(connection, rows), rows)
-        await states.move_marks(connection, after)
+    async def _forward(
+        self, transaction: ProjectionTransaction, partitions: Sequence[int] | None, until: Mapping[int, Marks] | None
+    ) -> _Stepped:
+        taken = await transaction.take(partitions)
+        self._folds.meet(taken)
+        spans = _spans(taken, until, self._batch_rows * taken.of // max(1, len(taken.marks)))
+        if not spans:
+            return Step(), taken.marks
+        after = {partition: _moved(partition, marks, spans, until) for partition, marks in taken.marks.items()}
+        rows = []
+        for shard, (begin, end) in spans.items():
+            for row in await transaction.ledger_rows(shard, begin, end, sorted(taken.marks), taken.of):
+                partition = partition_of(row.stream, taken.of)
+                if taken.marks[partition][shard] <= row.position < after[partition][shard]:
+                    rows.append(row)
+        streams = await self._touched(transaction, rows)
+        passed = sum(end - begin for begin, end in spans.values())
+        step = await self._project(transaction, Taken(taken.of, after, taken.sizes), streams, rows, passed)
+        await transaction.move(after)
         return step, after
 
-    def _rows_wanted(self, shard: int, position: int, until: Mapping[int, int] | None) -> int:
-        return self._batch_rows if until is None else max(0, min(self._batch_rows, until.get(shard, 0) - position))
+    async def _repeat(self, transaction: ProjectionTransaction, partitions: Sequence[int] | None) -> _Stepped:
+        taken = await transaction.take(partitions)
+        if not taken.marks:
+            return Step(), {}
+        held = sorted(taken.marks)
+        waiting = await transaction.to_retry(held, taken.of, self._clock(), self._batch_rows)
+        old = await transaction.of_older_rules(held, taken.of, RULE_VERSION, self._batch_rows)
+        streams = sorted({*waiting, *old})
+        self._folds.meet(taken)
+        self._folds.forget(streams)
+        step = await self._project(transaction, taken, streams, []) if streams else Step()
+        return step, taken.marks
 
-    async def _touched(self, connection: Connection, rows: Sequence[LedgerRow]) -> list[str]:
+    async def _touched(self, transaction: ProjectionTransaction, rows: Sequence[LedgerRow]) -> list[str]:
         """The streams whose set of events this batch changes."""
-        admissions = [
-            (body.event, body.author, body.author_seq, row.shard, row.position)
-            for row in rows
-            if row.kind == "admitted" and row.type == "event.admitted.v1"
-            for body in [read_body(row.type, row.body)]
-            if isinstance(body, EventAdmitted)
-        ]
-        await states.lift(connection, admissions)
-        held = [row.event_id for row in rows if row.kind == "held"]
-        lifted = await states.lifted_streams(connection, [*held, *(admission[0] for admission in admissions)])
-        # A lifted event stands before the cached fold's end: the stream is folded again, whole.
-        self._folds.forget(lifted)
+        lifts = [lift for row in rows for lift in _lift_of(row)]
+        held = [row for row in rows if row.kind == "held"]
+        lifted: set[str] = set()
+        if lifts or held:
+            await transaction.lift(lifts)
+            # An event may have been named long ago on another stream: only what this batch has is this worker's matter.
+            named = {row.stream for row in held} | {lift.stream for lift in lifts}
+            ids = {row.event_id for row in held} | {lift.event_id for lift in lifts}
+            lifted = named & await transaction.lifted_streams(sorted(ids))
+            # A lifted event stands before the cached fold's end: the stream is folded again, whole.
+            self._folds.forget(lifted)
         return sorted({row.stream for row in rows if row.kind == "admitted"} | lifted)
 
     async def _project(
-        self, connection: Connection, marks: dict[int, int], streams: Sequence[str], rows: Sequence[LedgerRow]
+        self,
+        transaction: ProjectionTransaction,
+        at: Taken,
+        streams: Sequence[str],
+        rows: Sequence[LedgerRow],
+        passed: int = 0,
     ) -> Step:
         missing = set(self._folds.missing(streams))
-        fresh = by_stream(await states.stream_rows(connection, sorted(missing), marks)) if missing else {}
+        fresh = by_stream(await transaction.stream_rows(sorted(missing), at.marks, at.of)) if missing else {}
         known = by_stream(row for row in rows if row.kind == "admitted" and row.stream not in missing)
         folded, faults = self._folds.add(fresh | known)
-        before = await states.versions(connection, streams)
-        result = _Result(faults=faults)
+        before = await transaction.stored(streams) if streams else {}
+        batch = Batch(faults=faults)
         for stream, one in folded.items():
-            self._take(result, stream, one, marks, before.get(stream))
-        technicians = await self._write(connection, result)
+            self._take(batch, stream, one, at.marks[partition_of(stream, at.of)], before.get(stream))
+        for stream, reason in batch.faults.items():
+            log.error("stream quarantined", stream=stream, reason=reason)
+        if streams:
+            await transaction.write(batch, self._clock())
         return Step(
+            passed=passed,
             rows=len(rows),
-            states=len(result.rows),
-            announced=len(result.messages),
-            quarantined=len(result.faults),
-            technicians=frozenset(technicians),
+            states=len(batch.states),
+            announced=len(batch.messages),
+            quarantined=len(batch.faults),
             authors=frozenset(row.author for row in rows),
         )
 
-    def _take(self, result: _Result, stream: str, one: Folded, marks: dict[int, int], before: tuple[int, bytes] | None) -> None:
+    def _take(self, batch: Batch, stream: str, one: Folded, marks: Marks, before: tuple[int, bytes] | None) -> None:
+        now_ms = self._clock()
         try:
-            row = state_row(stream, one, marks, version=(before[0] if before else 0) + 1, now_ms=self._clock())
+            row = state_row(stream, one, marks, version=(before[0] if before else 0) + 1, now_ms=now_ms)
             found = None
             if isinstance(one.state, InterventionState):
-                found = members(one.state, one.received_ms, self._clock(), self._limits)
+                found = members(one.state, one.received_ms, now_ms, self._limits)
         except Exception as fault:  # as with the fold: listed, and the next stream goes on
-            result.faults[stream] = f"{type(fault).__name__}: {fault}"
+            batch.faults[stream] = f"{type(fault).__name__}: {fault}"[:REASON_MAX]
             return
-        result.whole.append(stream)
+        batch.whole.append(stream)
         if found is not None:
-            result.members[stream] = found
+            batch.members[stream] = found
         changed = before is None or before[1] != row.state_hash
         if changed:
-            result.rows.append(row)
+            batch.states.append(row)
         if self._announces and isinstance(one.state, InterventionState):
             try:
                 message = announcement_of(one.state, row, marks)
             except Exception as fault:  # the state stands, listed as untold: too large, or on a stream whose id is no UUID
-                result.faults[stream] = f"{type(fault).__name__}: {fault}"[:REASON_MAX]
+                batch.faults[stream] = f"{type(fault).__name__}: {fault}"[:REASON_MAX]
             else:
-                result.messages += [message] if changed else []
-
-    async def _write(self, connection: Connection, result: _Result) -> set[str]:
-        now_ms = self._clock()
-        for stream, reason in result.faults.items():
-            log.error("stream quarantined", stream=stream, reason=reason)
-        await states.quarantine(connection, result.faults, now_ms)
-        await states.release(connection, [stream for stream in result.whole if stream not in result.faults])
-        await states.write_states(connection, result.rows)
-        technicians = await scope_store.replace_members(connection, result.members)
-        technicians |= await scope_store.concerned(connection, [row.stream for row in result.rows])
-        moved = await scope_store.refresh(connection, technicians, self._limits, self._new_epoch)
-        for first in range(0, len(result.messages), outbox.MESSAGES_PER_CALL_MAX):
-            await outbox.enqueue_all(connection, result.messages[first : first + outbox.MESSAGES_PER_CALL_MAX])
-        return moved
+                batch.messages += [message] if changed else []
 
 
-def state_row(stream: str, one: Folded, marks: Mapping[int, int], *, version: int, now_ms: int) -> StateRow:
+def _spans(taken: Taken, until: Mapping[int, Marks] | None, span: int) -> dict[int, tuple[int, int]]:
+    """Shard -> the positions [begin, end) to read: from the partition that is furthest behind, where there is something."""
+    found = {}
+    for shard, size in taken.sizes.items():
+        ends = {
+            partition: size if until is None else min(size, until.get(partition, {}).get(shard, 0)) for partition in taken.marks
+        }
+        behind = [marks[shard] for partition, marks in taken.marks.items() if marks[shard] < ends[partition]]
+        if behind:
+            found[shard] = (min(behind), min(min(behind) + span, max(ends.values())))
+    return found
+
+
+def _moved(
+    partition: int, marks: Marks, spans: Mapping[int, tuple[int, int]], until: Mapping[int, Marks] | None
+) -> dict[int, int]:
+    """The partition's marks after these spans."""
+    ends = {shard: end for shard, (_, end) in spans.items()}
+    if until is not None:
+        ends = {shard: min(end, until.get(partition, {}).get(shard, 0)) for shard, end in ends.items()}
+    return {shard: max(position, ends.get(shard, 0)) for shard, position in marks.items()}
+
+
+def state_row(stream: str, one: Folded, marks: Marks, *, version: int, now_ms: int) -> StateRow:
     """The row of a folded stream after the ledger positions `marks`."""
     return StateRow(
         stream=stream,
@@ -212,7 +222,7 @@ def state_row(stream: str, one: Folded, marks: Mapping[int, int], *, version: in
         rule_version=RULE_VERSION,
         state=one.state_json,
         document=shortened(one.state),
-        state_hash=states.hash_of(one.state_json),
+        state_hash=hash_of(one.state_json),
         vector=canonical.encode(one.state.vector),
         positions=canonical.encode({str(shard): position for shard, position in marks.items()}),
         version=version,
@@ -220,6 +230,15 @@ def state_row(stream: str, one: Folded, marks: Mapping[int, int], *, version: in
     )
 
 
-def announcement_of(state: InterventionState, row: StateRow, marks: Mapping[int, int]) -> Message:
+def announcement_of(state: InterventionState, row: StateRow, marks: Marks) -> Message:
     """The announcement of a state that `row` stores."""
     return announce(state, row.state, row.state_hash.hex(), dict(marks), row.version, row.changed_ms)
+
+
+def _lift_of(row: LedgerRow) -> list[Lift]:
+    if row.kind != "admitted" or row.type != ADMISSION:
+        return []
+    body = read_body(row.type, row.body)
+    if not isinstance(body, EventAdmitted):
+        return []
+    return [Lift(body.event, body.author, body.author_seq, row.stream, row.shard, row.position)]

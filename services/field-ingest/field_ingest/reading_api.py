@@ -10,7 +10,7 @@ import msgspec
 import structlog
 from fastapi import APIRouter, Path, Query
 
-from field_ingest import states
+from field_ingest import marks, states
 from field_ingest.explain import HISTORY_ROWS_MAX, Current, current_state, history
 from field_ingest.replay import live_hash
 from zb_chassis.database import Connection, Pool
@@ -93,10 +93,10 @@ def _projection(routes: APIRouter, pool: Pool) -> None:
     async def progress(_caller: Auditor) -> dict[str, Any]:
         """How far the projection has read each shard, how far the ledger goes, and which streams it had to leave aside."""
         async with pool.acquire() as connection:
-            marks = await states.read_marks(connection)
+            read = await marks.read_marks(connection)
             sizes = await states.ledger_sizes(connection)
             listed = await states.quarantined(connection)
-        shards = {str(shard): {"position": marks.get(shard, 0), "size": size} for shard, size in sizes.items()}
+        shards = {str(shard): {"position": read.get(shard, 0), "size": size} for shard, size in sizes.items()}
         return {"shards": shards, "quarantined": listed}
 
 

@@ -1,7 +1,7 @@
 """What a technician's devices may hold: which interventions, and with them which sites, equipment and stock.
 
-Pure: who is a member of an intervention, and what of it fits the budget. The change order, the counters and the rows are
-in `scope_store`; nothing here reads a clock, and nothing is sent from here.
+Pure: who is a member of an intervention, what of it fits the budget, and which numbers the changes take in the technician's
+order. The rows are in `scope_store`; nothing here reads a clock, and nothing is sent from here.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,6 +17,8 @@ CLOSED: Final = frozenset({"done", "not_done", "cancelled"})
 NOBODY: Final = "none"
 MOVEMENTS_GIVEN_MAX: Final = 20
 """Newest movements of a stock that its document shows; the quantities are always whole."""
+OMITTED_LISTED_MAX: Final = 32
+"""Documents that the budget left out and that a device is told by name; beyond it, it is told how many there are."""
 _DAY_MS: Final = 86_400_000
 
 
@@ -59,6 +61,37 @@ class Selection:
     documents: tuple[str, ...]
     omitted: tuple[str, ...]
     bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document that exists: its size in bytes as scopes give it out, hash and vector (canonical JSON) of its state."""
+
+    size: int
+    state_hash: bytes
+    vector: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A document that changes in a technician's order, under the number `change`; `document` is None for a tombstone."""
+
+    stream: str
+    change: int
+    document: Document | None
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A technician's order after its changes: the last number given, what is alive, and what the budget leaves out."""
+
+    technician: str
+    change: int
+    given: tuple[Given, ...]
+    documents: int
+    size: int
+    omitted: tuple[str, ...]
+    omitted_count: int
 
 
 def stock_of(technician: str) -> str:
@@ -119,6 +152,28 @@ def select(technician: str, found: Iterable[Member], sizes: Mapping[str, int], l
         taken |= new
         used += cost
     return Selection(tuple(sorted(taken)), tuple(sorted(refused - taken.keys())), used)
+
+
+def moved(technician: str, change: int, alive: Mapping[str, bytes], found: Selection, documents: Mapping[str, Document]) -> Moved:
+    """What the technician's order becomes after the change numbered `change`: tombstones first, then what is new or other.
+
+    `alive` has the state hash of every document as it was last given out. Nothing takes a number that did not change.
+    """
+    gone = sorted(alive.keys() - set(found.documents))
+    other = [stream for stream in found.documents if alive.get(stream) != documents[stream].state_hash]
+    given = tuple(
+        Given(stream, number, None if place < len(gone) else documents[stream])
+        for place, (number, stream) in enumerate(enumerate([*gone, *other], change + 1))
+    )
+    return Moved(
+        technician,
+        change + len(given),
+        given,
+        len(found.documents),
+        found.bytes,
+        found.omitted[:OMITTED_LISTED_MAX],
+        len(found.omitted),
+    )
 
 
 def _rank(member: Member) -> tuple[bool, bool, int, str]:

@@ -1,82 +1,29 @@
-"""What the projector reads and writes, as SQL: ledger rows in order, checkpoints, states, quarantine, lifted events.
+"""States, quarantine and lifted events as SQL, and the ledger's rows as the projection reads them.
 
 Every table of the read side is named without its schema, so that the same statements build a shadow of it for a replay.
 The ledger is only read here. Nothing here commits: the caller's transaction does.
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from field_ingest.partitions import partition_of
+from field_ingest.read_ports import (
+    QUARANTINE_PAUSE_MS,
+    QUARANTINE_PAUSE_MS_MAX,
+    LedgerGap,
+    LedgerRow,
+    Lift,
+    Marks,
+    StateRow,
+)
 from zb_chassis.database import Connection
 
-PROJECTION: Final = "states"
 HASH_PAGE_ROWS: Final = 2000
-
-
-class LedgerGap(Exception):
-    """The ledger's positions are not dense: nothing may be built on it until somebody has looked."""
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerRow:
-    """One row as the projection reads it. `author_kind` is the registered kind of its author."""
-
-    shard: int
-    position: int
-    kind: str
-    event_id: str
-    author: str
-    author_kind: str
-    seq: int
-    stream: str
-    type: str
-    header: bytes
-    body: bytes
-    received_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class StateRow:
-    """A state as it is stored: canonical JSON, its SHA-256, and how it came to be. `positions`: shard -> next position.
-
-    `document` is what scopes give out, None for the state itself.
-    """
-
-    stream: str
-    kind: str
-    rule_version: int
-    state: bytes
-    document: bytes | None
-    state_hash: bytes
-    vector: bytes
-    positions: bytes
-    version: int
-    changed_ms: int
-
-
 _ROW = """l.shard, l.position, l.kind, l.event_id, l.author, a.kind, l.seq, l.stream,
     l.type, l.header, l.body, l.received_at_ms"""
-
-
-async def lock_marks(connection: Connection, projection: str = PROJECTION) -> dict[int, int] | None:
-    """The next position of each shard, locked until the transaction ends; None while another projector works."""
-    await connection.execute(
-        "INSERT INTO projection_mark (projection, shard, position) SELECT $1, shard, 0 FROM shards ON CONFLICT DO NOTHING",
-        projection,
-    )
-    rows = await connection.fetch(
-        "SELECT shard, position FROM projection_mark WHERE projection = $1 FOR UPDATE SKIP LOCKED", projection
-    )
-    known = await connection.fetchval("SELECT count(*) FROM projection_mark WHERE projection = $1", projection)
-    return {row["shard"]: row["position"] for row in rows} if len(rows) == known else None
-
-
-async def read_marks(connection: Connection, projection: str = PROJECTION) -> dict[int, int]:
-    """The next position of each shard, as committed."""
-    rows = await connection.fetch("SELECT shard, position FROM projection_mark WHERE projection = $1", projection)
-    return {row["shard"]: row["position"] for row in rows}
 
 
 async def ledger_sizes(connection: Connection) -> dict[int, int]:
@@ -84,53 +31,70 @@ async def ledger_sizes(connection: Connection) -> dict[int, int]:
     return {row["shard"]: row["size"] for row in await connection.fetch("SELECT shard, size FROM shards")}
 
 
-async def move_marks(connection: Connection, marks: Mapping[int, int], projection: str = PROJECTION) -> None:
-    """Sets the checkpoint of each shard."""
-    await connection.executemany(
-        "UPDATE projection_mark SET position = $3 WHERE projection = $1 AND shard = $2",
-        [(projection, shard, position) for shard, position in marks.items()],
+async def ledger_rows(
+    connection: Connection, shard: int, begin: int, end: int, partitions: Sequence[int], of: int
+) -> list[LedgerRow]:
+    """The rows in [begin, end) of the shard whose stream is in one of the partitions. LedgerGap unless the span is dense."""
+    dense = await connection.fetchval(
+        "SELECT count(*) FROM ledger WHERE shard = $1 AND position >= $2 AND position < $3", shard, begin, end
     )
-
-
-async def ledger_rows(connection: Connection, shard: int, begin: int, limit: int) -> list[LedgerRow]:
-    """The shard's rows from position `begin` on, at most `limit`. LedgerGap unless they are dense."""
+    if dense != end - begin:
+        await _tell_gap(connection, shard, begin, end)
     rows = await connection.fetch(
         f"""
         SELECT {_ROW} FROM ledger l JOIN authors a ON a.author = l.author
-        WHERE l.shard = $1 AND l.position >= $2 ORDER BY l.position LIMIT $3
+        WHERE l.shard = $1 AND l.position >= $2 AND l.position < $3
+            AND (cardinality($4::integer[]) = $5 OR stream_partition(l.stream, $5) = ANY($4))
+        ORDER BY l.position
         """,  # noqa: S608 a constant of this module
         shard,
         begin,
-        limit,
+        end,
+        list(partitions),
+        of,
     )
-    for expected, row in enumerate(rows, begin):
-        if row["position"] != expected:
-            raise LedgerGap(f"shard {shard} has no position {expected}, the next is {row['position']}")
     return [LedgerRow(*row) for row in rows]
 
 
-async def stream_rows(connection: Connection, streams: Sequence[str], before: Mapping[int, int]) -> list[LedgerRow]:
-    """All that is admitted on these streams, also held events that were let in, below the positions of `before`."""
+async def _tell_gap(connection: Connection, shard: int, begin: int, end: int) -> None:
+    rows = await connection.fetch(
+        "SELECT position FROM ledger WHERE shard = $1 AND position >= $2 AND position < $3 ORDER BY position", shard, begin, end
+    )
+    found = [row["position"] for row in rows]
+    missing = next(expected for expected, position in enumerate([*found, None], begin) if position != expected)
+    raise LedgerGap(f"shard {shard} has no position {missing}, although its log has {end} rows or more")
+
+
+async def stream_rows(connection: Connection, streams: Sequence[str], marks: Mapping[int, Marks], of: int) -> list[LedgerRow]:
+    """All that is admitted on these streams, also held events that were let in, below their partition's marks."""
+    places = [(partition, shard, position) for partition, one in marks.items() for shard, position in one.items()]
     rows = await connection.fetch(
         f"""
-        SELECT {_ROW} FROM ledger l JOIN authors a ON a.author = l.author
-        JOIN unnest($2::integer[], $3::bigint[]) AS m (shard, position) ON m.shard = l.shard AND l.position < m.position
-        WHERE l.stream = ANY($1) AND (l.kind = 'admitted' OR (l.kind = 'held' AND EXISTS (
-            SELECT 1 FROM lifted f WHERE f.event_id = l.event_id AND f.author = l.author AND f.seq = l.seq)))
-        ORDER BY l.shard, l.position
+        SELECT {_ROW} FROM unnest($1::text[], $2::integer[]) AS w (stream, partition)
+        JOIN unnest($3::integer[], $4::integer[], $5::bigint[]) AS m (partition, shard, position) ON m.partition = w.partition
+        JOIN ledger l ON l.stream = w.stream AND l.shard = m.shard AND l.position < m.position
+        JOIN authors a ON a.author = l.author
+        WHERE l.kind = 'admitted' OR (l.kind = 'held' AND EXISTS (
+            SELECT 1 FROM lifted f
+            WHERE f.event_id = l.event_id AND f.author = l.author AND f.seq = l.seq AND f.stream = l.stream))
         """,  # noqa: S608 a constant of this module
         list(streams),
-        list(before.keys()),
-        list(before.values()),
+        [partition_of(stream, of) for stream in streams],
+        [partition for partition, _, _ in places],
+        [shard for _, shard, _ in places],
+        [position for _, _, position in places],
     )
     return [LedgerRow(*row) for row in rows]
 
 
-async def lift(connection: Connection, admissions: Iterable[tuple[str, str, int, int, int]]) -> None:
-    """Notes held events (event id, author, seq) that were let in by the row at (shard, position)."""
+async def lift(connection: Connection, lifts: Sequence[Lift]) -> None:
+    """Notes which events were let in, and by which row."""
     await connection.executemany(
-        "INSERT INTO lifted (event_id, author, seq, shard, position) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-        list(admissions),
+        """
+        INSERT INTO lifted (event_id, author, seq, stream, shard, position) VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT DO NOTHING
+        """,
+        [(one.event_id, one.author, one.seq, one.stream, one.shard, one.position) for one in lifts],
     )
 
 
@@ -138,8 +102,9 @@ async def lifted_streams(connection: Connection, event_ids: Sequence[str]) -> se
     """The streams of those of these events that are held and were let in."""
     rows = await connection.fetch(
         """
-        SELECT DISTINCT l.stream FROM lifted f JOIN ledger l ON l.event_id = f.event_id
-        WHERE f.event_id = ANY($1::text[]) AND l.kind = 'held' AND l.author = f.author AND l.seq = f.seq
+        SELECT DISTINCT l.stream FROM lifted f
+        JOIN ledger l ON l.event_id = f.event_id AND l.author = f.author AND l.seq = f.seq AND l.stream = f.stream
+        WHERE f.event_id = ANY($1::text[]) AND l.kind = 'held'
         """,
         list(event_ids),
     )
@@ -152,14 +117,17 @@ async def versions(connection: Connection, streams: Sequence[str]) -> dict[str, 
     return {row["stream"]: (row["version"], row["state_hash"]) for row in rows}
 
 
-async def of_older_rules(connection: Connection, rule_version: int, limit: int) -> list[str]:
+async def of_older_rules(connection: Connection, partitions: Sequence[int], of: int, rule_version: int, limit: int) -> list[str]:
     """Streams whose state was folded by another version of the rules, and that are not in quarantine."""
     rows = await connection.fetch(
         """
         SELECT s.stream FROM states s
-        WHERE s.rule_version <> $1 AND NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.stream = s.stream) LIMIT $2
+        WHERE s.rule_version <> $1 AND stream_partition(s.stream, $3) = ANY($2)
+            AND NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.stream = s.stream) LIMIT $4
         """,
         rule_version,
+        list(partitions),
+        of,
         limit,
     )
     return [row["stream"] for row in rows]
@@ -167,29 +135,25 @@ async def of_older_rules(connection: Connection, rule_version: int, limit: int) 
 
 async def write_states(connection: Connection, rows: Sequence[StateRow]) -> None:
     """Writes states, whole."""
-    await connection.executemany(
+    await connection.execute(
         """
         INSERT INTO states (stream, kind, rule_version, state, document, state_hash, vector, positions, version, changed_ms)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::integer[], $4::bytea[], $5::bytea[], $6::bytea[], $7::bytea[],
+            $8::bytea[], $9::bigint[], $10::bigint[])
         ON CONFLICT (stream) DO UPDATE SET rule_version = excluded.rule_version, state = excluded.state,
             document = excluded.document, state_hash = excluded.state_hash, vector = excluded.vector,
             positions = excluded.positions, version = excluded.version, changed_ms = excluded.changed_ms
         """,
-        [
-            (
-                r.stream,
-                r.kind,
-                r.rule_version,
-                r.state,
-                r.document,
-                r.state_hash,
-                r.vector,
-                r.positions,
-                r.version,
-                r.changed_ms,
-            )
-            for r in rows
-        ],
+        [r.stream for r in rows],
+        [r.kind for r in rows],
+        [r.rule_version for r in rows],
+        [r.state for r in rows],
+        [r.document for r in rows],
+        [r.state_hash for r in rows],
+        [r.vector for r in rows],
+        [r.positions for r in rows],
+        [r.version for r in rows],
+        [r.changed_ms for r in rows],
     )
 
 
@@ -232,6 +196,24 @@ async def quarantine(connection: Connection, reasons: Mapping[str, str], now_ms:
 async def release(connection: Connection, streams: Sequence[str]) -> None:
     """Takes streams whose state is whole again off the list."""
     await connection.execute("DELETE FROM quarantine WHERE stream = ANY($1)", list(streams))
+
+
+async def to_retry(connection: Connection, partitions: Sequence[int], of: int, now_ms: int, limit: int) -> list[str]:
+    """Streams in quarantine whose pause is over, those that waited longest first."""
+    rows = await connection.fetch(
+        """
+        SELECT stream FROM quarantine
+        WHERE last_ms + least($4 * 2 ^ least(tries - 1, 10), $5) <= $3 AND stream_partition(stream, $2) = ANY($1)
+        ORDER BY last_ms LIMIT $6
+        """,
+        list(partitions),
+        of,
+        now_ms,
+        QUARANTINE_PAUSE_MS,
+        QUARANTINE_PAUSE_MS_MAX,
+        limit,
+    )
+    return [row["stream"] for row in rows]
 
 
 async def quarantined(connection: Connection) -> dict[str, str]:

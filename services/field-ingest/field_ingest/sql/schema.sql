@@ -35,6 +35,7 @@ CREATE TABLE authors (
     stopped_at_ms bigint,
     gap_nonce text,                            -- set: the ledger asks for mark + 1 on, resent with this nonce
     gap_at_ms bigint,
+    gap_to bigint,                             -- the last of what was given up; the gap stays open until the mark is there
     stray_refusals integer NOT NULL DEFAULT 0, -- refusal rows beside the chain (forks, broken links), limited
     CHECK ((kind = 'device') = (device IS NOT NULL)),
     UNIQUE (device, incarnation)
@@ -148,6 +149,47 @@ CREATE TABLE tokens (
 );
 CREATE INDEX tokens_people ON tokens (author, technician);
 
+-- Sessions that end before their token does: whose, why, and who floods. Times here are real, as the broker's are.
+
+CREATE TABLE session_cuts (
+    login_key text PRIMARY KEY,                -- public NKey (U...)
+    cut_at_s bigint NOT NULL                   -- tokens issued until then are void, in seconds as in a token's `iat`
+);
+CREATE INDEX session_cuts_at ON session_cuts (cut_at_s);
+GRANT SELECT ON session_cuts TO PUBLIC;        -- a role that may enter this database at all, the warden's, reads this alone
+
+CREATE TABLE suspensions (
+    suspension bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    device text NOT NULL,
+    cause text NOT NULL CHECK (cause IN ('flood', 'administrator')),
+    reason text NOT NULL,
+    made_by text NOT NULL,
+    from_ms bigint NOT NULL,
+    until_ms bigint,                           -- null: until somebody lifts it
+    lifted_at_ms bigint,
+    lifted_by text
+);
+CREATE UNIQUE INDEX suspensions_open ON suspensions (device) WHERE lifted_at_ms IS NULL;
+CREATE INDEX suspensions_device ON suspensions (device, suspension);
+
+-- What came from each device in each hour, counted once a message, for some days.
+CREATE TABLE incoming (
+    device text NOT NULL,
+    hour bigint NOT NULL,                      -- hours since 1970
+    messages bigint NOT NULL,
+    bytes bigint NOT NULL,
+    PRIMARY KEY (device, hour)
+) WITH (fillfactor = 70);
+CREATE INDEX incoming_hour ON incoming (hour);
+
+CREATE FUNCTION sessions_cut() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('sessions_cut', '');
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER session_cuts_changed AFTER INSERT OR UPDATE ON session_cuts FOR EACH STATEMENT EXECUTE FUNCTION sessions_cut();
+
 -- Dead letters that were tried again; the letters themselves stay in their stream.
 CREATE TABLE dead_letter_retries (
     number bigint PRIMARY KEY,                 -- in the stream DEADLETTER
@@ -157,12 +199,33 @@ CREATE TABLE dead_letter_retries (
 
 -- The read side: rebuilt from the ledger by `audit replay` (but for sync_session), nothing here is the record.
 
--- How far a projection has read: `position` is the next one that it will take from the shard.
-CREATE TABLE projection_mark (
+-- Which partition a stream lies in: the first byte of its name's SHA-256, modulo. Code computes the same.
+CREATE FUNCTION stream_partition(stream text, partitions integer) RETURNS integer
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN get_byte(sha256(convert_to(stream, 'UTF8')), 0) % partitions;
+
+-- A row is the lock of its partition; how many there are is how many rows there are.
+CREATE TABLE projection_partition (
     projection text NOT NULL,
+    partition integer NOT NULL CHECK (partition >= 0),
+    PRIMARY KEY (projection, partition)
+);
+
+-- How far each partition has read each shard: `position` is the next one that it will take.
+CREATE TABLE partition_mark (
+    projection text NOT NULL,
+    partition integer NOT NULL,
     shard integer NOT NULL,
     position bigint NOT NULL CHECK (position >= 0),
-    PRIMARY KEY (projection, shard)
+    PRIMARY KEY (projection, partition, shard)
+) WITH (fillfactor = 50);
+
+-- Who works on the projection: the partitions are shared out among those seen lately.
+CREATE TABLE projection_worker (
+    projection text NOT NULL,
+    worker text COLLATE "C" NOT NULL,
+    seen_at timestamptz NOT NULL,
+    PRIMARY KEY (projection, worker)
 );
 
 -- The merged state of each stream. `state` and `vector` are canonical JSON, `positions` maps shard to next position.
@@ -190,13 +253,16 @@ CREATE TABLE quarantine (
     last_ms bigint NOT NULL
 );
 
--- Held events that a supervisor's `event.admitted.v1` names: from then on they are part of their stream.
+-- Events that a supervisor's `event.admitted.v1` names on its own stream: one that is held there is part of it from then
+-- on. A wrong name, author or number keeps nobody else out.
 CREATE TABLE lifted (
-    event_id text PRIMARY KEY,
+    event_id text NOT NULL,
     author text NOT NULL,
     seq bigint NOT NULL,
-    shard integer NOT NULL,
-    position bigint NOT NULL
+    shard integer NOT NULL,                    -- where the admission stands
+    position bigint NOT NULL,
+    stream text NOT NULL DEFAULT '',
+    PRIMARY KEY (event_id, author, seq, stream)
 );
 
 -- Which interventions are a technician's, and since they hang on them: which site and equipment. Streams by name.
@@ -222,7 +288,8 @@ CREATE TABLE scope_technician (
     change bigint NOT NULL DEFAULT 0,
     documents integer NOT NULL DEFAULT 0,
     bytes bigint NOT NULL DEFAULT 0,
-    omitted text[] NOT NULL DEFAULT '{}'
+    omitted text[] NOT NULL DEFAULT '{}',      -- the first of them by name
+    omitted_count integer NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 
 -- The latest change of each document of a technician. Content and vector of a live one are the state's; a tombstone
@@ -236,6 +303,15 @@ CREATE TABLE scope_document (
     PRIMARY KEY (technician, document)
 ) WITH (fillfactor = 80);
 CREATE UNIQUE INDEX scope_document_change ON scope_document (technician, change);
+
+-- Whose scopes a committed change may concern: a technician, or whoever has the stream. No key but the order: two writers
+-- of the same name do not meet, and a note that is taken was committed with what it is about.
+CREATE TABLE scope_due (
+    note bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    stream text,
+    technician text,
+    CHECK ((stream IS NULL) <> (technician IS NULL))
+);
 
 -- Which technician a device last asked for: whom a hint reaches.
 CREATE TABLE sync_session (

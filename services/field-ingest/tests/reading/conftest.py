@@ -14,7 +14,9 @@ from field_ingest.checkpoints import Checkpoints
 from field_ingest.domain import Chain
 from field_ingest.ledger import PostgresTransaction
 from field_ingest.projector import Projector
+from field_ingest.read_store import PostgresReadStore
 from field_ingest.scope import ScopeLimits
+from field_ingest.scoping import Scopes
 from field_ingest.sync import SyncResponder
 from field_ingest.sync_store import PostgresSyncStore
 from field_ingest.verification import read_event
@@ -61,14 +63,23 @@ class Company:
         self.admitted: dict[str, dict[str, int]] = {}
         self._ids = itertools.count(1)
         self._epochs = itertools.count(1)
+        self.store = PostgresReadStore(pool.acquire)
         self.projector = self.new_projector()
+        self.scopes = self.new_scopes()
 
     def clock(self) -> int:
         return self.now_ms
 
     def new_projector(self, **options: Any) -> Projector:
-        options = {"limits": ScopeLimits(), "clock": self.clock, "new_epoch": lambda: f"epoch-{next(self._epochs)}"} | options
-        return Projector(**options)
+        return Projector(**{"store": self.store, "limits": ScopeLimits(), "clock": self.clock} | options)
+
+    def new_scopes(self, limits: ScopeLimits | None = None) -> Scopes:
+        return Scopes(
+            self.store,
+            limits=limits or ScopeLimits(),
+            clock=self.clock,
+            new_epoch=lambda: f"epoch-{next(self._epochs)}",
+        )
 
     async def hire(
         self, name: str, kind: str = "device", *, device: str | None = None, technician: str | None = None, shard: int = 0
@@ -161,10 +172,11 @@ class Company:
         return parse_header(signed.header).id
 
     async def project(self, projector: Projector | None = None) -> None:
-        """Steps until the ledger is read to its end."""
-        async with self.pool.acquire() as connection:
-            while (await (projector or self.projector).step(connection)).rows:
-                pass
+        """Steps until the ledger is read to its end and the scopes have followed."""
+        while (await (projector or self.projector).step()).passed:
+            pass
+        while await self.scopes.step() is not None:
+            pass
 
     def responder(self) -> SyncResponder:
         """A sync responder with the company's ledger key."""

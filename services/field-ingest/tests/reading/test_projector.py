@@ -3,16 +3,21 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
-from field_ingest import states
+from field_ingest import marks, states
 from field_ingest.folding import Folds
 from field_ingest.hints import Hints
-from field_ingest.projecting import Projection
+from field_ingest.partitions import PARTITIONS_DEFAULT, partition_of
+from field_ingest.projecting import Following, Projection
+from field_ingest.projector import Step
+from field_ingest.read_ports import QUARANTINE_PAUSE_MS, LedgerGap
+from field_ingest.read_store import PostgresReadStore
 from zb_contracts import canonical
 from zb_contracts.announcements import InterventionAnnounced
 from zb_contracts.envelope import SignedEvent
@@ -151,7 +156,7 @@ async def test_without_kept_folds_the_states_are_the_same(company: Any, office: 
         await company.record(camille, BOILER if number % 2 else LIFT, CommentAdded(text=f"remark {number}"))
         await company.project()
     kept = await total(company)
-    await connection.execute("TRUNCATE projection_mark, states")
+    await connection.execute("TRUNCATE partition_mark, states")
     await company.project(company.new_projector(batch_rows=1, folds=Folds(streams_max=0)))
     assert await total(company) == kept
 
@@ -159,19 +164,25 @@ async def test_without_kept_folds_the_states_are_the_same(company: Any, office: 
 async def test_a_step_that_is_rolled_back_is_repeated_with_the_same_announcement(
     company: Any, office: Any, connection: Any
 ) -> None:
+    @asynccontextmanager
+    async def borrowed() -> AsyncIterator[Any]:
+        yield connection
+
     await company.record(office, BOILER, created())
+    projector = company.new_projector(store=PostgresReadStore(borrowed))
+    said = set()
     for _ in range(2):
-        attempt = connection.transaction()
+        attempt = connection.transaction(isolation="read_committed")
         await attempt.start()
-        assert (await company.projector.step(connection)).announced == 1
-        first = await connection.fetchval("SELECT message_id FROM chassis.outbox")
+        assert (await projector.step()).announced == 1
+        said.add(await connection.fetchval("SELECT message_id FROM chassis.outbox"))
         await attempt.rollback()
         assert await connection.fetchval("SELECT count(*) FROM states") == 0
     await company.record(office, BOILER, planned())
-    await company.project()
+    await company.project(projector)
     assert await connection.fetchval("SELECT count(*) FROM chassis.outbox") == 1
-    await connection.execute("TRUNCATE chassis.outbox, states, projection_mark")
-    assert first.startswith(f"{BOILER[13:]}:1:")
+    assert len(said) == 1
+    assert said.pop().startswith(f"{BOILER[13:]}:1:")
 
 
 async def test_a_projector_killed_before_its_commit_leaves_nothing_and_the_next_one_goes_on(
@@ -183,8 +194,13 @@ async def test_a_projector_killed_before_its_commit_leaves_nothing_and_the_next_
     await blocking.start()
     await connection.execute("SELECT * FROM chassis.head FOR UPDATE")
     async with company.pool.acquire() as victim:
+
+        @asynccontextmanager
+        async def lent() -> AsyncIterator[Any]:
+            yield victim
+
         pid = victim.get_server_pid()
-        work = asyncio.create_task(company.projector.step(victim))
+        work = asyncio.create_task(company.new_projector(store=PostgresReadStore(lent)).step())
 
         async def waits_for_the_outbox() -> bool:
             return bool(await connection.fetchval("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $1", pid))
@@ -195,19 +211,24 @@ async def test_a_projector_killed_before_its_commit_leaves_nothing_and_the_next_
             await work
     await blocking.rollback()
     assert await connection.fetchval("SELECT count(*) FROM states") == 0
-    assert await connection.fetchval("SELECT coalesce(sum(position), 0) FROM projection_mark") == 0
+    assert await connection.fetchval("SELECT coalesce(sum(position), 0) FROM partition_mark") == 0
     await company.project()
     assert await connection.fetchval("SELECT count(*) FROM states") == 2
     assert await connection.fetchval("SELECT count(*) FROM chassis.outbox") == 2
 
 
-async def test_a_second_projector_waits_while_one_works(company: Any, office: Any, connection: Any) -> None:
+async def test_a_partition_that_another_worker_has_is_left_to_it(company: Any, office: Any, connection: Any) -> None:
     await company.project()
     await company.record(office, BOILER, created())
-    async with company.pool.acquire() as other, other.transaction():
-        assert await states.lock_marks(other) == {0: 0}
-        assert (await company.projector.step(connection)).rows == 0
-    assert (await company.projector.step(connection)).rows == 1
+    await company.record(office, LIFT, created())
+    mine, other = (partition_of(stream, PARTITIONS_DEFAULT) for stream in (BOILER, LIFT))
+    assert mine != other
+    async with company.store.projection() as transaction:
+        assert list((await transaction.take([other])).marks) == [other]
+        assert (await company.projector.step()).states == 1
+        assert (await company.projector.step()) == Step()
+    assert (await company.projector.step()).states == 1
+    assert await marks.read_marks(connection) == {0: 2}
 
 
 async def test_a_stream_that_cannot_be_folded_is_listed_and_stops_no_other(company: Any, office: Any, connection: Any) -> None:
@@ -219,10 +240,12 @@ async def test_a_stream_that_cannot_be_folded_is_listed_and_stops_no_other(compa
     assert await connection.fetchval("SELECT array_agg(stream) FROM states") == [LIFT]
     listed = await states.quarantined(connection)
     assert list(listed) == [BOILER]
-    assert "header cannot be read" in listed[BOILER]
-    assert await states.read_marks(connection) == {0: 2}
+    assert "DecodeError" in listed[BOILER]
+    assert await marks.read_marks(connection) == {0: 2}
     await connection.execute("UPDATE ledger SET header = $1 WHERE position = 0", good)
-    assert (await company.projector.again(connection)).states == 1
+    assert await company.projector.again() == Step()
+    company.now_ms += QUARANTINE_PAUSE_MS
+    assert (await company.projector.again()).states == 1
     assert await states.quarantined(connection) == {}
     assert (await state_of(company, BOILER))["status"] == "draft"
 
@@ -239,7 +262,13 @@ async def test_a_stream_that_cannot_be_announced_is_listed_and_stops_no_other(
     assert list(listed) == [nameless]
     assert "intervention" in listed[nameless]
     await company.project(company.new_projector())
-    await company.new_projector().again(connection)
+    company.now_ms += QUARANTINE_PAUSE_MS
+    assert (await company.new_projector().again()).quarantined == 1
+    assert await company.projector.again() == Step()
+    company.now_ms += QUARANTINE_PAUSE_MS
+    assert await company.projector.again() == Step()
+    company.now_ms += QUARANTINE_PAUSE_MS
+    assert (await company.projector.again()).quarantined == 1
     assert list(await states.quarantined(connection)) == [nameless]
 
 
@@ -250,7 +279,7 @@ async def test_a_state_of_older_rules_is_folded_again_at_the_start(company: Any,
     now = await total(company)
     await connection.execute("UPDATE states SET rule_version = 0, state_hash = $1, state = 'old'", bytes(32))
     started = company.new_projector(batch_rows=1)
-    steps = [await started.again(connection) for _ in range(3)]
+    steps = [await started.again() for _ in range(3)]
     assert [step.states for step in steps] == [1, 1, 0]
     assert await total(company) == now
     assert await connection.fetchval("SELECT array_agg(DISTINCT version) FROM states") == [2]
@@ -260,9 +289,9 @@ async def test_a_hole_in_the_ledger_stops_the_projection(company: Any, office: A
     for _ in range(3):
         await company.record(office, BOILER, planned())
     await connection.execute("DELETE FROM ledger WHERE position = 1")
-    with pytest.raises(states.LedgerGap, match="no position 1"):
+    with pytest.raises(LedgerGap, match="no position 1"):
         await company.project()
-    assert await states.read_marks(connection) == {}
+    assert await marks.read_marks(connection) == {}
 
 
 async def test_the_loop_wakes_at_the_ledgers_notice_and_outlives_a_lost_connection(company: Any, office: Any) -> None:
@@ -272,10 +301,11 @@ async def test_the_loop_wakes_at_the_ledgers_notice_and_outlives_a_lost_connecti
         said.append(subject)
 
     hints, stop = Hints(say, interval_s=0.01), asyncio.Event()
-    projection = Projection(company.pool, company.projector, hints, poll_s=60)
+    following = Following(company.pool, company.scopes, hints, poll_s=60)
+    projection = Projection(company.pool, company.store, company.projector, following, worker="worker-1", poll_s=60)
     await company.hire("device-a-1", device="device-a", technician="camille")
     await company.pool.execute("INSERT INTO sync_session (device, technician, asked_ms) VALUES ('device-a', 'camille', 0)")
-    tasks = [asyncio.create_task(projection.run(stop)), asyncio.create_task(hints.run(stop))]
+    tasks = [asyncio.create_task(one.run(stop)) for one in (projection, following, hints)]
     try:
         await company.record(office, BOILER, created())
         await until(lambda: rows_read(projection, 1))

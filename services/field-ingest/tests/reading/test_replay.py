@@ -43,7 +43,9 @@ async def a_day(company: Any, office: Any, camille: Any) -> None:
 async def test_a_replay_of_the_ledger_gives_the_live_hash(company: Any, office: Any, camille: Any, database: str) -> None:
     await a_day(company, office, camille)
     seen: list[Progress] = []
-    done = await replay(database, lambda: company.new_projector(announces=False, batch_rows=7), progress=seen.append)
+    done = await replay(
+        database, lambda store: company.new_projector(store=store, announces=False, batch_rows=7), progress=seen.append
+    )
     assert done.same
     assert (done.streams, done.events, done.behind, done.quarantined) == (3, 26, 0, 0)
     assert seen[-1].rows == seen[-1].total == 26
@@ -53,7 +55,7 @@ async def test_a_replay_of_the_ledger_gives_the_live_hash(company: Any, office: 
 async def test_a_replay_ends_where_the_live_projection_stands(company: Any, office: Any, camille: Any, database: str) -> None:
     await a_day(company, office, camille)
     await company.record(camille, BOILER, CommentAdded(text="not projected yet"))
-    done = await replay(database, lambda: company.new_projector(announces=False))
+    done = await replay(database, lambda store: company.new_projector(store=store, announces=False))
     assert (done.same, done.events, done.behind) == (True, 26, 1)
 
 
@@ -64,13 +66,13 @@ async def test_a_state_that_was_changed_by_hand_is_found_and_swapped(
     before = await company.pool.fetchrow("SELECT version, state_hash FROM states WHERE stream = $1", BOILER)
     sent = await company.pool.fetchval("SELECT count(*) FROM chassis.outbox")
     await company.pool.execute("UPDATE states SET state_hash = $1 WHERE stream = $2", bytes(32), BOILER)
-    done = await replay(database, lambda: company.new_projector(announces=False), swap=True)
+    done = await replay(database, lambda store: company.new_projector(store=store, announces=False), swap=True)
     assert not done.same
     assert done.swapped
     after = await company.pool.fetchrow("SELECT version, state_hash FROM states WHERE stream = $1", BOILER)
     assert (after["version"], after["state_hash"]) == (before["version"] + 1, before["state_hash"])
     assert await company.pool.fetchval("SELECT count(*) FROM chassis.outbox") == sent + 1
-    assert (await replay(database, lambda: company.new_projector(announces=False))).same
+    assert (await replay(database, lambda store: company.new_projector(store=store, announces=False))).same
     await company.record(camille, BOILER, CommentAdded(text="life goes on"))
     await company.project()
     assert await company.pool.fetchval("SELECT version FROM states WHERE stream = $1", BOILER) == before["version"] + 2
@@ -80,7 +82,7 @@ async def test_a_second_replay_is_refused_while_one_works(company: Any, database
     other = await asyncpg.connect(database)
     await other.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
     with pytest.raises(ReplayRefused, match="another replay"):
-        await replay(database, lambda: company.new_projector(announces=False))
+        await replay(database, lambda store: company.new_projector(store=store, announces=False))
     await other.close()
 
 

@@ -120,16 +120,17 @@ async def test_a_closed_intervention_leaves_after_some_days_of_the_ledgers_clock
     await company.record(camille, BOILER, Done(), visit=VISIT, at_ms=company.now_ms + 400 * DAY_MS)
     await company.project()
     before = await counter(company, "camille")
-    async with company.pool.acquire() as connection:
-        company.now_ms += 3 * DAY_MS - 1
-        assert await company.projector.sweep(connection) == frozenset()
-        company.now_ms += 1
-        assert await company.projector.sweep(connection) == {"camille"}
+    company.now_ms += 3 * DAY_MS - 1
+    await company.scopes.sweep()
+    assert await company.scopes.step() is None
+    company.now_ms += 1
+    await company.scopes.sweep()
+    assert await company.scopes.step() == {"camille"}
     assert await changes(company, "camille", before.change) == [(BOILER, False)]
 
 
 async def test_what_the_budget_leaves_out_is_named_and_the_soonest_planned_comes_first(company: Any, office: Any) -> None:
-    company.projector = company.new_projector(limits=ScopeLimits(documents_max=2))
+    company.scopes = company.new_scopes(limits=ScopeLimits(documents_max=2))
     streams = [f"intervention:00000000-0000-4000-8000-{number:012x}" for number in range(4)]
     for hour, stream in zip((15, 9, 11, 8), streams, strict=True):
         await company.record(office, stream, created())

@@ -30,7 +30,7 @@ async def test_a_stream_is_folded_from_all_shards_and_says_its_place_in_each(
     row = await company.pool.fetchrow("SELECT state, positions FROM states WHERE stream = $1", BOILER)
     assert canonical.decode(row["positions"]) == {"0": 4, "1": 1}
     assert canonical.decode(row["state"])["vector"] == {"device-a-1": 4, "office-main": 1}
-    done = await replay(database, lambda: company.new_projector(announces=False, batch_rows=2))
+    done = await replay(database, lambda store: company.new_projector(store=store, announces=False, batch_rows=2))
     assert (done.same, done.events) == (True, 5)
 
 

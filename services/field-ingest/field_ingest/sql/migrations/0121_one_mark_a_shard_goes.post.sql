@@ -1,0 +1,2 @@
+-- Marks are kept by partition.
+DROP TABLE projection_mark;
