@@ -69,17 +69,18 @@ async def publish_exports(connection: Connection, key: SigningKey, exports: Sequ
     known = await store.load_knowledge(connection, AUTHOR, [export.stream for export in exports])
     signed = []
     for export in exports:
-        known[export.stream] = seen = _merged(known.get(export.stream, {}), export.seen)
-        event = _sign(key, export, head, seen, now_ms)
+        known[export.stream] = seen = merged(known.get(export.stream, {}), export.seen)
+        event = sign_export(key, export, head, seen, now_ms)
         head = store.AuthorHead(head.seq + 1, digest(event.header))
         signed.append(event)
     await store.save_knowledge(connection, AUTHOR, known)
     await store.save_author(connection, AUTHOR, head)
-    await outbox.enqueue_all(connection, [_message(segment) for segment in cut_segments(signed)])
+    await outbox.enqueue_all(connection, messages_of(signed))
     return signed
 
 
-def _sign(key: SigningKey, export: Export, head: store.AuthorHead, seen: Mapping[str, int], now_ms: int) -> SignedEvent:
+def sign_export(key: SigningKey, export: Export, head: store.AuthorHead, seen: Mapping[str, int], now_ms: int) -> SignedEvent:
+    """The export as the bridge's next event after `head`. Pure."""
     body = export.body.canonical_bytes()
     header = Header(
         id=export.id,
@@ -102,12 +103,13 @@ def _sign(key: SigningKey, export: Export, head: store.AuthorHead, seen: Mapping
     return sign_event(key, header, body)
 
 
-def _message(segment: Sequence[SignedEvent]) -> outbox.Message:
-    headers = {"content-type": CONTENT_TYPE}
-    return outbox.Message(message_id(segment), subjects.office(AUTHOR), encode_segment(segment), headers)
+def messages_of(events: Sequence[SignedEvent]) -> list[outbox.Message]:
+    """Consecutive events of the bridge as messages, in as few segments as the limits allow. Pure."""
+    subject, headers = subjects.office(AUTHOR), {"content-type": CONTENT_TYPE}
+    return [outbox.Message(message_id(segment), subject, encode_segment(segment), headers) for segment in cut_segments(events)]
 
 
-def _merged(earlier: Mapping[str, int], later: Mapping[str, int]) -> dict[str, int]:
+def merged(earlier: Mapping[str, int], later: Mapping[str, int]) -> dict[str, int]:
     """The greater number of each author but ourselves: an author always knows its own earlier events."""
     authors = (earlier.keys() | later.keys()) - {AUTHOR}
     return {author: max(earlier.get(author, 0), later.get(author, 0)) for author in sorted(authors)}

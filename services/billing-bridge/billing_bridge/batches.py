@@ -51,7 +51,9 @@ class Frozen:
 
 
 @dataclass
-class _Collected:
+class Collected:
+    """What a batch takes of the candidates, what it finds settled, and what it leaves out with the reason."""
+
     bills: list[tuple[Candidate, Bill]] = field(default_factory=list)
     settled: dict[str, int] = field(default_factory=dict)
     left_out: list[LeftOut] = field(default_factory=list)
@@ -62,6 +64,24 @@ class _Collected:
         self.left_out_count += 1
         if len(self.left_out) < LEFT_OUT_LISTED_MAX:
             self.left_out.append(LeftOut(candidate.intervention, candidate.facts.reference, reason))
+
+    def take(self, candidate: Candidate, reference: Reference, profile: Profile) -> None:
+        """Decide about one candidate."""
+        decision = decide(candidate.facts, candidate.stored, candidate.billed, reference, profile.rules)
+        match decision:
+            case Waits(reason):
+                self.leave_out(candidate, reason)
+            case Bill():
+                try:
+                    _check_fit(profile, candidate, decision)
+                except Problem as problem:
+                    # One value that does not fit must not keep all others from being billed.
+                    self.misfit = self.misfit or problem
+                    self.leave_out(candidate, str(problem))
+                    return
+                self.bills.append((candidate, decision))
+            case _:
+                self.settled[candidate.intervention] = candidate.state_version
 
 
 class Batches:
@@ -91,12 +111,12 @@ class Batches:
         ready = [LeftOut(one.intervention, one.facts.reference, "ready") for one, _ in collected.bills]
         return [*ready, *collected.left_out]
 
-    async def _freeze(self, connection: Connection, profile: Profile, number: int, collected: _Collected) -> Frozen:
+    async def _freeze(self, connection: Connection, profile: Profile, number: int, collected: Collected) -> Frozen:
         now_ms = self._clock()
-        row = _totals(profile, number, now_ms, collected.bills)
-        files = _files(profile, row, collected.bills)
+        row = totals_of(profile, number, now_ms, collected.bills)
+        files = files_of(profile, row, collected.bills)
         exports = [
-            Export(self._new_id(now_ms), one.intervention, _body(profile, number, bill), one.facts.seen)
+            Export(self._new_id(now_ms), one.intervention, exported_body(profile, number, bill), one.facts.seen)
             for one, bill in collected.bills
         ]
         interventions = tuple(one.intervention for one, _ in collected.bills)
@@ -109,37 +129,19 @@ class Batches:
         return Frozen(row, files, interventions, tuple(collected.left_out), collected.left_out_count)
 
 
-async def _collect(connection: Connection | Pool, profile: Profile) -> _Collected:
+async def _collect(connection: Connection | Pool, profile: Profile) -> Collected:
     """Decide about every closed intervention that is not settled, until a batch is full."""
     reference = await store.load_reference(connection)
-    collected = _Collected()
+    collected = Collected()
     after: str | None = None
     while len(collected.bills) < INTERVENTIONS_MAX:
         page = await store.candidates(connection, profile.name, after=after, limit=PAGE)
         if not page:
             break
         for candidate in page[: INTERVENTIONS_MAX - len(collected.bills)]:
-            _take(collected, candidate, reference, profile)
+            collected.take(candidate, reference, profile)
         after = page[-1].intervention
     return collected
-
-
-def _take(collected: _Collected, candidate: Candidate, reference: Reference, profile: Profile) -> None:
-    decision = decide(candidate.facts, candidate.stored, candidate.billed, reference, profile.rules)
-    match decision:
-        case Waits(reason):
-            collected.leave_out(candidate, reason)
-        case Bill():
-            try:
-                _check_fit(profile, candidate, decision)
-            except Problem as problem:
-                # One value that does not fit must not keep all others from being billed.
-                collected.misfit = collected.misfit or problem
-                collected.leave_out(candidate, str(problem))
-                return
-            collected.bills.append((candidate, decision))
-        case _:
-            collected.settled[candidate.intervention] = candidate.state_version
 
 
 def _check_fit(profile: Profile, candidate: Candidate, bill: Bill) -> None:
@@ -152,11 +154,13 @@ def _check_fit(profile: Profile, candidate: Candidate, bill: Bill) -> None:
             raise Problem(BILLING_LAYOUT, field=named, reason=problem.details["reason"]) from problem
 
 
-def _body(profile: Profile, number: int, bill: Bill) -> BillingExported:
+def exported_body(profile: Profile, number: int, bill: Bill) -> BillingExported:
+    """What the ledger is told of one bill of the batch."""
     return BillingExported(profile=profile.name, batch=number, kind=bill.kind, lines_sha256=bill.lines_sha256)
 
 
-def _totals(profile: Profile, number: int, now_ms: int, bills: Sequence[tuple[Candidate, Bill]]) -> BatchRow:
+def totals_of(profile: Profile, number: int, now_ms: int, bills: Sequence[tuple[Candidate, Bill]]) -> BatchRow:
+    """The batch with its sums. Pure."""
     lines = [line for _, bill in bills for line in bill.lines]
     return BatchRow(
         profile.name,
@@ -170,7 +174,8 @@ def _totals(profile: Profile, number: int, now_ms: int, bills: Sequence[tuple[Ca
     )
 
 
-def _files(profile: Profile, row: BatchRow, bills: Sequence[tuple[Candidate, Bill]]) -> tuple[FileRow, ...]:
+def files_of(profile: Profile, row: BatchRow, bills: Sequence[tuple[Candidate, Bill]]) -> tuple[FileRow, ...]:
+    """Every file of the batch: the same bills give the same bytes. Pure."""
     date = format_time_ms(row.frozen_at_ms)[:10]
     header: Record = {
         "record": RECORD_HEADER,

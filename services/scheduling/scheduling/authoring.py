@@ -65,37 +65,49 @@ class Pen:
         return signed
 
     def _sign(self, fact: Fact, seen: Mapping[str, int]) -> SignedEvent:
-        body = fact.body.canonical_bytes()
-        header = Header(
-            id=fact.id,
-            author=self.author,
-            seq=self._head.seq + 1,
-            prev=self._head.hash,
-            type=type_of(fact.body).name,
-            stream=fact.stream,
-            visit=None,
-            actor=self._actor,
-            token=None,
-            at=format_time_ms(fact.at_ms),
-            boot=None,
-            elapsed_ms=None,
-            anchor=None,
-            seen=dict(seen),
-            body_sha256=digest(body),
-            body_type=BODY_TYPE,
-        )
-        event = sign_event(self._key, header, body)
-        self._head = store.AuthorHead(header.seq, digest(event.header))
+        event = sign_fact(fact, self.author, self._key, self._actor, self._head, seen)
+        self._head = store.AuthorHead(self._head.seq + 1, digest(event.header))
         return event
 
     async def _enqueue(self, events: Sequence[SignedEvent]) -> None:
-        subject = subjects.office(self.author)
-        messages = [
-            outbox.Message(message_id(segment), subject, encode_segment(segment), {"content-type": CONTENT_TYPE})
-            for segment in cut_segments(events)
-        ]
+        messages = messages_of(self.author, events)
         for start in range(0, len(messages), SEGMENTS_PER_CALL_MAX):
             await outbox.enqueue_all(self._connection, messages[start : start + SEGMENTS_PER_CALL_MAX])
+
+
+def sign_fact(
+    fact: Fact, author: str, key: SigningKey, actor: str | None, head: store.AuthorHead, seen: Mapping[str, int]
+) -> SignedEvent:
+    """The fact as the next event after `head`. Pure. Problems BODY_TOO_LARGE and SEEN_TOO_LARGE."""
+    body = fact.body.canonical_bytes()
+    header = Header(
+        id=fact.id,
+        author=author,
+        seq=head.seq + 1,
+        prev=head.hash,
+        type=type_of(fact.body).name,
+        stream=fact.stream,
+        visit=None,
+        actor=actor,
+        token=None,
+        at=format_time_ms(fact.at_ms),
+        boot=None,
+        elapsed_ms=None,
+        anchor=None,
+        seen=dict(seen),
+        body_sha256=digest(body),
+        body_type=BODY_TYPE,
+    )
+    return sign_event(key, header, body)
+
+
+def messages_of(author: str, events: Sequence[SignedEvent]) -> list[outbox.Message]:
+    """Consecutive events of an office as messages, in as few segments as the limits allow. Pure."""
+    subject = subjects.office(author)
+    return [
+        outbox.Message(message_id(segment), subject, encode_segment(segment), {"content-type": CONTENT_TYPE})
+        for segment in cut_segments(events)
+    ]
 
 
 async def take_pen(connection: Connection, keyring: Keyring, agency: str, actor: str | None) -> Pen:
