@@ -1,0 +1,100 @@
+"""What a sync answer is made of, from the stores in memory: `sync_ports` over the simulation's ledger and views."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from field_ingest.appending import Row as LedgerRow
+from field_ingest.checkpoints import StoredCheckpoint
+from field_ingest.receipts import Row
+from field_ingest.scope_store import Change, Counter
+from field_ingest.sync_ports import Asker
+from tests.simulation.memory_views import MemoryViews, ScopeRow
+from zb_contracts import merkle
+from zb_contracts.keys import SigningKey
+from zb_contracts.merkle import Node, SubtreeHash
+from zb_contracts.notes import Checkpoint, NoteSigner, sign_checkpoint
+
+
+class MemorySyncStore:
+    """Ledger and views as the responder sees them; a step is one moment, so a snapshot is the store itself."""
+
+    def __init__(self, views: MemoryViews, key: SigningKey) -> None:
+        self._views, self._ledger, self._key = views, views.ledger, key
+        self._notes: dict[tuple[int, int], StoredCheckpoint] = {}
+        self.sessions: dict[str, str] = {}
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator["MemorySyncStore"]:
+        """See sync_ports.SyncStore."""
+        yield self
+
+    async def asker(self, author: str, technician: str) -> Asker | None:
+        """See sync_ports.Snapshot."""
+        one = self._ledger.authors.get(author)
+        if one is None:
+            return None
+        return Asker(
+            device=one.device,
+            shard=one.shard,
+            mark=one.mark,
+            revoked_at_ms=one.revoked_at_ms,
+            revoked_cause="lost" if one.revoked_at_ms is not None else None,
+            stopped_seq=one.stopped_seq,
+            stopped_code=one.stopped_code,
+            stopped_message=one.stopped_message,
+            gap_nonce=one.gap_nonce,
+            has_session=technician == one.technician or technician in self._ledger.people[author],
+        )
+
+    async def checkpoint(self, shard: int) -> StoredCheckpoint | None:
+        """See sync_ports.SyncStore."""
+        log = self._ledger.shards[shard]
+        size = len(log.rows)
+        if not size:
+            return None
+        if (shard, size) not in self._notes:
+            root = log.frontier.root()
+            note = sign_checkpoint(Checkpoint(log.origin, size, root), NoteSigner(log.origin, self._key))
+            self._notes[shard, size] = StoredCheckpoint(shard, size, root, note)
+        return self._notes[shard, size]
+
+    async def note_session(self, device: str, technician: str, asked_ms: int) -> None:
+        """See sync_ports.SyncStore."""
+        self.sessions[device] = technician
+
+    async def rows_after(self, author: str, mark: int, size: int, limit: int) -> list[Row]:
+        """See sync_ports.Snapshot."""
+        shard = self._ledger.shards[self._ledger.authors[author].shard]
+        rows = [row for row in shard.rows[:size] if row.author == author and row.seq > mark]
+        return [self._receipted(row) for row in sorted(rows, key=lambda row: (row.seq, row.position))[:limit]]
+
+    async def subtrees(self, shard: int, nodes: set[Node]) -> SubtreeHash:
+        """See sync_ports.Snapshot."""
+        rows = self._ledger.shards[shard].rows
+
+        def subtree(level: int, number: int) -> bytes:
+            return merkle.root_of(row.leaf_hash for row in rows[number << level : (number + 1) << level])
+
+        return subtree
+
+    async def counter(self, technician: str) -> Counter | None:
+        """See sync_ports.Snapshot."""
+        return self._views.counters.get(technician)
+
+    async def changes_after(self, technician: str, cursor: int, limit: int, *, tombstones: bool) -> list[Change]:
+        """See sync_ports.Snapshot."""
+        rows = [(stream, row) for (name, stream), row in self._views.documents.items() if name == technician]
+        moved = [(stream, row) for stream, row in rows if row.change > cursor and (tombstones or row.state_hash is not None)]
+        moved.sort(key=lambda one: one[1].change)
+        return [self._change(stream, row) for stream, row in moved[:limit]]
+
+    def _change(self, stream: str, row: ScopeRow) -> Change:
+        if row.state_hash is None:
+            return Change(stream, row.change, row.vector, None)
+        state = self._views.states[stream]
+        return Change(stream, row.change, state.vector, state.document or state.state)
+
+    def _receipted(self, row: LedgerRow) -> Row:
+        lifted = row.kind == "held" and (row.event_id, row.author, row.seq, row.stream) in self._views.lifted
+        proof = (row.header_hash, row.signature, row.received_at_ms, row.facts, row.code)
+        return Row(row.position, row.kind, row.event_id, row.seq, *proof, lifted)
