@@ -146,7 +146,9 @@ def moved(start: str) -> office.Rescheduled:
 
 def photo(label: str) -> fieldwork.PhotoTaken:
     return fieldwork.PhotoTaken(
-        file=fieldwork.File(sha256=digest(label.encode()), length_bytes=1000, mime="image/jpeg"), label=label
+        file=fieldwork.File(sha256=digest(label.encode()), length_bytes=1000, mime="image/jpeg"),
+        source="camera",
+        label=label,
     )
 
 

@@ -22,6 +22,7 @@ from zb_contracts.merge.causality import MergeEvent, Write, Writes, knows
 from zb_contracts.merge.fold import RULES, StreamFold, fold
 from zb_contracts.merge.state import InterventionState, SetAside, read_state, state_bytes, state_hash
 from zb_contracts.merge.types_v1 import TYPES_V1
+from zb_contracts.merge.types_v2 import TYPES_V2
 from zb_contracts.merge.why import explain
 
 histories = st.builds(lambda seed, steps: random_history(dice(seed), steps), st.integers(0, 2**32), st.integers(1, 60))
@@ -265,9 +266,9 @@ def test_an_event_of_another_stream_and_a_rule_version_that_does_not_exist_are_t
         fold("tour:1", [])
 
 
-def test_version_1_reads_exactly_the_types_that_there_were() -> None:
-    assert RULES[1].types == TYPES_V1
-    assert set(EVENT_TYPES) >= TYPES_V1
+def test_each_version_of_the_rules_reads_exactly_the_types_that_there_were() -> None:
+    assert (RULES[1].types, RULES[2].types) == (TYPES_V1, TYPES_V2)
+    assert set(EVENT_TYPES) == TYPES_V2 > TYPES_V1
 
 
 @pytest.mark.parametrize("kind", ["intervention", "site", "equipment", "stock", "shift", "device"])
@@ -284,12 +285,12 @@ def test_a_state_is_not_read_as_that_of_another_stream() -> None:
 
 
 def test_every_field_is_written_by_types_that_exist_on_its_stream_and_by_attributes_that_exist() -> None:
-    by_name = {unversioned(name): kind for name, kind in EVENT_TYPES.items()}
     for row in FIELDS.values():
         for name in row.written_by:
-            assert row.stream_kind in by_name[name].stream_kinds
+            newest = max(version for version in EVENT_TYPES if unversioned(version) == name)
+            assert row.stream_kind in EVENT_TYPES[newest].stream_kinds
             if row.is_register and row.name != "cancelled":
-                assert row.name in by_name[name].model.model_fields
+                assert row.name in EVENT_TYPES[newest].model.model_fields
 
 
 def test_every_rule_verdict_flag_and_conflict_has_words() -> None:

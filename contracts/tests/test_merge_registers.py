@@ -199,7 +199,7 @@ def test_a_shift_has_a_start_an_end_and_remarks() -> None:
     ("body", "names"),
     [
         (created(contract="C-1", sla="gold", price_list="P-1", checklist="CL-1"), 9),
-        (planned("14:00"), 3),
+        (planned("14:00"), 4),
         (office.Assigned(assignee="anna", tour_position=2), 2),
     ],
 )

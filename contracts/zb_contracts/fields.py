@@ -115,6 +115,7 @@ _ROWS: Final = (
     Field("window_end", "intervention", _OFFICE, _MOVED, "window to", "créneau, fin", _time),
     Field("duration_min", "intervention", _OFFICE, _MOVED, "planned minutes", "durée prévue (min)", _minutes),
     Field("tour_position", "intervention", _OFFICE, _TOUR, "position in the tour", "rang dans la tournée", _rank),
+    Field("promise", "intervention", _OFFICE, _PLANNED, "promise to the customer", "engagement envers le client"),
     Field("policy", "intervention", _OFFICE, _PLANNED, "agency policy", "règles de l'agence"),
     Field("cancelled", "intervention", _OFFICE, ("intervention.cancelled",), "cancellation", "annulation"),
     Field("assignee", "intervention", FieldClass.ASSIGNMENT, ("intervention.assigned",), "assigned to", "attribuée à"),

@@ -1,6 +1,6 @@
 """Every event that may stand in the ledger. Importing this package registers them all."""
 
-from zb_contracts.events import devices, fieldwork, office, places
+from zb_contracts.events import devices, earlier, fieldwork, office, places
 from zb_contracts.events.registry import (
     EVENT_TYPES,
     AuthorKind,
@@ -21,6 +21,7 @@ __all__ = [
     "EventType",
     "Opaque",
     "devices",
+    "earlier",
     "fieldwork",
     "office",
     "places",

@@ -114,14 +114,14 @@ class EquipmentStateSet(Body):
     reason: Text | None = None
 
 
-class _Line(Body):
+class FieldLine(Body):
     """A line; `replaces` names the line of which this is a new version."""
 
     replaces: Uuid | None = None
 
 
 @event("intervention.checklist_answered.v1", "intervention", DEVICE)
-class ChecklistAnswered(_Line):
+class ChecklistAnswered(FieldLine):
     """One item of a checklist was answered."""
 
     checklist: Code
@@ -131,7 +131,7 @@ class ChecklistAnswered(_Line):
 
 
 @event("intervention.measured.v1", "intervention", DEVICE)
-class Measured(_Line):
+class Measured(FieldLine):
     """A quantity was measured. `value` is exact decimal text in `unit` (UCUM code)."""
 
     quantity: Code
@@ -140,28 +140,32 @@ class Measured(_Line):
     equipment: Id | None = None
 
 
-@event("intervention.part_used.v1", "intervention", DEVICE)
-class PartUsed(_Line):
+@event("intervention.part_used.v2", "intervention", DEVICE)
+class PartUsed(FieldLine):
     """A part was used. The stock movement is an event of its own on `stock:`, recorded in the same breath."""
 
     part: Code
     quantity: Decimal
     stock: Id | None = None
-    serial: Name | None = None
+    serials: Annotated[tuple[Name, ...], Field(max_length=50)] = ()
+    """The serial number of each piece, where pieces have one."""
+    lot: Name | None = None
 
 
-@event("intervention.photo_taken.v1", "intervention", DEVICE)
-class PhotoTaken(_Line):
+@event("intervention.photo_taken.v2", "intervention", DEVICE)
+class PhotoTaken(FieldLine):
     """A photo was taken. The bytes travel by HTTP and are known by their hash."""
 
     file: File
+    source: Literal["camera", "library", "unstated"]
+    """Taken here and now, or chosen from what was there. `unstated`: by a program that did not ask yet."""
     taken_at: TimeText | None = None
     position: Position | SealedValue | None = None
     label: Name | None = None
 
 
 @event("intervention.signature_taken.v1", "intervention", DEVICE)
-class SignatureTaken(_Line):
+class SignatureTaken(FieldLine):
     """The customer signed on the device: a simple electronic signature of exactly what was shown."""
 
     file: File
@@ -172,7 +176,7 @@ class SignatureTaken(_Line):
 
 
 @event("intervention.signature_refused.v1", "intervention", DEVICE)
-class SignatureRefused(_Line):
+class SignatureRefused(FieldLine):
     """The customer did not sign, or nobody was there."""
 
     reason: Text
@@ -194,7 +198,7 @@ class CommentEdited(Body):
 
 
 @event("intervention.quote_made.v1", "intervention", DEVICE)
-class QuoteMade(_Line):
+class QuoteMade(FieldLine):
     """A quote was shown to the customer."""
 
     lines: Annotated[tuple[PriceLine, ...], Field(min_length=1, max_length=100)]
@@ -204,7 +208,7 @@ class QuoteMade(_Line):
 
 
 @event("intervention.payment_taken.v1", "intervention", DEVICE)
-class PaymentTaken(_Line):
+class PaymentTaken(FieldLine):
     """Money was taken on site."""
 
     amount_cents: Cents
@@ -214,7 +218,7 @@ class PaymentTaken(_Line):
 
 
 @event("intervention.follow_up_requested.v1", "intervention", DEVICE)
-class FollowUpRequested(_Line):
+class FollowUpRequested(FieldLine):
     """Another visit is needed."""
 
     reason: Text

@@ -14,6 +14,9 @@ from zb_contracts.events.values import Code, Decimal, Id, Minutes, Name, Sha256,
 from zb_contracts.times import TimeText
 
 Priority = Literal["low", "normal", "high", "emergency"]
+Promise = Literal["none", "window", "start", "unstated"]
+"""What the customer was promised: nothing, to be served within the window, or at the start. `unstated`: a program that did not
+ask yet."""
 Skills = Annotated[tuple[Code, ...], Field(max_length=32)]
 
 
@@ -67,7 +70,7 @@ class DetailsChanged(_OfficeFields):
     title: Name | None = None
 
 
-@event("intervention.planned.v1", "intervention", OFFICE)
+@event("intervention.planned.v2", "intervention", OFFICE)
 class Planned(Body):
     """The office gave the intervention a place in the day. Overtakes the cancels that it knows."""
 
@@ -76,6 +79,7 @@ class Planned(Body):
     window_end: TimeText | None = None
     duration_min: Minutes
     tour_position: Annotated[int, Field(ge=0, le=1000)] | None = None
+    promise: Promise = "none"
     policy: Policy
 
 

@@ -38,7 +38,7 @@ async def test_a_photo_is_encrypted_queued_and_named_by_its_event(device, pictur
     made = await take(device, picture)
 
     item = device.parts.media.item(SHA256)
-    assert (made["sha256"], made["type"]) == (SHA256, "intervention.photo_taken.v1")
+    assert (made["sha256"], made["type"]) == (SHA256, "intervention.photo_taken.v2")
     assert chunks(device) == [f"{SHA256}.{number}" for number in range(3)]
     assert device.parts.media.read(item, device.opened().unlocked.reader) == PHOTO
     assert all(PHOTO[:64] not in path.read_bytes() for path in (device._folder.path / "media").iterdir())

@@ -60,8 +60,9 @@ class AttachArguments(Arguments):
 
 
 class Photo(AttachArguments):
-    """A photo; the position is where the device was."""
+    """A photo; the position is where the device was. `source`: taken with this device's camera, or chosen from its library."""
 
+    source: str = "camera"
     label: str | None = None
     taken_at: str | None = None
     position: Position | None = None
@@ -76,6 +77,7 @@ async def photo(device: Device, arguments: Photo) -> Json:
         body = _built(
             PhotoTaken,
             file=prepared.file,
+            source=arguments.source,
             taken_at=arguments.taken_at,
             position=arguments.position,
             label=arguments.label,
@@ -125,7 +127,8 @@ class Part(Arguments):
     part: str
     quantity: str = "1"
     stock: str | None = None
-    serial: str | None = None
+    serials: tuple[str, ...] = ()
+    lot: str | None = None
     replaces: str | None = None
 
 
@@ -137,7 +140,8 @@ async def part(device: Device, arguments: Part) -> list[Json]:
         part=arguments.part,
         quantity=arguments.quantity,
         stock=stock,
-        serial=arguments.serial,
+        serials=arguments.serials,
+        lot=arguments.lot,
         replaces=arguments.replaces,
     )
     replaced = None

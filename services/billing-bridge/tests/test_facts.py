@@ -75,7 +75,7 @@ def test_a_day_off_line_with_a_wall_clock_that_jumps_is_measured_by_trusted_time
     used = day.add(fieldwork.PartUsed(part="SEAL-12", quantity="2"), 5)
     mistaken = day.add(fieldwork.PartUsed(part="PIPE", quantity="9.5"), 6)
     day.add(fieldwork.LineVoided(line=mistaken, reason="wrong van"), 7)
-    photo = day.add(fieldwork.PhotoTaken(file=File(sha256=story.HASH, length_bytes=9, mime="image/jpeg")), 8)
+    photo = day.add(fieldwork.PhotoTaken(file=File(sha256=story.HASH, length_bytes=9, mime="image/jpeg"), source="camera"), 8)
     day.add(fieldwork.Paused(), 10)
     # The wall clock jumps a year ahead in the pause; the trusted time does not.
     day.add(fieldwork.Resumed(), 30, off_ms=365 * 86_400_000)

@@ -40,6 +40,10 @@ def body_of(event: e.Event) -> Body | None:
             return office.RequestAccepted(request=event.request)
         case e.RequestDeclined():
             return office.RequestDeclined(request=event.request, reason=event.reason)
+        case e.FieldAsked():
+            return office.RequestMade(field=event.field, value=event.value, reason=event.reason)
+        case e.VisitCorrected():
+            return office.Corrected(visit=event.visit, field=event.field, value=event.value, reason=event.reason)
         case e.SetAsideAcknowledged():
             return office.SetAsideAcknowledged(event=event.event, field=event.field)
     assert_never(event)
@@ -81,13 +85,16 @@ def _office_fields(source: Details | Change) -> dict[str, object]:
 
 def _planned(event: e.InterventionPlanned) -> Body:
     plan = event.plan
-    return office.Planned(
-        planned_start=format_time_ms(plan.start_ms),
-        window_start=_time(plan.window_start_ms),
-        window_end=_time(plan.window_end_ms),
-        duration_min=plan.duration_min,
-        tour_position=plan.tour_position,
-        policy=office.Policy(version=event.policy_version, field_may_set=event.field_may_set),
+    return office.Planned.model_validate(
+        {
+            "planned_start": format_time_ms(plan.start_ms),
+            "window_start": _time(plan.window_start_ms),
+            "window_end": _time(plan.window_end_ms),
+            "duration_min": plan.duration_min,
+            "tour_position": plan.tour_position,
+            "promise": plan.promise,
+            "policy": office.Policy(version=event.policy_version, field_may_set=event.field_may_set),
+        }
     )
 
 

@@ -153,6 +153,7 @@ def _plan(form: forms.PlanForm, policy: Policy, now_ms: int) -> c.Command:
         window_start_ms=forms.ms_of(form.window_start),
         window_end_ms=forms.ms_of(form.window_end),
         tour_position=form.tour_position,
+        promise=form.promise,
         policy_version=policy.version,
         field_may_set=policy.field_may_set,
     )
@@ -207,6 +208,16 @@ def _add_answers(routes: APIRouter, counter: Counter) -> None:
     @routes.post("/interventions/{intervention}/request")
     async def answer(principal: Planning, intervention: InterventionId, form: forms.RequestForm) -> views.InterventionView:
         """Accept or decline what the field asked for."""
+        return await counter.edit(principal, intervention, form.command)
+
+    @routes.post("/interventions/{intervention}/ask")
+    async def ask(principal: Planning, intervention: InterventionId, form: forms.AskForm) -> views.InterventionView:
+        """Ask the field for a value of what only the field writes."""
+        return await counter.edit(principal, intervention, form.command)
+
+    @routes.post("/interventions/{intervention}/correct")
+    async def correct(principal: Planning, intervention: InterventionId, form: forms.CorrectForm) -> views.InterventionView:
+        """Lay a correction beside a fact of an ended visit: the technician's record stays as it is."""
         return await counter.edit(principal, intervention, form.command)
 
     @routes.post("/interventions/{intervention}/acknowledge")

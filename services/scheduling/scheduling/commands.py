@@ -39,6 +39,7 @@ class PlanIntervention(_Edit):
     window_start_ms: int | None = None
     window_end_ms: int | None = None
     tour_position: int | None = None
+    promise: str = "none"
     policy_version: int = 1
     field_may_set: tuple[str, ...] = ()
 
@@ -109,6 +110,25 @@ class DeclineRequest(_Edit):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AskField(_Edit):
+    """Ask the field for a value of what only the field may write."""
+
+    field: str
+    value: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrectVisit(_Edit):
+    """Lay a correction beside a fact of a visit that has ended."""
+
+    visit: str
+    field: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class AcknowledgeSetAside(_Edit):
     """Say that a person has read that this value was set aside, or that this conflict was raised."""
 
@@ -127,5 +147,7 @@ Command = (
     | AbandonVisit
     | AcceptRequest
     | DeclineRequest
+    | AskField
+    | CorrectVisit
     | AcknowledgeSetAside
 )

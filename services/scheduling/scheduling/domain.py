@@ -1,7 +1,8 @@
 """The office's rules for an intervention: `decide` refuses or says what happened, `evolve` takes every event ever stored.
 
 Owns the states Draft, Planned, Assigned and Cancelled of the office's view. What the field did is not decided here: it comes
-with the announced state (`Reported`) and closes an intervention for planning. Pure: times and ids arrive on the command.
+with the announced state (`Reported`) and closes an intervention for planning; what the office may say of visits stands in
+visits.py. Pure: times and ids arrive on the command.
 """
 
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from typing import Any, Final, assert_never
 
 from scheduling import commands as c
 from scheduling import events as e
+from scheduling import visits
 from scheduling.values import Change, Details, Identity, Plan, Reported, Request, Wish
 from zb_contracts.problems import (
     EXISTS_DIFFERENT,
@@ -101,7 +103,7 @@ def fold(events: Iterable[e.Event], reported: Reported = NOTHING_REPORTED) -> In
 
 def decide(state: Intervention, command: c.Command) -> tuple[e.Event, ...]:
     """What happens; nothing where it is the case already. Raises Problem VERSION_CONFLICT, PLAN_CLOSED, PLAN_STATE,
-    PLAN_IMPOSSIBLE, INPUT_NOT_FOUND or EXISTS_DIFFERENT."""
+    PLAN_IMPOSSIBLE, INPUT_INVALID, INPUT_NOT_FOUND or EXISTS_DIFFERENT."""
     if isinstance(command, c.CreateIntervention):
         return _create(state.office, command)
     known = _at_version(state, command)
@@ -119,12 +121,16 @@ def decide(state: Intervention, command: c.Command) -> tuple[e.Event, ...]:
         case c.ChangeDetails():
             return _change(known, command)
         case c.AbandonVisit():
-            return _abandon(known, state.reported, command)
+            return visits.abandon(known.name, state.reported, command)
         case c.AcceptRequest():
             return _accept(known, state.reported, command)
         case c.DeclineRequest():
             _open_request(known, state.reported, command.request)
             return (e.RequestDeclined(request=command.request, reason=command.reason, at_ms=command.at_ms),)
+        case c.AskField():
+            return visits.ask(command)
+        case c.CorrectVisit():
+            return visits.correct(known.name, state.reported, command)
         case c.AcknowledgeSetAside():
             return (e.SetAsideAcknowledged(event=command.event, field=command.field, at_ms=command.at_ms),)
     assert_never(command)
@@ -150,6 +156,8 @@ def evolve(office: Office, event: e.Event) -> Office:
         case e.DetailsChanged():
             return replace(office, details=apply_change(office.details, event.change), wish=event.wish or office.wish)
         case e.VisitAbandoned() | e.RequestAccepted() | e.RequestDeclined() | e.SetAsideAcknowledged():
+            return office
+        case e.FieldAsked() | e.VisitCorrected():
             return office
     assert_never(event)
 
@@ -205,6 +213,7 @@ def _plan(office: Known, reported: Reported, command: c.PlanIntervention) -> tup
         window_start_ms=command.window_start_ms,
         window_end_ms=command.window_end_ms,
         tour_position=command.tour_position,
+        promise=command.promise,
     )
     _check_plan(office.identity.intervention, plan)
     if isinstance(office, Planned | Assigned) and office.plan == plan:
@@ -280,15 +289,6 @@ def _change(office: Known, command: c.ChangeDetails) -> tuple[e.Event, ...]:
     if change.is_empty() and wish == office.wish:
         return ()
     return (e.DetailsChanged(change=change, wish=None if wish == office.wish else wish, at_ms=command.at_ms),)
-
-
-def _abandon(office: Known, reported: Reported, command: c.AbandonVisit) -> tuple[e.Event, ...]:
-    visit = next((each for each in reported.visits if each.id == command.visit), None)
-    if visit is None:
-        raise Problem(INPUT_NOT_FOUND, what="visit", id=command.visit)
-    if not visit.open:
-        raise Problem(PLAN_STATE, command="abandon the visit", status=f"{office.name} and the visit has ended")
-    return (e.VisitAbandoned(visit=command.visit, reason=command.reason, at_ms=command.at_ms),)
 
 
 def _accept(office: Known, reported: Reported, command: c.AcceptRequest) -> tuple[e.Event, ...]:

@@ -101,6 +101,27 @@ class RequestDeclined:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FieldAsked:
+    """The field was asked for a value of its own."""
+
+    field: str
+    value: str
+    reason: str | None
+    at_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisitCorrected:
+    """A correction was laid beside a fact of an ended visit."""
+
+    visit: str
+    field: str
+    value: str
+    reason: str
+    at_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class SetAsideAcknowledged:
     """A person of the office has read it."""
 
@@ -120,6 +141,8 @@ Event = (
     | VisitAbandoned
     | RequestAccepted
     | RequestDeclined
+    | FieldAsked
+    | VisitCorrected
     | SetAsideAcknowledged
 )
 
@@ -134,5 +157,7 @@ TOPICS: Final[dict[str, type[Event]]] = {
     "intervention.visit_abandoned": VisitAbandoned,
     "intervention.request_accepted": RequestAccepted,
     "intervention.request_declined": RequestDeclined,
+    "intervention.field_asked": FieldAsked,
+    "intervention.visit_corrected": VisitCorrected,
     "intervention.set_aside_acknowledged": SetAsideAcknowledged,
 }

@@ -119,6 +119,8 @@ class PlanForm(EditForm):
     window_start: TimeText | None = None
     window_end: TimeText | None = None
     tour_position: TourPosition | None = None
+    promise: Literal["none", "window", "start"] = "none"
+    """What the customer was promised: nothing, to be served within the window, or at the start."""
 
 
 class AssignForm(EditForm):
@@ -184,6 +186,30 @@ class RequestForm(EditForm):
         if self.answer == "accept":
             return c.AcceptRequest(version=self.version, at_ms=now_ms, request=self.request)
         return c.DeclineRequest(version=self.version, at_ms=now_ms, request=self.request, reason=self.reason)
+
+
+class AskForm(EditForm):
+    """A value that the office asks the field for, e.g. of the diagnosis."""
+
+    field: Code
+    value: Text
+    reason: Text | None = None
+
+    def command(self, now_ms: int) -> c.Command:
+        return c.AskField(version=self.version, at_ms=now_ms, field=self.field, value=self.value, reason=self.reason)
+
+
+class CorrectForm(ReasonForm):
+    """A correction to lie beside a fact of an ended visit."""
+
+    visit: Uuid
+    field: Code
+    value: Text
+
+    def command(self, now_ms: int) -> c.Command:
+        return c.CorrectVisit(
+            version=self.version, at_ms=now_ms, visit=self.visit, field=self.field, value=self.value, reason=self.reason
+        )
 
 
 class AcknowledgeForm(EditForm):

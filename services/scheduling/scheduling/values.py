@@ -77,6 +77,8 @@ class Plan:
     window_start_ms: int | None = None
     window_end_ms: int | None = None
     tour_position: int | None = None
+    promise: str = "none"
+    """What the customer was promised: `none`, `window` or `start`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -176,10 +176,12 @@ def announcement() -> Callable[..., bytes]:
     return announced_state
 
 
-def announced_state(intervention: str, version: int, vector: dict[str, int], status: Any = "in_progress") -> bytes:
+def announced_state(
+    intervention: str, version: int, vector: dict[str, int], status: Any = "in_progress", visit_id: str = "visit-1"
+) -> bytes:
     origin = Origin(event="e", author="dev-1", seq=1, type="t", actor=None, visit=None, at="", trusted_ms=None, side="field")
     visit = Visit(
-        id="visit-1",
+        id=visit_id,
         technician="anna",
         author="dev-1",
         opening=origin,

@@ -48,7 +48,7 @@ def commands() -> st.SearchStrategy[Any]:
     edit = {"version": st.just(1), "at_ms": st.just(NINE)}
     change = st.fixed_dictionaries({"version": st.just(1), "title": st.none() | names, **details})
     return st.one_of(
-        st.builds(c.PlanIntervention, **edit, start_ms=times, duration_min=st.integers(-1, 30_000), tour_position=st.just(3)),
+        st.builds(c.PlanIntervention, **edit, start_ms=times, duration_min=st.integers(-1, 30_000), promise=st.just("start")),
         st.builds(c.AssignTechnician, **edit, technician=st.sampled_from([None, "anna"]), skills=st.just(frozenset({"gas"}))),
         st.builds(c.MoveIntervention, **edit, start_ms=times, reason=st.none() | names),
         st.builds(c.CancelIntervention, **edit, reason=names),
@@ -57,6 +57,8 @@ def commands() -> st.SearchStrategy[Any]:
         st.builds(c.AbandonVisit, **edit, visit=st.just(VISIT), reason=names),
         st.builds(c.AcceptRequest, **edit, request=st.just(VISIT)),
         st.builds(c.DeclineRequest, **edit, request=st.just(VISIT), reason=names),
+        st.builds(c.AskField, **edit, field=st.sampled_from(["diagnosis", "part", "title"]), value=names),
+        st.builds(c.CorrectVisit, **edit, visit=st.just(VISIT), field=st.just("ended"), value=names, reason=names),
         st.builds(c.AcknowledgeSetAside, **edit, event=st.just(VISIT), field=st.just("planned_start")),
     )
 

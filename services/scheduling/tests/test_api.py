@@ -240,6 +240,25 @@ async def test_the_answer_shows_what_the_field_reported(client: Any, office: Any
     assert "reopen it first" in document["detail"]
 
 
+async def test_the_office_asks_the_field_while_a_visit_is_open_and_corrects_beside_it_after_its_end(
+    client: Any, office: Any, announcement: Any
+) -> None:
+    intervention, visit = await created(client), "0192f000-0000-7000-8000-000000000042"
+    said = {"field": "diagnosis", "value": "the valve", "reason": "the photo shows it"}
+    await take_announcement(office.pool, "m-1", announcement(intervention, 1, {"dev-1": 4}, visit_id=visit))
+    document = refused(await edit(client, intervention, "correct", version=1, visit=visit, **said), 409, "plan.state")
+    assert "ask the field" in document["detail"]
+    assert (await edit(client, intervention, "ask", version=1, **said)).status_code == 200
+    await take_announcement(office.pool, "m-2", announcement(intervention, 2, {"dev-1": 9}, "done", visit))
+    assert (await edit(client, intervention, "correct", version=2, visit=visit, **said)).status_code == 200
+    asked, corrected = (await office.signed())[-2:]
+    assert (asked.header.type, corrected.header.type) == ("intervention.request_made.v1", "intervention.corrected.v1")
+    assert (asked.header.seen, corrected.header.seen) == ({"dev-1": 4}, {"dev-1": 9})
+    assert json.loads(corrected.signed.body) == said | {"visit": visit}
+    document = refused(await edit(client, intervention, "ask", version=3, field="priority", value="x"), 422, "input.invalid")
+    assert "only the field writes" in document["errors"][0]["reason"]
+
+
 async def test_the_service_is_ready_while_its_database_answers(client: Any, office: Any) -> None:
     assert (await client.http.get("/ready")).text == "ready"
     await office.pool.close()

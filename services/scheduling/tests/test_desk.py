@@ -46,7 +46,7 @@ async def test_commands_of_one_sitting_are_one_segment_signed_and_chained(office
     events = await office.signed()
     assert [event.header.type for event in events] == [
         "intervention.created.v1",
-        "intervention.planned.v1",
+        "intervention.planned.v2",
         "intervention.assigned.v1",
     ]
     assert {event.header.actor for event in events} == {"dispatcher-1"}

@@ -11,6 +11,7 @@ from scheduling.domain import Draft, Intervention, decide, evolve, fold, status_
 from scheduling.values import Change, Details, Identity, Plan, Reported, Request, Visit, Wish
 from zb_contracts.problems import (
     EXISTS_DIFFERENT,
+    INPUT_INVALID,
     INPUT_NOT_FOUND,
     PLAN_CLOSED,
     PLAN_IMPOSSIBLE,
@@ -220,6 +221,31 @@ def test_a_visit_that_a_lost_device_left_open_is_abandoned() -> None:
     ended.when(c.AbandonVisit, visit="visit-1", reason="in the lake").refused(PLAN_STATE)
 
 
+def test_a_fact_of_an_ended_visit_is_corrected_beside_it_and_of_an_open_one_asked_for() -> None:
+    said = {"visit": "visit-1", "field": "diagnosis", "value": "the valve", "reason": "the photo shows it"}
+    ended = given(CREATED, PLANNED, ASSIGNED).reported(DONE)
+    ended.when(c.CorrectVisit, **said).then(e.VisitCorrected(**said, at_ms=NINE))
+    ended.when(c.CorrectVisit, **(said | {"visit": "visit-9"})).refused(INPUT_NOT_FOUND)
+    ended.when(c.CorrectVisit, **(said | {"field": "planned_start"})).refused(INPUT_INVALID)
+    begun = given(CREATED, PLANNED, ASSIGNED).reported(IN_PROGRESS)
+    begun.when(c.CorrectVisit, **said).refused(PLAN_STATE)
+    asked = e.FieldAsked(field="diagnosis", value="which valve?", reason=None, at_ms=NINE)
+    begun.when(c.AskField, field="diagnosis", value="which valve?").then(asked)
+    begun.when(c.AskField, field="part", value="the lot, please").then(replace(asked, field="part", value="the lot, please"))
+
+
+@pytest.mark.parametrize("field", ["planned_start", "assignee", "contact", "colour"])
+def test_what_the_office_writes_itself_or_nobody_does_is_not_asked_for(field: str) -> None:
+    given(CREATED, PLANNED).when(c.AskField, field=field, value="x").refused(INPUT_INVALID)
+
+
+def test_a_promise_is_part_of_the_plan() -> None:
+    plan = {"start_ms": AT_FOURTEEN.start_ms, "duration_min": AT_FOURTEEN.duration_min}
+    promised = e.InterventionPlanned(plan=replace(AT_FOURTEEN, promise="start"), policy_version=1, field_may_set=(), at_ms=NINE)
+    given(CREATED, PLANNED).when(c.PlanIntervention, **plan).then()
+    given(CREATED, PLANNED).when(c.PlanIntervention, **plan, promise="start").then(promised)
+
+
 def asks(field: str, value: str) -> Reported:
     return Reported(status="assigned", requests=(Request(id="request-1", field=field, value=value),))
 
@@ -272,6 +298,8 @@ def test_every_stored_event_evolves_every_state() -> None:
         e.VisitAbandoned(visit="v", reason="r", at_ms=NINE),
         e.RequestAccepted(request="r", at_ms=NINE),
         e.RequestDeclined(request="r", reason="r", at_ms=NINE),
+        e.FieldAsked(field="diagnosis", value="v", reason=None, at_ms=NINE),
+        e.VisitCorrected(visit="v", field="ended", value="v", reason="r", at_ms=NINE),
         e.SetAsideAcknowledged(event="e", field="f", at_ms=NINE),
     ]
     assert {type(event) for event in every} == set(e.TOPICS.values())

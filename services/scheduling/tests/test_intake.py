@@ -208,7 +208,7 @@ async def test_a_day_is_planned_assigned_and_announced_and_asked_again_changes_n
     assert [day.references[stop.stop] for stop in day.tours["anna"]] == ["W-2", "W-1"]
     assert (day.planned, day.unplaced) == (2, ())
     events = await office.signed()
-    assert [event.header.type for event in events[-4:]] == ["intervention.planned.v1", "intervention.assigned.v1"] * 2
+    assert [event.header.type for event in events[-4:]] == ["intervention.planned.v2", "intervention.assigned.v1"] * 2
     planned = (await office.bodies())[-4]
     assert planned.model_dump()["policy"] == {"version": 2, "field_may_set": ("planned_start",)}
     again = await plan(office)
