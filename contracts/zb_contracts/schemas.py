@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from pydantic import BaseModel
 
-from zb_contracts import announcements, enrolment, sync
+from zb_contracts import announcements, enrolment, server_time, sync
 from zb_contracts.envelope import Header
 from zb_contracts.events import EVENT_TYPES
 from zb_contracts.merge import state as merged
@@ -31,6 +31,8 @@ ANNOUNCEMENTS: Final[dict[str, type[BaseModel]]] = {
 ENROLMENT: Final[dict[str, type[BaseModel]]] = {
     "enrolment-request": enrolment.EnrolmentRequest,
     "enrolment-answer": enrolment.EnrolmentAnswer,
+    "incarnation-request": enrolment.IncarnationRequest,
+    "time-answer": server_time.TimeAnswer,
     "token-request": enrolment.TokenRequest,
     "token-answer": enrolment.TokenAnswer,
 }

@@ -52,6 +52,8 @@ class SyncRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     scope_cursor: Count = 0
     scope_count: Count = 0
     """Documents that the device holds: a mismatch with the server's count means a full resync."""
+    wants_scope: bool = True
+    """False: receipts alone, from a device that is locked or asks for an incarnation that it was."""
     bytes_max: Annotated[int, msgspec.Meta(ge=16 * 1024, le=ANSWER_BYTES_MAX)] = ANSWER_BYTES_MAX
 
 
@@ -81,9 +83,13 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """What the server wants of the device. Nothing of it deletes an event that has no receipt."""
+    """What the server wants of the device. Nothing of it deletes an event that has no receipt.
 
-    kind: Literal["suspend", "wipe", "release"]
+    `new_incarnation`: this author goes on no more, because the store is an old copy (`argument` sync.store_behind) or another
+    incarnation replaced it (sync.replaced); the device makes a new event key and asks for an incarnation.
+    """
+
+    kind: Literal["suspend", "wipe", "release", "new_incarnation"]
     argument: str | None = None
 
 

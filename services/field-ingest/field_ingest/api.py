@@ -4,7 +4,7 @@ Each endpoint states its role. It parses, calls one function of the field, and a
 9457 documents at the chassis' edge.
 """
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,7 +13,10 @@ from field_ingest import rejects
 from field_ingest.checkpoints import Checkpoints
 from field_ingest.devices import Agencies, Devices, Revocation, person_id
 from field_ingest.enrolment import CODE_VALID_S_MAX, Enrolment, Invitation
+from field_ingest.incarnations import Incarnations
+from field_ingest.suspensions import HOURS_MAX, Suspensions
 from field_ingest.tokens import Person, Proof, Tokens
+from zb_chassis.clock import Clock
 from zb_chassis.database import Pool, transaction
 from zb_chassis.http import PUBLIC, stated
 from zb_chassis.identity import ALL_AGENCIES, Principal, Role, TokenVerifier, allow
@@ -23,15 +26,20 @@ from zb_contracts.enrolment import (
     PROOF_TIME_HEADER,
     EnrolmentAnswer,
     EnrolmentRequest,
+    IncarnationRequest,
     TokenAnswer,
     TokenRequest,
 )
 from zb_contracts.events.values import Id, Text
+from zb_contracts.keys import SigningKey
 from zb_contracts.problems import DEVICE_PROOF_INVALID, FORBIDDEN, INPUT_INVALID, INPUT_NOT_FOUND, Problem
+from zb_contracts.server_time import NONCE_PATTERN, TimeAnswer, sign_time
 from zb_contracts.times import format_time_ms
 
 PERSON_HEADER: Final = "Zb-Person"
 """The OIDC access token of a technician who signs in on a device of a pool."""
+
+M = TypeVar("M", bound=BaseModel)
 
 Administrator = Annotated[Principal, allow(Role.FLEET_ADMINISTRATOR)]
 Overseer = Annotated[Principal, allow(Role.FLEET_ADMINISTRATOR, Role.AUDITOR)]
@@ -65,6 +73,13 @@ class RevocationRequest(_Body):
     reason: Text | None = None
 
 
+class SuspensionRequest(_Body):
+    """Why the device gets no sessions, and for how many hours; null: until somebody lifts it."""
+
+    reason: Text
+    hours: Annotated[int, Field(ge=1, le=HOURS_MAX)] | None = None
+
+
 class HoldDecision(_Body):
     """Why a supervisor admits a held event."""
 
@@ -82,7 +97,7 @@ async def _device_proof(request: Request) -> Proof:
 DeviceProof = Annotated[Proof, Depends(stated("device", _device_proof))]
 
 
-def enrolment_router(pool: Pool, enrolment: Enrolment, tokens: Tokens) -> APIRouter:
+def enrolment_router(pool: Pool, enrolment: Enrolment, incarnations: Incarnations, tokens: Tokens) -> APIRouter:
     """How a device comes in, and stays."""
     router = APIRouter(prefix="/v1", tags=["enrolment"])
 
@@ -103,19 +118,33 @@ def enrolment_router(pool: Pool, enrolment: Enrolment, tokens: Tokens) -> APIRou
     async def renew(request: Request, proof: DeviceProof) -> TokenAnswer:
         """A session token for a device that proves its login key; one of a pool names its technician in Zb-Person."""
         body = await request.body()
-        try:
-            wanted = TokenRequest.model_validate_json(body)
-        except ValidationError as fault:
-            errors = tuple({"field": ".".join(map(str, error["loc"])), "reason": error["msg"]} for error in fault.errors())
-            raise Problem(INPUT_INVALID, errors=errors) from fault
+        wanted = _signed_body(TokenRequest, body)
         person = await _person(request)
         async with transaction(pool) as connection:
             return await tokens.renew(connection, wanted, proof, body, person=person)
 
+    @router.post("/incarnations", status_code=201)
+    async def incarnate(request: Request, proof: DeviceProof) -> EnrolmentAnswer:
+        """A new event key for a device whose store is behind the ledger. The same request again gets an answer again."""
+        body = await request.body()
+        return await incarnations.begin(_signed_body(IncarnationRequest, body), proof, body)
+
     return router
 
 
-def devices_router(devices: Devices) -> APIRouter:
+def time_router(key: SigningKey, real_clock: Clock) -> APIRouter:
+    """The server's time, for devices whose clock is wrong."""
+    router = APIRouter(prefix="/v1", tags=["enrolment"])
+
+    @router.get("/time", dependencies=[PUBLIC])
+    async def time(nonce: Annotated[str, Query(pattern=NONCE_PATTERN)]) -> TimeAnswer:
+        """Real time, signed by the ledger key for this nonce."""
+        return sign_time(nonce, real_clock(), key)
+
+    return router
+
+
+def devices_router(devices: Devices, suspensions: Suspensions) -> APIRouter:
     """What administrators do with devices, and supervisors with what was held."""
     router = APIRouter(prefix="/v1", tags=["devices"])
 
@@ -128,6 +157,24 @@ def devices_router(devices: Devices) -> APIRouter:
     async def revoke(device: Id, body: RevocationRequest, who: Administrator) -> dict[str, list[str]]:
         """Hold what the device sends from now on. Repeating it changes nothing."""
         return {"revoked": await devices.revoke(device, Revocation(body.cause, body.reason), _agencies(who))}
+
+    @router.post("/devices/{device}/suspension")
+    async def suspend(device: Id, body: SuspensionRequest, who: Administrator) -> dict[str, Any]:
+        """End the device's sessions and refuse others, until it is lifted or the hours are over. It changes no suspension."""
+        for_s = None if body.hours is None else body.hours * 3600
+        by = person_id(who.subject)
+        await suspensions.suspend(device, "administrator", body.reason, made_by=by, for_s=for_s, agencies=_agencies(who))
+        return (await suspensions.listed(device, _agencies(who)))[0].as_json()
+
+    @router.post("/devices/{device}/resumption")
+    async def resume(device: Id, who: Administrator) -> dict[str, bool]:
+        """Lift the suspension. Repeating it changes nothing."""
+        return {"lifted": await suspensions.resume(device, lifted_by=person_id(who.subject), agencies=_agencies(who))}
+
+    @router.get("/devices/{device}/suspensions")
+    async def list_suspensions(device: Id, who: Overseer) -> list[dict[str, Any]]:
+        """The device's suspensions, newest first."""
+        return [suspension.as_json() for suspension in await suspensions.listed(device, _agencies(who))]
 
     @router.get("/holds")
     async def list_holds(who: Overseer) -> list[dict[str, Any]]:
@@ -180,6 +227,15 @@ def ledger_router(pool: Pool, checkpoints: Checkpoints) -> APIRouter:
         return {"shard": shard, "size": checkpoint.size, "root": checkpoint.root.hex(), "note": checkpoint.note}
 
     return router
+
+
+def _signed_body(kind: type[M], body: bytes) -> M:
+    """The message in a body that a device signed byte for byte. Problem INPUT_INVALID."""
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as fault:
+        errors = tuple({"field": ".".join(map(str, error["loc"])), "reason": error["msg"]} for error in fault.errors())
+        raise Problem(INPUT_INVALID, errors=errors) from fault
 
 
 async def _person(request: Request) -> Person | None:

@@ -21,19 +21,23 @@ from field_ingest.checkpoints import Checkpoints
 from field_ingest.config import SERVICE, Settings
 from field_ingest.devices import Devices
 from field_ingest.enrolment import Enrolment
+from field_ingest.flood import FloodWatch
 from field_ingest.founding import found
 from field_ingest.hints import Hints
 from field_ingest.ids import uuid7
+from field_ingest.incarnations import Incarnations
 from field_ingest.intake import ACK_WAIT_S, Intake
 from field_ingest.keyring import KeyRing, read_keys
 from field_ingest.ledger import PostgresLedger
 from field_ingest.projecting import Following, Projection
 from field_ingest.projector import Projector
 from field_ingest.read_store import PostgresReadStore
+from field_ingest.registration import Registration
 from field_ingest.routing import prepare_consumers, prepare_streams, readings
 from field_ingest.scoping import Scopes
 from field_ingest.shards import chosen
 from field_ingest.signing import LedgerAuthor
+from field_ingest.suspensions import Suspensions
 from field_ingest.sync import SyncResponder
 from field_ingest.sync_store import PostgresSyncStore
 from field_ingest.sync_subscriber import SyncSubscriber
@@ -111,19 +115,16 @@ def build(parts: Parts, roles: frozenset[str]) -> FastAPI:
 
     settings = parts.settings
     tokens = Tokens(parts.keys, system_clock, hours=settings.token_hours)
-    enrolment = Enrolment(
-        parts.pool,
-        parts.keys,
-        parts.signer,
-        tokens,
-        shards=settings.shards,
-        log_name=settings.log_name,
-        clock=parts.clock,
-        real_clock=system_clock,
+    registration = Registration(
+        parts.keys, parts.signer, tokens, shards=settings.shards, log_name=settings.log_name, clock=parts.clock
     )
+    enrolment = Enrolment(parts.pool, registration, real_clock=system_clock)
+    incarnations = Incarnations(parts.pool, registration, tokens, clock=parts.clock, real_clock=system_clock)
+    devices = Devices(parts.pool, parts.signer, parts.clock, system_clock)
     routers = [
-        api.enrolment_router(parts.pool, enrolment, tokens),
-        api.devices_router(Devices(parts.pool, parts.signer, parts.clock)),
+        api.enrolment_router(parts.pool, enrolment, incarnations, tokens),
+        api.time_router(parts.keys.ledger, system_clock),
+        api.devices_router(devices, Suspensions(parts.pool, system_clock)),
         api.ledger_router(parts.pool, parts.checkpoints),
         reading_api.router(parts.pool),
     ]
@@ -164,9 +165,15 @@ async def _admission(parts: Parts, admission: Admission, stop: asyncio.Event) ->
         await prepare_streams(jetstream, settings.shards)
         # Also those of shards that no process admits: what waits there is seen to wait.
         await prepare_consumers(jetstream, _readings(settings, range(settings.shards)))
-        Intake(admission, DeadLetters(jetstream, SERVICE), _readings(settings, mine)).subscribe(subscriber)
+        floods = FloodWatch(parts.pool, Suspensions(parts.pool, system_clock), settings.flood_limits, system_clock)
+        intake = Intake(admission, DeadLetters(jetstream, SERVICE), _readings(settings, mine), noted=floods.note)
+        intake.subscribe(subscriber)
         await subscriber.start()
-        await _until_lost(watch, stop)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(floods.run(stop))
+            tasks.create_task(_until_lost(watch, stop))
+    except ExceptionGroup as faults:
+        raise faults.exceptions[0] from faults  # the first one has the sentence; the others were cancelled for it
     finally:
         watch.stopping = True
         await subscriber.stop()

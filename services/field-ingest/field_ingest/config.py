@@ -6,6 +6,7 @@ from typing import Final
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from field_ingest.flood import FloodLimits
 from field_ingest.scope_settings import ScopeSettings
 from field_ingest.shards import SHARDS_MAX, chosen
 from field_ingest.tokens import HOURS_MAX, HOURS_MIN
@@ -30,6 +31,16 @@ class Settings(ServiceSettings, ScopeSettings):
     token_hours: int = Field(default=HOURS_MIN, ge=HOURS_MIN, le=HOURS_MAX)
     batch_max: int = Field(default=64, ge=1, le=256)
     """Messages that admission takes in one transaction."""
+    flood_messages_max: int = Field(default=5_000, ge=1)
+    """Of one device within `flood_window_h`: a week off line is some hundred messages, FIELD keeps 20,000 a device."""
+    flood_bytes_max: int = Field(default=256 << 20, ge=1)
+    flood_window_h: int = Field(default=24, ge=1, le=24 * 14)
+    flood_suspended_s: int = Field(default=86_400, ge=60)
+    """How long a device that sent more gets no session, unless an administrator lifts it before."""
+
+    @property
+    def flood_limits(self) -> FloodLimits:
+        return FloodLimits(self.flood_messages_max, self.flood_bytes_max, self.flood_window_h, self.flood_suspended_s)
 
     @field_validator("admission_shards")
     @classmethod

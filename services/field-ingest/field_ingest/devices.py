@@ -1,13 +1,15 @@
 """Devices as an administrator sees them: the list, revocation, and the held events that a supervisor admits.
 
 A revocation is `device.revoked.v1` in the ledger; what the device sends afterwards is held, never lost. An admission is
-`event.admitted.v1` on the held event's stream, in the order of the author's numbers. It cuts no broker session.
+`event.admitted.v1` on the held event's stream, in the order of the author's numbers. A live session is not cut here: a
+revocation notes the cut (cuts.py), the warden makes it.
 """
 
 import hashlib
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from field_ingest import cuts
 from field_ingest.keyring import INGEST
 from field_ingest.ledger import PostgresTransaction
 from field_ingest.signing import LedgerAuthor, Statement
@@ -37,10 +39,12 @@ class Revocation:
 class Devices:
     """What administrators and supervisors do with devices."""
 
-    def __init__(self, pool: Pool, signer: LedgerAuthor, clock: Clock) -> None:
+    def __init__(self, pool: Pool, signer: LedgerAuthor, clock: Clock, real_clock: Clock) -> None:
+        """`real_clock` dates what the broker compares with tokens, `clock` (perhaps a story's) what the ledger says."""
         self._pool = pool
         self._signer = signer
         self._clock = clock
+        self._real_clock = real_clock
 
     async def listed(self, agencies: Agencies) -> list[dict[str, Any]]:
         """Every incarnation of these agencies' devices: how far it is, and what it waits for."""
@@ -48,27 +52,36 @@ class Devices:
             """
             SELECT device, author, incarnation, agency, technician, shard, mark, registered_at_ms, revoked_at_ms,
                 revoked_cause, stopped_code, gap_at_ms, stray_refusals,
-                (SELECT count(*) FROM holds h WHERE h.author = a.author AND h.admitted_by IS NULL) AS held
+                (SELECT count(*) FROM holds h WHERE h.author = a.author AND h.admitted_by IS NULL) AS held,
+                (SELECT cause FROM suspensions s WHERE s.device = a.device AND lifted_at_ms IS NULL
+                    AND (until_ms IS NULL OR until_ms > $3)) AS suspended
             FROM authors a WHERE kind = 'device' AND ($1::text[] IS NULL OR agency = ANY ($1))
             ORDER BY device, incarnation LIMIT $2
             """,
             None if agencies is None else sorted(agencies),
             LIST_MAX,
+            self._real_clock(),
         )
         return [dict(row) for row in rows]
 
     async def revoke(self, device: str, revocation: Revocation, agencies: Agencies) -> list[str]:
-        """Revoke every incarnation of the device that is not yet; the authors that are revoked now. INPUT_NOT_FOUND."""
+        """Revoke every incarnation of the device that is not yet, and cut its sessions; all its authors. INPUT_NOT_FOUND."""
         async with transaction(self._pool) as connection:
+            await cuts.lock_device(connection, device)
             names = await self._authors(connection, device, agencies)
-            authors = await PostgresTransaction(connection).lock_authors([*names, INGEST])
-            fresh = [name for name in names if authors[name].revoked_at_ms is None]
-            await connection.execute(
-                "UPDATE authors SET revoked_at_ms = $2, revoked_cause = $3 WHERE author = ANY ($1)",
-                fresh,
+            await PostgresTransaction(connection).lock_authors([*names, INGEST])
+            # Those that the device itself replaced are revoked now as well: a copy of an old store asks under their names.
+            rows = await connection.fetch(
+                """
+                UPDATE authors SET revoked_at_ms = coalesce(revoked_at_ms, $2), revoked_cause = $3
+                WHERE author = ANY ($1) AND (revoked_at_ms IS NULL OR revoked_cause = 'replaced') RETURNING author
+                """,
+                names,
                 self._clock(),
                 revocation.cause,
             )
+            await cuts.cut_device(connection, device, self._real_clock())
+            fresh = sorted(row["author"] for row in rows)
             bodies = [
                 DeviceRevoked(device=device, author=name, cause=revocation.cause, reason=revocation.reason) for name in fresh
             ]

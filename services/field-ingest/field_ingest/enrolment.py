@@ -11,22 +11,14 @@ from typing import Final
 
 import asyncpg
 
-from field_ingest.ids import uuid7
-from field_ingest.keyring import INGEST, KeyRing
-from field_ingest.ledger import PostgresTransaction
-from field_ingest.shards import shard_of
-from field_ingest.signing import LedgerAuthor, Statement
-from field_ingest.tokens import Tokens
+from field_ingest.registration import Newcomer, ProvenKeys, Registration
 from zb_chassis.clock import Clock
 from zb_chassis.database import Connection, Pool, transaction
 from zb_contracts.enrolment import EnrolmentAnswer, EnrolmentRequest, enrolment_statement
-from zb_contracts.envelope import GENESIS
-from zb_contracts.events.devices import DeviceEnrolled
 from zb_contracts.faults import CryptoFault
 from zb_contracts.keys import KEY_BYTES, SIGNATURE_BYTES, check_certification, nkey_user_public, verify
 from zb_contracts.problems import ENROLMENT_CODE, ENROLMENT_PROOF, INPUT_NOT_FOUND, Problem
-from zb_contracts.sealed import from_base64url, to_base64url
-from zb_contracts.times import format_time_ms
+from zb_contracts.sealed import from_base64url
 
 CODE_ALPHABET: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 CODE_GROUPS: Final = 4
@@ -52,38 +44,12 @@ class IssuedCode:
     expires_at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Keys:
-    """A request's keys, proven."""
-
-    login: str
-    event: bytes
-    wrap: bytes
-    request_hash: bytes
-
-
 class Enrolment:
-    """Issues codes and enrols. `real_clock` judges codes and tokens, `clock` (perhaps a story's) dates the ledger."""
+    """Issues codes and enrols. `real_clock` judges codes."""
 
-    def __init__(
-        self,
-        pool: Pool,
-        keys: KeyRing,
-        signer: LedgerAuthor,
-        tokens: Tokens,
-        *,
-        shards: int,
-        log_name: str,
-        clock: Clock,
-        real_clock: Clock,
-    ) -> None:
+    def __init__(self, pool: Pool, registration: Registration, *, real_clock: Clock) -> None:
         self._pool = pool
-        self._keys = keys
-        self._signer = signer
-        self._tokens = tokens
-        self._shards = shards
-        self._log_name = log_name
-        self._clock = clock
+        self._registration = registration
         self._real_clock = real_clock
 
     async def issue(self, invitation: Invitation) -> IssuedCode:
@@ -111,7 +77,7 @@ class Enrolment:
 
     async def enrol(self, request: EnrolmentRequest) -> EnrolmentAnswer:
         """Make the device an author, or answer as before. Problems ENROLMENT_PROOF and ENROLMENT_CODE."""
-        keys = _proven(request)
+        keys, request_hash = _proven(request)
         async with transaction(self._pool) as connection:
             code = await connection.fetchrow(
                 """
@@ -123,7 +89,7 @@ class Enrolment:
             if code is None:
                 raise Problem(ENROLMENT_CODE)
             if code["used_at_ms"] is not None:
-                if code["request_hash"] != keys.request_hash:
+                if code["request_hash"] != request_hash:
                     raise Problem(ENROLMENT_CODE)
                 return EnrolmentAnswer.model_validate_json(code["answer"])
             if self._real_clock() >= code["expires_at_ms"]:
@@ -133,89 +99,29 @@ class Enrolment:
                 "UPDATE enrolment_codes SET used_at_ms = $2, request_hash = $3, answer = $4 WHERE code_hash = $1",
                 _code_hash(request.code),
                 self._real_clock(),
-                keys.request_hash,
+                request_hash,
                 answer.model_dump_json().encode(),
             )
             return answer
 
     async def _enrolled(
-        self, connection: Connection, request: EnrolmentRequest, keys: _Keys, code: asyncpg.Record
+        self, connection: Connection, request: EnrolmentRequest, keys: ProvenKeys, code: asyncpg.Record
     ) -> EnrolmentAnswer:
-        # The ledger author's row orders all enrolments: two codes for one device cannot make the same incarnation.
-        await PostgresTransaction(connection).lock_authors([INGEST])
-        await _check_new_key(connection, keys.event)
-        device = code["device"] or f"d-{secrets.token_hex(8)}"
-        before = await connection.fetchrow(
-            "SELECT author, incarnation, shard FROM authors WHERE device = $1 ORDER BY incarnation DESC LIMIT 1", device
-        )
-        incarnation = before["incarnation"] + 1 if before else 1
-        author = f"{device}-i{incarnation}"
-        replaces = await _predecessor(connection, request.replaces, code["agency"]) or (before["author"] if before else None)
-        shard = before["shard"] if before else shard_of(device, self._shards)
-        await self._insert(connection, author, device, incarnation, keys, code, shard)
-        body = DeviceEnrolled(
-            device=device,
-            author=author,
-            agency=code["agency"],
-            technician=code["technician"],
-            login_key=request.login_key,
-            event_key=request.event_key,
-            wrap_key=request.wrap_key,
-            certification=request.certification,
-            replaces=replaces,
-            shard=shard,
-            model=request.model,
-        )
-        await self._signer.state(PostgresTransaction(connection), [Statement(f"device:{device}", body)])
-        session = await self._tokens.mint(connection, author, device, keys.login, code["technician"])
-        now_ms = self._clock()
-        return EnrolmentAnswer(
-            device=device,
-            author=author,
-            agency=code["agency"],
-            technician=code["technician"],
-            shard=shard,
-            shards=self._shards,
-            log_origin=f"{self._log_name}/{shard}",
-            root_key=to_base64url(self._keys.root_public),
-            keys=(self._keys.ledger_certificate, self._keys.escrow_certificate),
-            token=session.token,
-            anchor_id=uuid7(now_ms),
-            server_time=format_time_ms(now_ms),
-        )
-
-    async def _insert(
-        self,
-        connection: Connection,
-        author: str,
-        device: str,
-        incarnation: int,
-        keys: _Keys,
-        code: asyncpg.Record,
-        shard: int,
-    ) -> None:
-        await connection.execute(
-            """
-            INSERT INTO authors (author, kind, agency, device, incarnation, technician, event_key, wrap_key, login_key, shard,
-                head_hash, registered_at_ms)
-            VALUES ($1, 'device', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-            """,
-            author,
-            code["agency"],
-            device,
-            incarnation,
-            code["technician"],
-            keys.event,
-            keys.wrap,
-            keys.login,
-            shard,
-            bytes.fromhex(GENESIS),
-            self._clock(),
+        return await self._registration.register(
+            connection,
+            Newcomer(
+                device=code["device"] or f"d-{secrets.token_hex(8)}",
+                agency=code["agency"],
+                technician=code["technician"],
+                keys=keys,
+                replaces=await _predecessor(connection, request.replaces, code["agency"]),
+                model=request.model,
+            ),
         )
 
 
-def _proven(request: EnrolmentRequest) -> _Keys:
-    """The keys of a request whose certification and proof hold. Problem ENROLMENT_PROOF else."""
+def _proven(request: EnrolmentRequest) -> tuple[ProvenKeys, bytes]:
+    """The keys of a request whose certification and proof hold, and its hash. Problem ENROLMENT_PROOF else."""
     try:
         login = nkey_user_public(request.login_key)
         event, wrap = from_base64url(request.event_key), from_base64url(request.wrap_key)
@@ -228,12 +134,7 @@ def _proven(request: EnrolmentRequest) -> _Keys:
     statement = enrolment_statement(request.code, request.login_key, request.event_key, request.wrap_key)
     if not verify(event, statement, proof):
         raise Problem(ENROLMENT_PROOF, reason="the event key did not sign the enrolment")
-    return _Keys(request.login_key, event, wrap, hashlib.sha256(statement).digest())
-
-
-async def _check_new_key(connection: Connection, event_key: bytes) -> None:
-    if await connection.fetchval("SELECT true FROM authors WHERE event_key = $1", event_key):
-        raise Problem(ENROLMENT_PROOF, reason="the event key belongs to another incarnation already")
+    return ProvenKeys(request.login_key, event, wrap, request.certification), hashlib.sha256(statement).digest()
 
 
 async def _check_device(connection: Connection, device: str, agency: str) -> None:

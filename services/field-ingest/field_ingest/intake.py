@@ -29,6 +29,7 @@ from field_ingest.ports import LedgerAway
 from field_ingest.routing import as_published
 from zb_chassis.consuming import UNKNOWN_CODE, DeadLetters, Subscription, put_off
 from zb_chassis.telemetry import continued
+from zb_contracts.problems import SEGMENT_AHEAD
 from zb_contracts.segment import MESSAGE_ID_HEADER
 
 PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -40,23 +41,33 @@ ACK_WAIT_S: Final = 10.0
 for again (the pauses of TRIES_MAX tries take about three times as long)."""
 
 EVENTS: Final = Counter("zb_ingest_events", "Events decided by admission", ["outcome"])
-MESSAGES: Final = Counter("zb_ingest_messages", "Messages by what became of them", ["disposition"])
-DEAD: Final = Counter("zb_ingest_dead_letters", "Messages that went to the dead letters")
+MESSAGES: Final = Counter("zb_ingest_messages", "Messages by what became of them, and why", ["disposition", "code"])
 
 Pause = Callable[[float], Awaitable[Any]]
+Noted = Callable[[Sequence[Message]], None]
 
 log: Final = structlog.get_logger(__name__)
 
 
 class Intake:
-    """The subscribers of admission: `readings` are the shards' of this process (routing.py). `pause` takes seconds."""
+    """The subscribers of admission: `readings` are the shards' of this process (routing.py).
+
+    `noted` is told of each batch once it was decided (flood.py counts it); `pause` takes seconds.
+    """
 
     def __init__(
-        self, admission: Admission, letters: DeadLetters, readings: Sequence[Subscription], *, pause: Pause = asyncio.sleep
+        self,
+        admission: Admission,
+        letters: DeadLetters,
+        readings: Sequence[Subscription],
+        *,
+        noted: Noted = lambda _: None,
+        pause: Pause = asyncio.sleep,
     ) -> None:
         self._admission = admission
         self._letters = letters
         self._readings = tuple(readings)
+        self._noted = noted
         self._pause = pause
 
     def subscribe(self, broker: NatsBroker) -> None:
@@ -95,15 +106,18 @@ class Intake:
         messages = [_message(raw) for raw in raws]
         while True:
             try:
-                return await self._admission.admit(messages) if messages else []
+                dispositions = await self._admission.admit(messages) if messages else []
             except LedgerAway as fault:
                 log.warning("the ledger is away, the batch waits", messages=len(messages), error=str(fault))
+            else:
+                self._noted(messages)
+                return dispositions
             for raw in raws:
                 await raw.in_progress()
             await self._pause(LEDGER_PAUSE_S)
 
     async def _settle(self, raw: Msg, disposition: Disposition) -> None:
-        MESSAGES.labels(type(disposition).__name__).inc()
+        MESSAGES.labels(type(disposition).__name__, _code(disposition)).inc()
         match disposition:
             case Done():
                 _count(disposition)
@@ -111,9 +125,11 @@ class Intake:
                 if raw.metadata.num_delivered > 1:
                     log.info("message settled after more than one try", subject=raw.subject, tries=raw.metadata.num_delivered)
             case PutOff(problem=problem, tries=tries):
-                await put_off(raw, _pause_s(tries), reason=str(problem))
+                await put_off(raw, _pause_s(tries), reason=str(problem), usual=problem.kind is SEGMENT_AHEAD)
             case GivenUp(problem=problem):
-                log.warning("message given up", subject=raw.subject, code=problem.code, reason=str(problem))
+                # What is asked for again is no loss, and one sender's flood of it must not fill the log.
+                tell = log.debug if problem.kind is SEGMENT_AHEAD else log.warning
+                tell("message given up", subject=raw.subject, code=problem.code, reason=str(problem))
                 await raw.term()
             case Failed(error=error):
                 tries = raw.metadata.num_delivered
@@ -129,18 +145,26 @@ class Intake:
             # Without a grave it is not ended: it comes again until the stream takes it.
             log.exception("dead letter not stored", subject=raw.subject)
             await put_off(raw, PAUSES_S[-1], reason=type(fault).__name__)
-        else:
-            DEAD.inc()
 
 
 def _message(raw: Msg) -> Message:
-    return Message(
-        as_published(raw.subject), raw.data, raw.metadata.num_delivered, (raw.headers or {}).get(MESSAGE_ID_HEADER, "")
-    )
+    meta = raw.metadata
+    message_id = (raw.headers or {}).get(MESSAGE_ID_HEADER, "")
+    return Message(as_published(raw.subject), raw.data, meta.num_delivered, message_id, meta.sequence.stream)
 
 
 def _pause_s(tries: int) -> float:
     return PAUSES_S[min(tries, len(PAUSES_S)) - 1]
+
+
+def _code(disposition: Disposition) -> str:
+    match disposition:
+        case PutOff(problem=problem) | GivenUp(problem=problem):
+            return problem.code
+        case Failed():
+            return UNKNOWN_CODE
+        case Done():
+            return ""
 
 
 def _count(done: Done) -> None:

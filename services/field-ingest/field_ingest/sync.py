@@ -19,7 +19,14 @@ from zb_chassis.clock import Clock
 from zb_contracts import canonical, merkle
 from zb_contracts.envelope import Anchor
 from zb_contracts.keys import SigningKey
-from zb_contracts.problems import SYNC_CHECKPOINT_AHEAD, SYNC_WRONG_AUTHOR, SYNC_WRONG_TECHNICIAN, Problem
+from zb_contracts.problems import (
+    SYNC_CHECKPOINT_AHEAD,
+    SYNC_REPLACED,
+    SYNC_STORE_BEHIND,
+    SYNC_WRONG_AUTHOR,
+    SYNC_WRONG_TECHNICIAN,
+    Problem,
+)
 from zb_contracts.signed import sign_document
 from zb_contracts.subjects import DRAIN, ID_PATTERN
 from zb_contracts.sync import (
@@ -47,6 +54,7 @@ OVERHEAD_BYTES: Final = 4 * 1024
 """Anchor, checkpoint, consistency proof, omitted names and signature: what every answer carries beside its content."""
 NO_EPOCH: Final = "none"
 WIPED: Final = frozenset({"lost", "stolen"})
+REPLACED: Final = "replaced"
 
 log: Final = structlog.get_logger(__name__)
 _encoder = msgspec.msgpack.Encoder()
@@ -128,7 +136,7 @@ class SyncResponder:
             given, consistency = await _proven(snapshot, shard, taken, request.checkpoint_size, size)
             cut = len(taken) < len(rows)
             scope, scope_waits = None, False
-            if technician != DRAIN and asker.revoked_at_ms is None:
+            if request.wants_scope and technician != DRAIN and asker.revoked_at_ms is None and asker.suspended is None:
                 scope, scope_waits = await _scope(snapshot, technician, request, room)
             return SyncAnswer(
                 nonce=request.nonce,
@@ -140,7 +148,7 @@ class SyncResponder:
                 checkpoint=head.note if head else None,
                 consistency=consistency,
                 gap=Gap(first=asker.mark + 1, nonce=asker.gap_nonce) if asker.gap_nonce else None,
-                commands=_commands(asker),
+                commands=_commands(asker, request.head),
                 scope=scope,
                 more=cut or scope_waits,
             )
@@ -217,11 +225,16 @@ def _stopped(asker: Asker, mark: int) -> tuple[Receipt, ...]:
     )
 
 
-def _commands(asker: Asker) -> tuple[Command, ...]:
-    if asker.revoked_at_ms is None:
-        return ()
+def _commands(asker: Asker, head: int) -> tuple[Command, ...]:
     cause = asker.revoked_cause
-    return (Command(kind="wipe" if cause in WIPED else "suspend", argument=cause),)
+    if asker.revoked_at_ms is not None and not (cause == REPLACED and asker.can_renew):
+        return (Command(kind="wipe" if cause in WIPED else "suspend", argument=cause),)
+    suspended = () if asker.suspended is None else (Command(kind="suspend", argument=asker.suspended),)
+    if asker.revoked_at_ms is not None:
+        return (*suspended, Command(kind="new_incarnation", argument=SYNC_REPLACED.code))
+    if head < asker.mark:
+        return (*suspended, Command(kind="new_incarnation", argument=SYNC_STORE_BEHIND.code))
+    return suspended
 
 
 async def _scope(snapshot: Snapshot, technician: str, request: SyncRequest, room: _Room) -> tuple[ScopeDelta | None, bool]:

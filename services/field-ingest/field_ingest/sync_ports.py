@@ -16,7 +16,11 @@ from zb_contracts.merkle import Node, SubtreeHash
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """An author as an answer shows it. `has_session`: the technician who asks was ever given one on its device."""
+    """An author as an answer shows it. `has_session`: the technician who asks was ever given one on its device.
+
+    `can_renew`: the newest incarnation of its device has the same login key, so that the device may go on by itself;
+    `suspended` says why the device is suspended now.
+    """
 
     device: str | None
     shard: int
@@ -28,6 +32,8 @@ class Asker:
     stopped_message: str | None
     gap_nonce: str | None
     has_session: bool
+    can_renew: bool = True
+    suspended: str | None = None
 
 
 class Snapshot(Protocol):

@@ -17,7 +17,7 @@ from zb_contracts.merkle import Node, SubtreeHash
 
 SESSION_NOTED_EVERY_MS: Final = 60_000
 
-_ROW: Final = "position, kind, event_id, author, seq, header_hash, signature, received_at_ms, facts, code"
+_ROW: Final = "position, kind, event_id, author, seq, stream, header_hash, signature, received_at_ms, facts, code"
 
 
 class PostgresSnapshot:
@@ -34,7 +34,8 @@ class PostgresSnapshot:
             f"""
             SELECT r.position, r.kind, r.event_id, r.seq, r.header_hash, r.signature, r.received_at_ms, r.facts, r.code,
                 r.kind = 'held' AND EXISTS (
-                    SELECT 1 FROM lifted f WHERE f.event_id = r.event_id AND f.author = r.author AND f.seq = r.seq) AS lifted
+                    SELECT 1 FROM lifted f WHERE (f.event_id, f.author, f.seq, f.stream)
+                        = (r.event_id, r.author, r.seq, r.stream)) AS lifted
             FROM (
                 (SELECT {_ROW} FROM ledger WHERE author = $1 AND seq > $2 AND chained AND position < $3
                     ORDER BY seq LIMIT $4)
@@ -96,8 +97,12 @@ async def _asker(connection: Connection | Pool, author: str, technician: str) ->
         """
         SELECT device, shard, mark, revoked_at_ms, revoked_cause, stopped_seq, stopped_code, stopped_message, gap_nonce,
             technician IS NOT DISTINCT FROM $2 OR EXISTS (
-                SELECT 1 FROM tokens t WHERE t.author = authors.author AND t.technician = $2)
-        FROM authors WHERE author = $1
+                SELECT 1 FROM tokens t JOIN authors i USING (author) WHERE i.device = a.device AND t.technician = $2),
+            coalesce(login_key = (SELECT login_key FROM authors n WHERE n.device = a.device ORDER BY incarnation DESC LIMIT 1),
+                false),
+            (SELECT cause FROM suspensions s WHERE s.device = a.device AND lifted_at_ms IS NULL
+                AND (until_ms IS NULL OR until_ms > extract(epoch FROM clock_timestamp()) * 1000))
+        FROM authors a WHERE author = $1
         """,
         author,
         technician,

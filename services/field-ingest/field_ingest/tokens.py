@@ -1,8 +1,8 @@
 """Session tokens of devices: NATS user tokens under the scoped signing key of the devices' account, for 24 to 72 hours.
 
 A device proves its login key for each; no earlier token is needed, so an expired one stops nobody. A revoked device gets a
-drain session only: it may send what it has and collect receipts. Times here are real time, never a story's: the broker checks
-them. What a session may do is the account's template, not the token's.
+drain session only: it may send what it has and collect receipts; a suspended one waits (suspensions.py). Times here are real
+time, never a story's: the broker checks them. What a session may do is the account's template, not the token's.
 """
 
 import base64
@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
+from field_ingest import cuts, suspensions
 from field_ingest.keyring import KeyRing
 from zb_chassis import claims
 from zb_chassis.clock import Clock
@@ -18,7 +19,7 @@ from zb_contracts import subjects
 from zb_contracts.enrolment import PROOF_AGE_MAX_S, TokenAnswer, TokenRequest, request_statement
 from zb_contracts.faults import SealMalformed
 from zb_contracts.keys import nkey_user_public, verify
-from zb_contracts.problems import DEVICE_PROOF_INVALID, DEVICE_REVOKED, FORBIDDEN, Problem
+from zb_contracts.problems import DEVICE_PROOF_INVALID, DEVICE_PROOF_TIME, DEVICE_REVOKED, FORBIDDEN, Problem
 from zb_contracts.sealed import from_base64url
 from zb_contracts.times import format_time_ms, parse_time_ms
 
@@ -79,7 +80,7 @@ class Tokens:
     async def mint(self, connection: Connection, author: str, device: str, login_key: str, technician: str | None) -> Session:
         """A session of the device for this technician, None for a drain; noted beside the ledger."""
         now_ms = self._clock()
-        issued_at = now_ms // 1000
+        issued_at = max(now_ms // 1000, await cuts.earliest_issue_s(connection, login_key))
         expires_at = issued_at + self._hours * 3600
         token = claims.scoped_user(
             self._keys.device_signer,
@@ -109,19 +110,23 @@ class Tokens:
         """A new session for a device that proves its login key over this request.
 
         A technician's own device needs nothing else; a device of a pool needs its technician as `person`. Problems:
-        DEVICE_PROOF_INVALID, FORBIDDEN for another's technician, DEVICE_REVOKED for more than a drain.
+        DEVICE_PROOF_INVALID, DEVICE_PROOF_TIME, FORBIDDEN for another's technician, DEVICE_REVOKED for more than a drain,
+        DEVICE_SUSPENDED.
         """
         found = await self.proven(connection, request.device, proof, "POST", "/v1/tokens", body)
         if request.technician is not None:
-            if found.revoked_at_ms is not None:
-                raise Problem(DEVICE_REVOKED, device=found.device, since=format_time_ms(found.revoked_at_ms))
-            if request.technician == subjects.DRAIN or request.technician != _technician(found, person):
-                raise Problem(FORBIDDEN, roles=f"technician {request.technician}")
+            check_not_revoked(found)
+        await suspensions.check(connection, found.device, self._clock(), is_drain=request.technician is None)
+        if request.technician not in (None, _technician(found, person)) or request.technician == subjects.DRAIN:
+            raise Problem(FORBIDDEN, roles=f"technician {request.technician}")
         session = await self.mint(connection, found.author, found.device, found.login_key, request.technician)
         return TokenAnswer(token=session.token, expires_at=format_time_ms(session.expires_at_ms))
 
     async def proven(self, connection: Connection, device: str, proof: Proof, method: str, path: str, body: bytes) -> Incarnation:
-        """The incarnation of `device` whose login key signed this request, not long ago. Problem DEVICE_PROOF_INVALID."""
+        """The newest incarnation of `device` whose login key signed this request, not long ago.
+
+        Problems DEVICE_PROOF_INVALID and DEVICE_PROOF_TIME.
+        """
         if proof.device != device:
             raise Problem(DEVICE_PROOF_INVALID, reason="header and body name different devices")
         statement, signature = self._statement(proof, method, path, body)
@@ -144,8 +149,14 @@ class Tokens:
         except (ValueError, SealMalformed) as fault:
             raise Problem(DEVICE_PROOF_INVALID, reason="the proof's headers are missing or malformed") from fault
         if age_ms > PROOF_AGE_MAX_S * 1000:
-            raise Problem(DEVICE_PROOF_INVALID, reason=f"its time is more than {PROOF_AGE_MAX_S} s away from the server's")
+            raise Problem(DEVICE_PROOF_TIME, time=proof.time, now=format_time_ms(self._clock()), limit_s=PROOF_AGE_MAX_S)
         return request_statement(method, path, body, proof.time), signature
+
+
+def check_not_revoked(found: Incarnation) -> None:
+    """Problem DEVICE_REVOKED."""
+    if found.revoked_at_ms is not None:
+        raise Problem(DEVICE_REVOKED, device=found.device, since=format_time_ms(found.revoked_at_ms))
 
 
 def _technician(found: Incarnation, person: Person | None) -> str | None:

@@ -101,7 +101,7 @@ async def test_a_session_of_another_technician_or_a_stale_proof_is_refused(offic
     assert (other.status_code, other.json()["code"]) == (403, "access.forbidden")
     stale_ms = time.time_ns() // 1_000_000 - (PROOF_AGE_MAX_S + 60) * 1000
     stale = await device.token(office, "camille", time_ms=stale_ms)
-    assert (stale.status_code, stale.json()["code"]) == (401, "access.device_proof_invalid")
+    assert (stale.status_code, stale.json()["code"]) == (401, "access.device_proof_time")
 
 
 async def test_a_pools_device_is_used_by_the_technician_of_its_agency_who_signs_in(office: Any, device: Any) -> None:
