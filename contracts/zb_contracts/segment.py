@@ -57,8 +57,8 @@ def seal_event(public: bytes, event: SignedEvent) -> bytes:
 def open_event(private: bytes, box: bytes) -> SignedEvent:
     """The event in a box, unverified. BoxUnopened for another key, Problem SEGMENT_MALFORMED for what is no event."""
     try:
-        return SignedEvent(*_event_decoder.decode(open_sealed(private, box)))
-    except (msgspec.DecodeError, RecursionError) as fault:
+        return _checked(SignedEvent(*_event_decoder.decode(open_sealed(private, box))))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
         raise Problem(SEGMENT_MALFORMED, reason=f"a box holds no event: {str(fault)[:160]}") from fault
 
 
@@ -67,29 +67,39 @@ def decode_segment(data: bytes, escrow_private: bytes | None = None) -> list[Sig
 
     A Problem of the area `segment` for everything else.
     """
+    return [_opened(one, escrow_private) if isinstance(one, bytes) else one for one in unpack_segment(data)]
+
+
+def unpack_segment(data: bytes) -> list[SignedEvent] | list[bytes]:
+    """A segment's events, unverified, or the boxes of a locked device, unopened (`open_event`). Costs no cryptography.
+
+    A Problem of the area `segment` for everything else.
+    """
     if len(data) > SEGMENT_BYTES_MAX:
         raise Problem(SEGMENT_TOO_LARGE, size=len(data), limit=SEGMENT_BYTES_MAX)
     try:
         message = _decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError) as fault:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
         raise Problem(SEGMENT_MALFORMED, reason=str(fault)[:200]) from fault
     rows = message.sealed if isinstance(message, _Sealed) else message
     if not rows:
         raise Problem(SEGMENT_MALFORMED, reason="no event")
     if len(rows) > SEGMENT_EVENTS_MAX:
         raise Problem(SEGMENT_TOO_LONG, count=len(rows), limit=SEGMENT_EVENTS_MAX)
-    events = _opened(message.sealed, escrow_private) if isinstance(message, _Sealed) else [SignedEvent(*row) for row in message]
-    for header, body, signature in events:
-        if len(header) > HEADER_BYTES_MAX or len(body) > BODY_BYTES_MAX or len(signature) != SIGNATURE_BYTES:
-            raise Problem(SEGMENT_MALFORMED, reason="a header, body or signature has an impossible length")
-    return events
+    return message.sealed if isinstance(message, _Sealed) else [_checked(SignedEvent(*row)) for row in message]
 
 
-def _opened(boxes: list[bytes], escrow_private: bytes | None) -> list[SignedEvent]:
+def _checked(event: SignedEvent) -> SignedEvent:
+    if len(event.header) > HEADER_BYTES_MAX or len(event.body) > BODY_BYTES_MAX or len(event.signature) != SIGNATURE_BYTES:
+        raise Problem(SEGMENT_MALFORMED, reason="a header, body or signature has an impossible length")
+    return event
+
+
+def _opened(box: bytes, escrow_private: bytes | None) -> SignedEvent:
     if escrow_private is None:
         raise Problem(SEGMENT_MALFORMED, reason="sealed to a key that is not here")
     try:
-        return [open_event(escrow_private, box) for box in boxes]
+        return open_event(escrow_private, box)
     except BoxUnopened as fault:
         raise Problem(SEGMENT_MALFORMED, reason=str(fault)) from fault
 

@@ -62,11 +62,14 @@ class Syncer:
         report = SyncReport()
         await self._send(transport, reader, report)
         receipted = 0
+        answered: set[str] = set()
         for _ in range(ROUNDS_MAX):
             wanted = self._wanted(reading)
             answer = await self._ask(transport, wanted, receipted)
             self._apply(answer, wanted, report)
-            if answer.gap is not None:
+            # Once a sync for each nonce: the ledger needs time to take what was sent, and goes on asking meanwhile.
+            if answer.gap is not None and answer.gap.nonce not in answered:
+                answered.add(answer.gap.nonce)
                 await self._resend(transport, reader, answer.gap.first, answer.gap.nonce, report)
             # Held events are asked for again by every sync, but not by each of its rounds: it would never get beyond them.
             receipted = max((receipt.seq for receipt in answer.receipts if not receipt.retryable), default=receipted)

@@ -15,6 +15,7 @@ from faststream.middlewares import AckPolicy
 from faststream.nats import JStream, NatsBroker, PullSub
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
+from prometheus_client import Counter
 
 from zb_chassis.broker import inbox_prefix
 from zb_chassis.streams import ACK_WAIT_S, ACKS_PENDING_MAX, consumer_config, ensure_consumer
@@ -30,6 +31,8 @@ DEAD_BODY_BYTES_MAX: Final = 900_000
 REASON_CHARACTERS_MAX: Final = 1_000
 UNKNOWN_CODE: Final = "system.internal"
 PUBLISH_TIMEOUT_S: Final = 10.0
+
+BURIED: Final = Counter("zb_dead_letters_buried", "Messages that went to the dead letters", ["service", "code"])
 
 log: Final = structlog.get_logger(__name__)
 Handler = Callable[[Msg], Awaitable[None]]
@@ -80,6 +83,7 @@ class DeadLetters:
             body = b""
         await self.jetstream.publish(subjects.deadletter(self.service), body, headers=headers, timeout=PUBLISH_TIMEOUT_S)
         await message.term()
+        BURIED.labels(self.service, code).inc()
         log.error("message buried", subject=message.subject, code=code, reason=_one_line(reason))
 
 
@@ -108,9 +112,9 @@ async def handle_bounded(message: Msg, handle: Handler, letters: DeadLetters, tr
     return Outcome.DONE
 
 
-async def put_off(message: Msg, pause_s: float, *, reason: str) -> Outcome:
-    """The message comes again after the pause; those behind it do not wait."""
-    log.info("message put off", subject=message.subject, pause_s=pause_s, reason=reason)
+async def put_off(message: Msg, pause_s: float, *, reason: str, usual: bool = False) -> Outcome:
+    """The message comes again after the pause; those behind it do not wait. `usual`: nothing that a reader of logs looks for."""
+    (log.debug if usual else log.info)("message put off", subject=message.subject, pause_s=pause_s, reason=reason)
     await message.nak(delay=pause_s)
     return Outcome.PUT_OFF
 

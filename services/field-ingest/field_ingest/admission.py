@@ -6,7 +6,7 @@ its ledger is any that keeps the promises of ports.py.
 """
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,11 +15,12 @@ import structlog
 from field_ingest.domain import Appended, Author, Chain, Dropped, Duplicate, Waiting, ends_segment
 from field_ingest.ports import Ledger, LedgerAway, LedgerTransaction
 from field_ingest.rejects import Reject
-from field_ingest.verification import Segment, Verifier
+from field_ingest.verification import Offer, Segment, Verifier
+from field_ingest.waiting import WaitingRoom
 from zb_chassis.clock import Clock
 from zb_contracts import subjects
 from zb_contracts.events import AuthorKind
-from zb_contracts.problems import AUTHOR_UNKNOWN, SEGMENT_WRONG_SUBJECT, Problem
+from zb_contracts.problems import AUTHOR_UNKNOWN, SEGMENT_AHEAD, SEGMENT_WRONG_SUBJECT, Problem
 
 TRIES_MAX: Final = 8
 """Deliveries of a message that waits for an earlier one, or for its author's enrolment, before the ledger gives it up."""
@@ -29,12 +30,16 @@ log: Final = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message as it came. `tries` counts its deliveries from 1, `message_id` is its Nats-Msg-Id."""
+    """One message as it came.
+
+    `tries` counts its deliveries from 1, `message_id` is its Nats-Msg-Id, `sequence` its place in the stream (0: in none).
+    """
 
     subject: str
     data: bytes
     tries: int = 1
     message_id: str = ""
+    sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +77,25 @@ class Failed:
 Disposition = Done | PutOff | GivenUp | Failed
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A message given up whose events the ledger wants once more, up to `to`."""
+
+    index: int
+    author: str
+    to: int
+
+
 @dataclass(slots=True)
 class _Batch:
-    """What one transaction works on: per message a segment or a disposition, and what leaves it sets aside."""
+    """What one transaction works on: per message a segment or a disposition, and what leaves it behind."""
 
     messages: Sequence[Message]
-    segments: dict[int, Segment]
+    at_ms: int
+    segments: dict[int, Segment] = field(default_factory=dict)
     dispositions: dict[int, Disposition] = field(default_factory=dict)
     rejects: list[Reject] = field(default_factory=list)
+    asked: list[_Asked] = field(default_factory=list)
 
 
 class Admission:
@@ -88,6 +104,7 @@ class Admission:
     def __init__(
         self, ledger: Ledger, verifier: Verifier, clock: Clock, *, nonce: Callable[[], str] = lambda: secrets.token_hex(16)
     ) -> None:
+        self._waiting = WaitingRoom()
         self._ledger = ledger
         self._verifier = verifier
         self._clock = clock
@@ -110,54 +127,56 @@ class Admission:
             return [disposition for message in messages for disposition in await self.admit([message])]
 
     async def _admit(self, messages: Sequence[Message]) -> list[Disposition]:
-        batch = await self._read(messages)
-        at_ms = self._clock()
+        batch = _Batch(messages, self._clock())
+        await self._read(batch)
         async with self._ledger.transaction() as transaction:
-            chains = await self._decide(transaction, batch, at_ms)
-            await transaction.note_rejects(batch.rejects, at_ms=at_ms)
-            await transaction.write(chains, received_at_ms=at_ms)
+            chains = await self._decide(transaction, batch)
+            await transaction.note_rejects(batch.rejects, at_ms=batch.at_ms)
+            await transaction.write(chains, received_at_ms=batch.at_ms)
+        for index, disposition in batch.dispositions.items():
+            if not isinstance(disposition, PutOff):
+                self._waiting.leave(messages[index].subject, messages[index].sequence)
         return [batch.dispositions[index] for index in range(len(messages))]
 
-    async def _read(self, messages: Sequence[Message]) -> _Batch:
-        """Segments cut to what their authors signed; the rest has its disposition already."""
-        batch = _Batch(messages, {})
-        for index, read in enumerate(await self._verifier.read([message.data for message in messages])):
-            if isinstance(read, Problem):
-                self._reject(batch, index, read, None)
+    async def _read(self, batch: _Batch) -> None:
+        """Segments that can be placed, cut to what their authors signed; every other message has its disposition."""
+        offers: dict[int, Offer] = {}
+        for index, offer in enumerate(await self._verifier.offers([message.data for message in batch.messages])):
+            if isinstance(offer, Problem):
+                self._reject(batch, index, offer, None)
             else:
-                batch.segments[index] = read
-        authors = await self._authors(batch)
-        for index, segment in list(batch.segments.items()):
-            problem = _wrong_sender(messages[index].subject, segment.author, authors.get(segment.author))
+                offers[index] = offer
+        authors = await self._ledger.read_authors({offer.author for offer in offers.values()}) if offers else {}
+        for index, offer in list(offers.items()):
+            problem = _wrong_sender(batch.messages[index].subject, offer.author, authors.get(offer.author))
             if problem is not None:
-                del batch.segments[index]
-                self._refuse_sender(batch, index, problem, segment.author)
-        indexes = list(batch.segments)
-        work = [(authors[batch.segments[index].author].event_key, batch.segments[index]) for index in indexes]
-        for index, segment in zip(indexes, await self._verifier.verified(work), strict=True):
-            batch.segments[index] = segment
-        return batch
+                del offers[index]
+                self._refuse_sender(batch, index, problem, offer.author)
+        for index, problem in _ahead(offers, authors).items():
+            # Before its signatures cost anything: what one device sends ahead of its mark keeps nobody else waiting.
+            self._wait(batch, index, problem, offers.pop(index))
+        work = [(authors[offer.author].event_key, offer) for offer in offers.values()]
+        batch.segments = dict(zip(offers, await self._verifier.segments(work), strict=True))
 
-    async def _authors(self, batch: _Batch) -> dict[str, Author]:
-        names = {segment.author for segment in batch.segments.values()}
-        return await self._ledger.read_authors(names) if names else {}
-
-    async def _decide(self, transaction: LedgerTransaction, batch: _Batch, at_ms: int) -> list[Chain]:
-        if not batch.segments:
+    async def _decide(self, transaction: LedgerTransaction, batch: _Batch) -> list[Chain]:
+        names = {segment.author for segment in batch.segments.values()} | {asked.author for asked in batch.asked}
+        if not names:
             return []
-        authors = await transaction.lock_authors({segment.author for segment in batch.segments.values()})
+        authors = await transaction.lock_authors(names)
         events = [event for segment in batch.segments.values() for event in segment.events]
         known = await transaction.known(authors, events)
-        chains = {name: Chain(author, known[name], received_at_ms=at_ms) for name, author in authors.items()}
+        chains = {name: Chain(author, known[name], received_at_ms=batch.at_ms) for name, author in authors.items()}
         # In the order of their numbers: segments of one author that overtook each other find their places.
-        for index in sorted(batch.segments, key=lambda at: _first(batch.segments[at])):
+        for index in sorted(batch.segments, key=lambda at: batch.segments[at].first):
             segment = batch.segments[index]
             self._take(batch, index, segment, chains[segment.author])
+        for asked in batch.asked:
+            chain = chains[asked.author]
+            chain.ask_again(self._nonce(), to=asked.to, used=_carries(batch.messages[asked.index], authors[asked.author]))
         return list(chains.values())
 
     def _take(self, batch: _Batch, index: int, segment: Segment, chain: Chain) -> None:
         """Decide one segment, and what becomes of its message."""
-        message = batch.messages[index]
         count = dict.fromkeys(("admitted", "duplicates", "held", "refused"), 0)
         for event in segment.events:
             outcome = chain.take(event)
@@ -167,7 +186,7 @@ class Admission:
                 case Appended(kind=kind):
                     count["refused" if kind == "refusal" else kind] += 1
                 case Waiting(problem=problem):
-                    self._wait(batch, index, chain, problem)
+                    self._wait(batch, index, problem, segment)
                     return
                 case Dropped(problem=problem):
                     self._reject(batch, index, problem, segment.author)
@@ -177,30 +196,45 @@ class Admission:
         else:
             if segment.fault is not None:
                 # The good prefix is in; the rest is asked for again, because the honest device has the true bytes.
-                chain.ask_again(self._nonce(), used=_carries(message, chain.author))
+                batch.asked.append(_Asked(index, segment.author, segment.last + 1))
                 self._reject(batch, index, segment.fault, segment.author)
                 return
         batch.dispositions[index] = Done(**count)
 
-    def _wait(self, batch: _Batch, index: int, chain: Chain, problem: Problem) -> None:
-        message = batch.messages[index]
-        if message.tries < TRIES_MAX:
-            batch.dispositions[index] = PutOff(problem, message.tries)
-            return
-        chain.ask_again(self._nonce(), used=_carries(message, chain.author))
-        batch.dispositions[index] = GivenUp(problem)
+    def _wait(self, batch: _Batch, index: int, problem: Problem, what: Offer | Segment) -> None:
+        """Put the message off while it has tries and its sender a place to wait, else give it up and ask for its events."""
+        if self._may_wait(batch, index):
+            batch.dispositions[index] = PutOff(problem, batch.messages[index].tries)
+        else:
+            batch.asked.append(_Asked(index, what.author, what.last))
+            batch.dispositions[index] = GivenUp(problem)
 
     def _refuse_sender(self, batch: _Batch, index: int, problem: Problem, author: str) -> None:
-        message = batch.messages[index]
-        if problem.retryable and message.tries < TRIES_MAX:
-            batch.dispositions[index] = PutOff(problem, message.tries)
+        if problem.retryable and self._may_wait(batch, index):
+            batch.dispositions[index] = PutOff(problem, batch.messages[index].tries)
         else:
             self._reject(batch, index, problem, author)
+
+    def _may_wait(self, batch: _Batch, index: int) -> bool:
+        message = batch.messages[index]
+        return message.tries < TRIES_MAX and self._waiting.enter(message.subject, message.sequence, batch.at_ms)
 
     def _reject(self, batch: _Batch, index: int, problem: Problem, author: str | None) -> None:
         message = batch.messages[index]
         batch.rejects.append(Reject(message.subject, author, problem, message.data))
         batch.dispositions[index] = GivenUp(problem)
+
+
+def _ahead(offers: Mapping[int, Offer], authors: Mapping[str, Author]) -> dict[int, Problem]:
+    """The offers that begin beyond all that the ledger has of their author and this batch may add."""
+    reach = {name: author.mark for name, author in authors.items()}
+    ahead: dict[int, Problem] = {}
+    for index, offer in sorted(offers.items(), key=lambda item: item[1].first):
+        if offer.first <= reach[offer.author] + 1:
+            reach[offer.author] = max(reach[offer.author], offer.last)
+        else:
+            ahead[index] = Problem(SEGMENT_AHEAD, first=offer.first, mark=authors[offer.author].mark)
+    return ahead
 
 
 def _wrong_sender(subject: str, name: str, author: Author | None) -> Problem | None:
@@ -214,7 +248,3 @@ def _wrong_sender(subject: str, name: str, author: Author | None) -> Problem | N
 def _carries(message: Message, author: Author) -> bool:
     """Whether the message is the resend that the author's gap asked for."""
     return author.gap_nonce is not None and message.message_id.endswith(f":{author.gap_nonce}")
-
-
-def _first(segment: Segment) -> int:
-    return segment.first if segment.events else 0

@@ -36,7 +36,10 @@ MESSAGE_MAX: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """An author's row: who it is, and how far its chain goes. Times in ms since 1970."""
+    """An author's row: who it is, and how far its chain goes. Times in ms since 1970.
+
+    `gap_nonce` is set while the ledger asks for `mark + 1` to `gap_to` once more.
+    """
 
     author: str
     kind: AuthorKind
@@ -55,6 +58,7 @@ class Author:
     stopped_at_ms: int | None = None
     gap_nonce: str | None = None
     gap_at_ms: int | None = None
+    gap_to: int | None = None
     stray_refusals: int = 0
 
 
@@ -159,10 +163,14 @@ class Chain:
             self._stop(event, outcome.problem)
         return outcome
 
-    def ask_again(self, nonce: str, *, used: bool) -> None:
-        """Note that the ledger wants `mark + 1` on once more. A nonce that nobody has used yet stays."""
-        if self.author.gap_nonce is None or used:
-            self.author = replace(self.author, gap_nonce=nonce, gap_at_ms=self._received_at_ms)
+    def ask_again(self, nonce: str, *, to: int, used: bool) -> None:
+        """Note that the ledger wants `mark + 1` to `to` once more. A nonce that nobody has used yet stays."""
+        author = self.author
+        if to <= author.mark:
+            return
+        if author.gap_nonce is None or used:
+            author = replace(author, gap_nonce=nonce, gap_at_ms=self._received_at_ms)
+        self.author = replace(author, gap_to=max(to, author.gap_to or 0))
 
     def _decided(self, event: Event) -> Outcome:
         mark = self.author.mark
@@ -275,9 +283,9 @@ class Chain:
             stopped_code=None,
             stopped_message=None,
             stopped_at_ms=None,
-            gap_nonce=None,
-            gap_at_ms=None,
         )
+        if author.gap_to is None or event.seq >= author.gap_to:
+            self.author = replace(self.author, gap_nonce=None, gap_at_ms=None, gap_to=None)
 
     def _stop(self, event: Event, problem: Problem) -> None:
         self.author = replace(

@@ -23,7 +23,7 @@ from zb_contracts.merkle import Frontier
 
 _AUTHOR_COLUMNS: Final = (
     "author, kind, agency, device, technician, event_key, shard, mark, head_hash, last_at_ms, revoked_at_ms, "
-    "stopped_seq, stopped_code, stopped_message, stopped_at_ms, gap_nonce, gap_at_ms, stray_refusals"
+    "stopped_seq, stopped_code, stopped_message, stopped_at_ms, gap_nonce, gap_at_ms, gap_to, stray_refusals"
 )
 _PASSES: Final = (
     *LOST,
@@ -157,7 +157,7 @@ async def _save_authors(connection: Connection, authors: Sequence[Author]) -> No
     await connection.executemany(
         """
         UPDATE authors SET mark = $2, head_hash = $3, last_at_ms = $4, stopped_seq = $5, stopped_code = $6,
-            stopped_message = $7, stopped_at_ms = $8, gap_nonce = $9, gap_at_ms = $10, stray_refusals = $11
+            stopped_message = $7, stopped_at_ms = $8, gap_nonce = $9, gap_at_ms = $10, gap_to = $11, stray_refusals = $12
         WHERE author = $1
         """,
         [
@@ -172,6 +172,7 @@ async def _save_authors(connection: Connection, authors: Sequence[Author]) -> No
                 author.stopped_at_ms,
                 author.gap_nonce,
                 author.gap_at_ms,
+                author.gap_to,
                 author.stray_refusals,
             )
             for author in authors
@@ -287,8 +288,9 @@ async def _people(connection: Connection, authors: Sequence[str]) -> dict[str, f
     """The technicians who were ever given a session on these authors' devices."""
     rows = await connection.fetch(
         """
-        SELECT author, array_agg(DISTINCT technician) AS people FROM tokens
-        WHERE author = ANY ($1) AND technician IS NOT NULL GROUP BY author
+        SELECT a.author, array_agg(DISTINCT t.technician) AS people
+        FROM authors a JOIN authors i ON i.device = a.device JOIN tokens t ON t.author = i.author
+        WHERE a.author = ANY ($1) AND t.technician IS NOT NULL GROUP BY a.author
         """,
         list(authors),
     )

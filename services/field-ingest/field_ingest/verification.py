@@ -1,23 +1,32 @@
-"""Segments: read, and verified by signature and digest, in threads (PyNaCl releases the interpreter's lock).
+"""Segments: first what a message says of itself, then, where it can be placed, what its author really signed.
 
-What comes out is the longest prefix that its author really signed, with the fault that ended it. It knows neither marks nor
-links: those are the chain's matter (domain.py).
+An `Offer` costs no cryptography, so that a message which must wait costs next to nothing however often it comes. A `Segment` is
+the longest prefix with good digests and signatures, with the fault that ended it. Signatures are verified in threads (PyNaCl
+releases the interpreter's lock). Marks and links are the chain's matter (domain.py).
 """
 
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Final, Self, TypeVar
 
 import msgspec
 
 from field_ingest.domain import Event
 from zb_contracts.envelope import PAYLOAD_TYPE, Header, SignedEvent, digest, parse_header
+from zb_contracts.faults import BoxUnopened
 from zb_contracts.keys import WrapKey, dsse_pae, verify
-from zb_contracts.problems import BODY_MISMATCH, SEGMENT_NOT_CONSECUTIVE, SIGNATURE_INVALID, Problem
-from zb_contracts.segment import decode_segment
+from zb_contracts.problems import (
+    BODY_MISMATCH,
+    HEADER_MALFORMED,
+    SEGMENT_MALFORMED,
+    SEGMENT_NOT_CONSECUTIVE,
+    SIGNATURE_INVALID,
+    Problem,
+)
+from zb_contracts.segment import open_event, unpack_segment
 
 THREADS: Final = 2
 LABEL_MAX: Final = 100
@@ -27,16 +36,33 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """Consecutive events of one author. `fault` says why it ends where it does, None when it is whole."""
+class Offer:
+    """A message's events as they came, and what the first of them claims to be. Nothing of it is verified.
+
+    `rows` are events, or the unopened boxes of a locked device.
+    """
 
     author: str
+    first: int
+    rows: Sequence[SignedEvent | bytes]
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.rows) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Consecutive events from `first` on that their author signed. `fault` says why they end where they do, None: all good."""
+
+    author: str
+    first: int
     events: tuple[Event, ...]
     fault: Problem | None = None
 
     @property
-    def first(self) -> int:
-        return self.events[0].seq
+    def last(self) -> int:
+        return self.first + len(self.events) - 1
 
 
 class _Skeleton(msgspec.Struct, frozen=True):
@@ -65,13 +91,13 @@ class Verifier:
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="verify") if threads else None
 
-    async def read(self, messages: Sequence[bytes]) -> list[Segment | Problem]:
-        """Each message as a segment, unverified, or the problem of one in which not even an author can be read."""
+    async def offers(self, messages: Sequence[bytes]) -> list[Offer | Problem]:
+        """What each message offers, or the problem of one in which not even an author can be read."""
         return await self._spread(list(messages), self._read_all)
 
-    async def verified(self, work: Sequence[tuple[bytes, Segment]]) -> list[Segment]:
-        """Each segment cut to what the public key beside it signed."""
-        return await self._spread(list(work), _verify_all)
+    async def segments(self, work: Sequence[tuple[bytes, Offer]]) -> list[Segment]:
+        """Of each offer what the public key beside it signed."""
+        return await self._spread(list(work), self._verify_all)
 
     async def _spread(self, items: list[T], call: Callable[[list[T]], list[R]]) -> list[R]:
         if self._pool is None:
@@ -82,14 +108,17 @@ class Verifier:
         done = await asyncio.gather(*(loop.run_in_executor(self._pool, call, part) for part in parts))
         return [one for part in done for one in part]
 
-    def _read_all(self, messages: list[bytes]) -> list[Segment | Problem]:
+    def _read_all(self, messages: list[bytes]) -> list[Offer | Problem]:
         return [self._read_or_problem(data) for data in messages]
 
-    def _read_or_problem(self, data: bytes) -> Segment | Problem:
+    def _read_or_problem(self, data: bytes) -> Offer | Problem:
         try:
-            return read_segment(data, self._escrow)
+            return read_offer(data, self._escrow)
         except Problem as fault:
             return fault
+
+    def _verify_all(self, work: list[tuple[bytes, Offer]]) -> list[Segment]:
+        return [read_segment(key, offer, self._escrow) for key, offer in work]
 
     def close(self) -> None:
         if self._pool is not None:
@@ -102,20 +131,35 @@ class Verifier:
         self.close()
 
 
-def read_segment(data: bytes, escrow: WrapKey) -> Segment:
-    """The segment in a message, opened where it is sealed, unverified. A Problem when not even its first event can be placed."""
+def read_offer(data: bytes, escrow: WrapKey) -> Offer:
+    """What a message offers. A Problem when not even its first event can be placed."""
+    rows = unpack_segment(data)
+    skeleton = _skeleton(_opened(rows[0], escrow).header)
+    return Offer(skeleton.author, skeleton.seq, rows)
+
+
+def read_segment(public_key: bytes, offer: Offer, escrow: WrapKey) -> Segment:
+    """The offer's events up to the first that is not the author's next one, whole, and signed with the key."""
     events: list[Event] = []
-    for index, signed in enumerate(decode_segment(data, escrow.private)):
+    for index, row in enumerate(offer.rows):
         try:
-            event = read_event(signed)
-            if events and (event.author != events[0].author or event.seq != events[-1].seq + 1):
+            event = read_event(_opened(row, escrow))
+            if event.author != offer.author or event.seq != offer.first + index:
                 raise Problem(SEGMENT_NOT_CONSECUTIVE, index=index)
+            _check_signature(public_key, event)
         except Problem as fault:
-            if not events:
-                raise
-            return Segment(events[0].author, tuple(events), fault)
+            return Segment(offer.author, offer.first, tuple(events), fault)
         events.append(event)
-    return Segment(events[0].author, tuple(events))
+    return Segment(offer.author, offer.first, tuple(events))
+
+
+def _opened(row: SignedEvent | bytes, escrow: WrapKey) -> SignedEvent:
+    if isinstance(row, SignedEvent):
+        return row
+    try:
+        return open_event(escrow.private, row)
+    except BoxUnopened as fault:
+        raise Problem(SEGMENT_MALFORMED, reason=str(fault)) from fault
 
 
 def read_event(signed: SignedEvent) -> Event:
@@ -130,23 +174,23 @@ def read_event(signed: SignedEvent) -> Event:
     return Event(header.author, header.seq, prev, header.id, header.stream, header.type, header_hash, signed, header)
 
 
-def verify_segment(public_key: bytes, segment: Segment) -> Segment:
-    """The segment up to the first event that the key did not sign."""
-    for index, event in enumerate(segment.events):
-        if not verify(public_key, dsse_pae(PAYLOAD_TYPE, event.signed.header), event.signed.signature):
-            fault = Problem(SIGNATURE_INVALID, seq=event.seq)
-            return replace(segment, events=segment.events[:index], fault=fault)
-    return segment
-
-
 def _unreadable(signed: SignedEvent, header_hash: bytes, fault: Problem) -> Event:
-    try:
-        seen = _skeletons.decode(signed.header)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as deeper:
-        raise fault from deeper
+    seen = _skeleton(signed.header)
     _check_digest(seen, signed.body)
     labels = (_label(seen.id), _label(seen.stream), _label(seen.type))
     return Event(seen.author, seen.seq, bytes.fromhex(seen.prev), *labels, header_hash, signed, None, fault)
+
+
+def _skeleton(header: bytes) -> _Skeleton:
+    try:
+        return _skeletons.decode(header)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
+        raise Problem(HEADER_MALFORMED, reason=str(fault)[:200]) from fault
+
+
+def _check_signature(public_key: bytes, event: Event) -> None:
+    if not verify(public_key, dsse_pae(PAYLOAD_TYPE, event.signed.header), event.signed.signature):
+        raise Problem(SIGNATURE_INVALID, seq=event.seq)
 
 
 def _check_digest(header: Header | _Skeleton, body: bytes) -> None:
@@ -157,7 +201,3 @@ def _check_digest(header: Header | _Skeleton, body: bytes) -> None:
 def _label(value: str) -> str:
     """What may stand in a text column for a value that nobody checked."""
     return value if value.isprintable() and len(value) <= LABEL_MAX else ""
-
-
-def _verify_all(work: list[tuple[bytes, Segment]]) -> list[Segment]:
-    return [verify_segment(key, segment) for key, segment in work]

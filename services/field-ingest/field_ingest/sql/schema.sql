@@ -36,6 +36,7 @@ CREATE TABLE authors (
     gap_nonce text,                            -- set: the ledger asks for mark + 1 on, resent with this nonce
     gap_at_ms bigint,
     gap_to bigint,                             -- the last of what was given up; the gap stays open until the mark is there
+    gap_to bigint,                             -- the last of what was given up; the gap stays open until the mark is there
     stray_refusals integer NOT NULL DEFAULT 0, -- refusal rows beside the chain (forks, broken links), limited
     CHECK ((kind = 'device') = (device IS NOT NULL)),
     UNIQUE (device, incarnation)

@@ -45,6 +45,7 @@ class Pen:
     device: str | None
     key: SigningKey
     events: list[SignedEvent] = field(default_factory=list)
+    places: dict[tuple[bytes, str | None], int] = field(default_factory=dict)
 
     @property
     def subject(self) -> str:
@@ -95,10 +96,13 @@ class Pen:
 
     def copy(self) -> "Pen":
         """A restored backup of this device: the same keys, the same past, another future."""
-        return replace(self, events=list(self.events))
+        return replace(self, events=list(self.events), places=dict(self.places))
 
     def message(self, events: Sequence[SignedEvent], *, tries: int = 1, nonce: str | None = None) -> Message:
-        return Message(self.subject, encode_segment(events), tries, message_id(events, nonce))
+        data = encode_segment(events)
+        # The place in the stream: that of the same bytes, however often they are delivered.
+        place = self.places.setdefault((data, nonce), len(self.places) + 1)
+        return Message(self.subject, data, tries, message_id(events, nonce), place)
 
 
 class House:

@@ -19,7 +19,7 @@ from field_ingest.domain import (
     Waiting,
     ends_segment,
 )
-from field_ingest.verification import read_event, read_segment, verify_segment
+from field_ingest.verification import Segment, read_event, read_offer, read_segment
 from zb_contracts import canonical
 from zb_contracts.envelope import BODY_TYPE, GENESIS, Anchor, Header, SignedEvent, digest, sign_event
 from zb_contracts.events import AuthorKind
@@ -98,6 +98,11 @@ def word(outcome: Any) -> str:
         case Dropped(problem=problem):
             return f"dropped: {problem.code}"
     raise AssertionError(outcome)
+
+
+def read(data: bytes) -> Segment:
+    """What the author's key signed of a message."""
+    return read_segment(KEY.public, read_offer(data, ESCROW), ESCROW)
 
 
 def facts(outcome: Any) -> dict[str, Any]:
@@ -271,17 +276,34 @@ def test_an_event_without_anchor_says_so() -> None:
 
 def test_a_nonce_that_was_not_used_yet_stays() -> None:
     chain = Story().chain
-    chain.ask_again("a" * 32, used=False)
-    chain.ask_again("b" * 32, used=False)
-    assert chain.author.gap_nonce == "a" * 32
-    chain.ask_again("c" * 32, used=True)
-    assert chain.author.gap_nonce == "c" * 32
+    chain.ask_again("a" * 32, to=3, used=False)
+    chain.ask_again("b" * 32, to=2, used=False)
+    assert (chain.author.gap_nonce, chain.author.gap_to) == ("a" * 32, 3)
+    chain.ask_again("c" * 32, to=2, used=True)
+    assert (chain.author.gap_nonce, chain.author.gap_to) == ("c" * 32, 3)
+
+
+def test_a_gap_stays_open_until_the_mark_has_reached_all_that_was_given_up() -> None:
+    story = Story()
+    first, second = story.writes(), story.writes()
+    story.chain.ask_again("a" * 32, to=2, used=False)
+    story.take(first)
+    assert story.chain.author.gap_nonce == "a" * 32
+    story.take(second)
+    assert (story.chain.author.gap_nonce, story.chain.author.gap_to) == (None, None)
+
+
+def test_what_the_mark_has_passed_is_not_asked_for() -> None:
+    story = Story()
+    story.take(story.writes(), story.writes())
+    story.chain.ask_again("a" * 32, to=2, used=False)
+    assert story.chain.author.gap_nonce is None
 
 
 def test_a_segment_that_jumps_ends_before_the_jump() -> None:
     story = Story()
     events = [story.writes().signed for _ in range(4)]
-    segment = read_segment(encode_segment([events[0], events[1], events[3]]), ESCROW)
+    segment = read(encode_segment([events[0], events[1], events[3]]))
     assert [event.seq for event in segment.events] == [1, 2]
     assert segment.fault is not None
     assert segment.fault.code == "segment.not_consecutive"
@@ -291,7 +313,7 @@ def test_a_segment_ends_before_the_first_false_signature() -> None:
     story = Story()
     events = [story.writes().signed for _ in range(3)]
     events[1] = events[1]._replace(signature=events[0].signature)
-    segment = verify_segment(KEY.public, read_segment(encode_segment(events), ESCROW))
+    segment = read(encode_segment(events))
     assert len(segment.events) == 1
     assert segment.fault is not None
     assert segment.fault.code == "event.signature_invalid"
@@ -301,15 +323,26 @@ def test_what_a_locked_device_sends_is_opened_before_it_is_verified() -> None:
     story = Story()
     events = [story.writes().signed for _ in range(2)]
     boxes = [seal_event(ESCROW.public, event) for event in events]
-    segment = verify_segment(KEY.public, read_segment(encode_sealed_segment(boxes), ESCROW))
+    segment = read(encode_sealed_segment(boxes))
     assert [event.signed for event in segment.events] == events
     assert segment.fault is None
+
+
+def test_the_good_prefix_of_a_sealed_segment_is_kept_when_a_box_in_its_middle_is_not_ours() -> None:
+    story = Story()
+    events = [story.writes().signed for _ in range(4)]
+    boxes = [seal_event(ESCROW.public, event) for event in events]
+    boxes[2] = seal_event(WrapKey.generate().public, events[2])
+    segment = read(encode_sealed_segment(boxes))
+    assert [event.signed for event in segment.events] == events[:2]
+    assert segment.fault is not None
+    assert segment.fault.code == "segment.malformed"
 
 
 def test_a_box_for_another_key_is_no_segment() -> None:
     box = seal_event(WrapKey.generate().public, Story().writes().signed)
     with pytest.raises(Problem) as refused:
-        read_segment(encode_sealed_segment([box]), ESCROW)
+        read(encode_sealed_segment([box]))
     assert refused.value.code == "segment.malformed"
 
 
