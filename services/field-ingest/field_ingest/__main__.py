@@ -21,6 +21,7 @@ from field_ingest.founding import AuthorKeyDiffers, ShardCountDiffers
 from field_ingest.keyring import KeysUnusable, read_keys
 from field_ingest.ledger import PostgresLedger
 from field_ingest.proof.commands import export_command
+from field_ingest.repartition import partitions_command
 from field_ingest.shards import chosen
 from field_ingest.verification import Verifier
 from zb_chassis import command_line
@@ -59,11 +60,20 @@ def serve(roles: str, shards: str | None) -> None:
     _run(app.run(settings, wanted))
 
 
+@main.command("warden")
+def warden_command() -> None:
+    """Cut the sessions that were ended, until SIGTERM. Settings come from ZB_WARDEN_*."""
+    _run(warden.run(load(warden.Settings)))
+
+
 @main.command()
 def migrate() -> None:
     """Bring the database to this version."""
     for name in _run(app.upgrade(load(Settings))):
         click.echo(f"applied {name}")
+
+
+main.add_command(partitions_command)
 
 
 @main.group()

@@ -31,6 +31,9 @@ RETRY_S: Final = 0.5
 AGAIN: Final = (
     *LOST,
     asyncpg.InterfaceError,
+    # A pool that takes back a connection whose server ended it meanwhile says so; no connection is shared between tasks here,
+    # which is the other cause that it has.
+    asyncpg.InternalClientError,
     asyncpg.TransactionRollbackError,
     asyncpg.LockNotAvailableError,
 )

@@ -144,7 +144,7 @@ async def changes_after(connection: Connection, technician: str, cursor: int, li
     """The latest change of each document that moved after `cursor`, in order, at most `limit`."""
     rows = await connection.fetch(
         """
-        SELECT d.document, d.change, CASE WHEN d.state_hash IS NOT NULL THEN s.vector ELSE d.vector END AS vector,
+        SELECT d.document, d.change, coalesce(CASE WHEN d.state_hash IS NOT NULL THEN s.vector END, d.vector) AS vector,
             CASE WHEN d.state_hash IS NOT NULL THEN coalesce(s.document, s.state) END AS content
         FROM scope_document d LEFT JOIN states s ON s.stream = d.document
         WHERE d.technician = $1 AND d.change > $2 AND ($4 OR d.state_hash IS NOT NULL)

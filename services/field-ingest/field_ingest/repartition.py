@@ -1,0 +1,72 @@
+"""Gives the projection another number of partitions: all of them meet at one place of the ledger and are cut anew.
+
+One transaction that holds every partition; workers wait for it and go on with the new ones. No state changes but those that
+the ledger asks for anyway. Which stream lies in which partition is `partitions`' matter.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import asyncpg
+import click
+
+from field_ingest import marks
+from field_ingest.audit_commands import DATABASE
+from field_ingest.partitions import PARTITIONS_MAX
+from field_ingest.projector import Projector
+from field_ingest.read_ports import Marks, ReadStore
+from field_ingest.read_store import PostgresReadStore
+from field_ingest.scope_settings import ScopeSettings
+from zb_chassis.clock import system_clock
+from zb_chassis.database import Connection
+
+
+@click.command("partitions")
+@DATABASE
+@click.argument("count", type=click.IntRange(1, PARTITIONS_MAX))
+def partitions_command(database_url: str, count: int) -> None:
+    """Share the projection's streams out among COUNT partitions: as many workers can project at once.
+
+    Workers that run wait meanwhile; what they are behind is projected first.
+    """
+
+    def make(store: ReadStore) -> Projector:
+        return Projector(store, limits=ScopeSettings().scope_limits, clock=system_clock)
+
+    before = asyncio.run(_on(database_url, make, count))
+    click.echo(f"{count} partitions instead of {before}")
+
+
+async def repartition(connection: Connection, make_projector: Callable[[ReadStore], Projector], of: int) -> int:
+    """Cuts the projection into `of` partitions; how many there were. ValueError for a number that cannot be."""
+
+    @asynccontextmanager
+    async def lent() -> AsyncIterator[Connection]:
+        yield connection
+
+    async with connection.transaction(isolation="read_committed"):
+        held = await connection.fetch(
+            "SELECT partition FROM projection_partition WHERE projection = $1 ORDER BY partition FOR UPDATE", marks.PROJECTION
+        )
+        meeting = _furthest(list((await marks.read_all(connection)).values()))
+        projector = make_projector(PostgresReadStore(lent))
+        while (await projector.step(until={row["partition"]: meeting for row in held})).passed:
+            pass
+        await connection.execute("DELETE FROM projection_partition WHERE projection = $1", marks.PROJECTION)
+        await connection.execute("DELETE FROM partition_mark WHERE projection = $1", marks.PROJECTION)
+        await marks.found(connection, of)
+        await marks.move(connection, dict.fromkeys(range(of), meeting))
+    return len(held)
+
+
+def _furthest(each: list[dict[int, int]]) -> Marks:
+    return {shard: max(one[shard] for one in each) for shard in (each[0] if each else {})}
+
+
+async def _on(dsn: str, make_projector: Callable[[ReadStore], Projector], of: int) -> int:
+    connection = await asyncpg.connect(dsn, server_settings={"application_name": "partitions", "timezone": "UTC"})
+    try:
+        return await repartition(connection, make_projector, of)
+    finally:
+        await connection.close()
