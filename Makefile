@@ -7,7 +7,7 @@ SOURCES := contracts/zb_contracts services/chassis/zb_chassis services/schedulin
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format generate lock clean
+.PHONY: help setup demo test fuzz check format generate lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ demo: setup ## play one technician's day on a real system (ARGS=--exit ends by i
 
 test: setup ## all tests, with a real nats-server and a real PostgreSQL
 	@$(PY) -m pytest $(ARGS)
+
+fuzz: setup ## bad input for every reader of outside bytes (SECONDS=60 TARGET=header)
+	@$(PY) -m tests.fuzz --seconds $(or $(SECONDS),60) $(TARGET:%=--target %)
 
 check: setup ## format, lint, types, import rules, sizes, generated files up to date
 	@.venv/bin/ruff format --check --quiet . && .venv/bin/ruff check --quiet .
