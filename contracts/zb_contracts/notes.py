@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from zb_contracts.faults import KeyMalformed, NoteMalformed, NoteUnverified
 from zb_contracts.keys import KEY_BYTES, SigningKey, verify
@@ -22,7 +22,6 @@ NAME_CHARACTERS_MAX: Final = 255
 EXTENSION_LINES_MAX: Final = 16
 
 _KEY_ID_BYTES: Final = 4
-_ED25519: Final = b"\x01"
 _DASH: Final = "\u2014 "
 _CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -35,6 +34,9 @@ class NoteVerifier:
     name: str
     public: bytes
 
+    algorithm: ClassVar[bytes] = b"\x01"
+    """Ed25519 over the note's text."""
+
     def __post_init__(self) -> None:
         if not _is_key_name(self.name):
             raise KeyMalformed(f"not a key name: {self.name[:80]!r}")
@@ -43,12 +45,12 @@ class NoteVerifier:
 
     @property
     def key_id(self) -> bytes:
-        """SHA-256(name, newline, 0x01, public key), its first four bytes."""
-        return hashlib.sha256(self.name.encode() + b"\n" + _ED25519 + self.public).digest()[:_KEY_ID_BYTES]
+        """SHA-256(name, newline, algorithm, public key), its first four bytes."""
+        return hashlib.sha256(self.name.encode() + b"\n" + self.algorithm + self.public).digest()[:_KEY_ID_BYTES]
 
     def to_text(self) -> str:
         """The verifier key as the public log tools write it: `<name>+<key id>+<key>`."""
-        return f"{self.name}+{self.key_id.hex()}+{base64.b64encode(_ED25519 + self.public).decode()}"
+        return f"{self.name}+{self.key_id.hex()}+{base64.b64encode(self.algorithm + self.public).decode()}"
 
     @classmethod
     def from_text(cls, text: str) -> Self:
@@ -57,8 +59,8 @@ class NoteVerifier:
         if len(parts) != 3:
             raise KeyMalformed("a verifier key has the form <name>+<key id>+<key>")
         raw = _from_base64(parts[2])
-        if raw is None or raw[:1] != _ED25519:
-            raise KeyMalformed("not an Ed25519 verifier key")
+        if raw is None or raw[:1] != cls.algorithm:
+            raise KeyMalformed(f"not a verifier key of the algorithm {cls.algorithm.hex()}")
         key = cls(parts[0], raw[1:])
         if key.key_id.hex() != parts[1]:
             raise KeyMalformed(f"the key id of {key.name} is {key.key_id.hex()}, not {parts[1][:16]!r}")
@@ -148,10 +150,7 @@ def sign_note(text: str, *signers: NoteSigner) -> str:
     if not text.endswith("\n"):
         raise NoteMalformed("a note's text ends with a newline")
     data = _note_bytes(text)
-    lines = []
-    for signer in signers:
-        signature = signer.verifier.key_id + signer.key.sign(data)
-        lines.append(f"{_DASH}{signer.name} {base64.b64encode(signature).decode()}\n")
+    lines = [signature_line(signer.name, signer.verifier.key_id, signer.key.sign(data)) for signer in signers]
     return f"{text}\n{''.join(lines)}"
 
 
@@ -161,15 +160,9 @@ def verify_note(note: str, verifiers: Iterable[NoteVerifier]) -> VerifiedNote:
     NoteMalformed for what is no note, NoteUnverified without a known signature or with a false one.
     """
     known = _by_name_and_id(verifiers)
-    _note_bytes(note)
-    at = note.rfind("\n\n")
-    if at < 0 or not note.endswith("\n") or at + 2 == len(note):
-        raise NoteMalformed("a note is a text, an empty line and signature lines")
-    text, lines = note[: at + 1], note[at + 2 : -1].split("\n")
-    if len(lines) > NOTE_SIGNATURES_MAX:
-        raise NoteMalformed(f"the note has {len(lines)} signatures, the limit is {NOTE_SIGNATURES_MAX}")
+    text, signatures = split_note(note)
     signed_by = set()
-    for name, key_id, signature in list(_signatures(lines)):
+    for name, key_id, signature in signatures:
         key = known.get((name, key_id))
         if key is None:
             continue
@@ -179,6 +172,23 @@ def verify_note(note: str, verifiers: Iterable[NoteVerifier]) -> VerifiedNote:
     if not signed_by:
         raise NoteUnverified("no key that we know signed the note")
     return VerifiedNote(text, frozenset(signed_by))
+
+
+def split_note(note: str) -> tuple[str, list[tuple[str, bytes, bytes]]]:
+    """The note's text, unverified, and of each signature line the name, key id and signature. NoteMalformed."""
+    _note_bytes(note)
+    at = note.rfind("\n\n")
+    if at < 0 or not note.endswith("\n") or at + 2 == len(note):
+        raise NoteMalformed("a note is a text, an empty line and signature lines")
+    text, lines = note[: at + 1], note[at + 2 : -1].split("\n")
+    if len(lines) > NOTE_SIGNATURES_MAX:
+        raise NoteMalformed(f"the note has {len(lines)} signatures, the limit is {NOTE_SIGNATURES_MAX}")
+    return text, list(_signatures(lines))
+
+
+def signature_line(name: str, key_id: bytes, signature: bytes) -> str:
+    """One signature line, ended."""
+    return f"{_DASH}{name} {base64.b64encode(key_id + signature).decode()}\n"
 
 
 def _signatures(lines: list[str]) -> Iterator[tuple[str, bytes, bytes]]:

@@ -29,6 +29,7 @@ from zb.processes import Service, ServiceFailed
 from zb.run_as import command_line
 from zb.stack import DATA_VERSION, ISSUER, PARTS, StackError, environment_file
 from zb.supervise import pid_file
+from zb.witness_commands import witness
 
 DATA_FOLDER: Final = Path(".zb")
 UP_TIMEOUT_S: Final = 120.0
@@ -189,6 +190,7 @@ def _shortcut(name: str, text: str) -> None:
         hand_over(folder, "field-ingest", (name, *arguments))
 
 
+main.add_command(witness)
 _shortcut("audit", "Replay, verify and explain the ledger.")
 _shortcut("rejects", "List the bytes that no known key signed.")
 _shortcut("deadletters", "List, show, retry and export dead letters.")

@@ -31,6 +31,8 @@ from field_ingest.keyring import KeyRing, read_keys
 from field_ingest.ledger import PostgresLedger
 from field_ingest.projecting import Following, Projection
 from field_ingest.projector import Projector
+from field_ingest.proof.log_api import log_router
+from field_ingest.proof.witnessing import Witnessing, read_witnesses
 from field_ingest.read_store import PostgresReadStore
 from field_ingest.registration import Registration
 from field_ingest.routing import prepare_consumers, prepare_streams, readings
@@ -55,7 +57,7 @@ from zb_chassis.migrate import CHASSIS_MIGRATIONS, MigrationSet
 from zb_chassis.relay import Relay
 from zb_contracts.problems import UNAVAILABLE, Problem
 
-ROLES: Final = ("api", "admission", "projector", "sync")
+ROLES: Final = ("api", "admission", "projector", "sync", "witnesses")
 BODY_BYTES_MAX: Final = 64 * 1024
 """Of any HTTP request: enrolment and sessions are asked for by strangers, and nothing here is larger."""
 MIGRATIONS: Final = MigrationSet("field-ingest", "field_ingest")
@@ -127,6 +129,7 @@ def build(parts: Parts, roles: frozenset[str]) -> FastAPI:
         api.devices_router(devices, Suspensions(parts.pool, system_clock)),
         api.ledger_router(parts.pool, parts.checkpoints),
         reading_api.router(parts.pool),
+        log_router(parts.pool, parts.checkpoints, parts.keys.ledger),
     ]
     app = application("Zone Blanche field-ingest", routers if "api" in roles else [], ready=ready, body_bytes_max=BODY_BYTES_MAX)
     app.state.verifier = TokenVerifier(settings.oidc_issuer, settings.oidc_audience)
@@ -146,7 +149,11 @@ def _tasks(parts: Parts, stack: AsyncExitStack) -> dict[str, Task]:
     async def sync(stop: asyncio.Event) -> None:
         await _sync(parts, stop)
 
-    return {"admission": admission, "projector": projector, "sync": sync}
+    async def witnesses(stop: asyncio.Event) -> None:
+        asked = read_witnesses(parts.settings.witnesses)
+        await (Witnessing(parts.pool, parts.checkpoints, asked).run(stop) if asked else stop.wait())
+
+    return {"admission": admission, "projector": projector, "sync": sync, "witnesses": witnesses}
 
 
 async def _admission(parts: Parts, admission: Admission, stop: asyncio.Event) -> None:

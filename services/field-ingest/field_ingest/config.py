@@ -28,6 +28,8 @@ class Settings(ServiceSettings, ScopeSettings):
     """Which of them this process admits, like `0,1`; all where it is empty. Two processes may share one."""
     log_name: str = Field(default="zone-blanche.local/ledger", pattern=r"^[a-z0-9./-]{1,200}$")
     """First part of the origin of each shard's checkpoints, unique to the deployment."""
+    witnesses: Path | None = None
+    """A file with a line `<verifier key> <url>` for each witness that is asked to cosign checkpoints."""
     token_hours: int = Field(default=HOURS_MIN, ge=HOURS_MIN, le=HOURS_MAX)
     batch_max: int = Field(default=64, ge=1, le=256)
     """Messages that admission takes in one transaction."""

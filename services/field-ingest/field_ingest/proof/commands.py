@@ -1,17 +1,22 @@
-"""The way from a terminal to an export. The last line is one JSON object; progress goes to standard error."""
+"""The way from a terminal to an export, and to the logs' names and keys.
+
+The last line is one JSON object; progress goes to standard error. What an export holds is `export`'s matter.
+"""
 
 import json
 import re
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
 from field_ingest.checkpoints import Checkpoints, LedgerBehind
 from field_ingest.config import SERVICE, Settings
 from field_ingest.explain import stream_of
-from field_ingest.keyring import KeysUnusable, read_keys
+from field_ingest.keyring import KeyRing, KeysUnusable, read_keys
 from field_ingest.proof.export import Exported, Exporter, ExportRefused, Progress, Selection
+from field_ingest.proof.log_api import logs_of
 from zb_chassis import command_line
 from zb_chassis.clock import clock_of
 from zb_chassis.config import load
@@ -52,6 +57,22 @@ def export_command(folder: Path, intervention: str | None, part: Selection | Non
     work = _export(load(Settings), folder, intervention, part, show)
     done = command_line.run(work, ExportRefused, KeysUnusable, LedgerBehind, Problem)
     click.echo(json.dumps(asdict(done) | {"folder": str(done.folder)}))
+
+
+@click.command("log")
+def log_command() -> None:
+    """The logs, one a shard: origin, rows, and the verifier key that witnesses pin. One JSON object a line."""
+    settings = load(Settings)
+    for line in command_line.run(_logs(settings, read_keys(settings.keys_dir)), KeysUnusable):
+        click.echo(json.dumps(line))
+
+
+async def _logs(settings: Settings, keys: KeyRing) -> list[dict[str, Any]]:
+    pool = await open_pool(settings.database_url, application_name=f"{SERVICE}-cli", size_max=1)
+    try:
+        return await logs_of(pool, keys.ledger)
+    finally:
+        await pool.close()
 
 
 async def _export(settings: Settings, folder: Path, intervention: str | None, part: Selection | None, show: Progress) -> Exported:

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from field_ingest.tree import TILE_HEIGHT, TILE_WIDTH
 from zb_chassis.database import Connection
+from zb_contracts import ledger_leaf
 from zb_contracts.merkle import HASH_BYTES
 
 LEVELS_MAX: Final = 8
@@ -111,3 +112,21 @@ async def read_tile(connection: Connection, shard: int, tile: Tile, size: int) -
     if len(hashes) != tile.width * HASH_BYTES:
         raise NoSuchTile(f"{tile.path} cannot be made from what is stored: the ledger is damaged, zb audit verify says where")
     return hashes
+
+
+async def read_entries(connection: Connection, shard: int, tile: Tile, size: int) -> bytes:
+    """The leaves under a tile of level 0, each after its length in 2 bytes (C2SP tlog-tiles). NoSuchTile as with tiles."""
+    first, end = tile.number * TILE_WIDTH, tile.number * TILE_WIDTH + tile.width
+    if tile.level or end > size:
+        raise NoSuchTile(f"a log of {size} rows has no entries for {tile.path}")
+    rows = await connection.fetch(
+        """
+        SELECT kind, header_hash, signature, received_at_ms, facts FROM ledger
+        WHERE shard = $1 AND position >= $2 AND position < $3 ORDER BY position
+        """,
+        shard,
+        first,
+        end,
+    )
+    leaves = [ledger_leaf.leaf_bytes(**dict(row)) for row in rows]
+    return b"".join(len(leaf).to_bytes(2, "big") + leaf for leaf in leaves)

@@ -36,7 +36,6 @@ CREATE TABLE authors (
     gap_nonce text,                            -- set: the ledger asks for mark + 1 on, resent with this nonce
     gap_at_ms bigint,
     gap_to bigint,                             -- the last of what was given up; the gap stays open until the mark is there
-    gap_to bigint,                             -- the last of what was given up; the gap stays open until the mark is there
     stray_refusals integer NOT NULL DEFAULT 0, -- refusal rows beside the chain (forks, broken links), limited
     CHECK ((kind = 'device') = (device IS NOT NULL)),
     UNIQUE (device, incarnation)
@@ -330,3 +329,14 @@ BEGIN
 END
 $$;
 CREATE TRIGGER shards_grew AFTER UPDATE OF size ON shards FOR EACH STATEMENT EXECUTE FUNCTION ledger_grew();
+
+-- Witnesses' signature lines under our checkpoints (C2SP tlog-cosignature): who else saw this head of the log, and when.
+CREATE TABLE cosignatures (
+    shard integer NOT NULL,
+    size bigint NOT NULL,
+    witness text NOT NULL,                     -- verifier key of the witness
+    line text NOT NULL,                        -- its signature line, as it came
+    at_s bigint NOT NULL,                      -- when, as the witness's clock had it
+    PRIMARY KEY (shard, size, witness),
+    FOREIGN KEY (shard, size) REFERENCES checkpoints
+);
