@@ -63,6 +63,11 @@ ALTER ROLE {name} PASSWORD '{password}';
 SELECT 'CREATE DATABASE {name} OWNER {name}' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{name}') \\gexec
 REVOKE ALL ON DATABASE {name} FROM PUBLIC;
 """
+CREATE_VISITOR = """
+SELECT 'CREATE ROLE {role} LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') \\gexec
+ALTER ROLE {role} PASSWORD '{password}';
+GRANT CONNECT ON DATABASE {name} TO {role};
+"""
 
 log = logging.getLogger(__name__)
 
@@ -151,9 +156,10 @@ class Postgres:
             raise PostgresError(f"PostgreSQL on {self.data_dir} is not running: start it first")
         return running.port
 
-    def dsn(self, database: str) -> str:
-        """How the owner of `database` connects to it; the database must have been made by `create_database`."""
-        return f"postgresql://{database}:{self._role_password(database)}@127.0.0.1:{self.port}/{database}"
+    def dsn(self, database: str, role: str | None = None) -> str:
+        """How the owner of `database` (or a visitor, `role`) connects to it; `create_database` has made it."""
+        role = role or database
+        return f"postgresql://{role}:{self._role_password(role)}@127.0.0.1:{self.port}/{database}"
 
     def superuser_dsn(self, database: str = "postgres") -> str:
         """How the superuser connects: for administration and tests, never for a service."""
@@ -168,6 +174,17 @@ class Postgres:
             raise PostgresError(f"{name!r} cannot name a database: use lower case letters, digits and underscores")
         self._sql(CREATE_DATABASE.format(name=name, password=self._role_password(name)))
         return self.dsn(name)
+
+    def create_visitor(self, role: str, database: str) -> str:
+        """Make a role that may enter a service's database and reads there only what everybody may who is let in.
+
+        Returns its DSN. The name is as of a database.
+        """
+        for name in (role, database):
+            if not DATABASE_NAME.fullmatch(name) or name in (SUPERUSER, "postgres", "template0", "template1"):
+                raise PostgresError(f"{name!r} cannot name a role: use lower case letters, digits and underscores")
+        self._sql(CREATE_VISITOR.format(role=role, name=database, password=self._role_password(role)))
+        return self.dsn(database, role)
 
     def _sql(self, script: str) -> None:
         done = subprocess.run(  # noqa: S603 -- our own binary, no shell

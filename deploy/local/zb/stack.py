@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from zb import keyring
+from zb.accounts import SYSTEM
 from zb.keys import private_folder, write_secret
 from zb.nats import NatsServer, Ports, end_leftover
 from zb.postgres import Postgres
@@ -25,6 +26,8 @@ from zb_chassis.issuer import add_user
 DATA_VERSION: Final = 1
 AGENCIES: Final = ("main",)
 ISSUER: Final = "issuer"
+WARDEN: Final = "warden"
+"""Cuts sessions; beside the services, because it alone holds the key that signs account claims."""
 SAY: Callable[[str], None] = lambda _: None  # noqa: E731 - the silent default of every progress argument
 
 
@@ -152,6 +155,7 @@ class Stack:
             write_secret(environment_file(self.folder, name), json.dumps(environment, indent=2).encode())
             port = int(urls[name].rsplit(":", 1)[1])
             self.services[name] = Service(name, (part.module, "serve"), port, environment, self.folder / "logs" / f"{name}.log")
+        self.services[WARDEN] = self._warden(free_port(ports.get(WARDEN)))
 
     def _environment(self, name: str, part: Part, keys: keyring.Keyring, urls: Mapping[str, str]) -> dict[str, str]:
         data = self.folder / name
@@ -175,6 +179,23 @@ class Stack:
         path = private_folder(self.folder / "handed-out" / "nats") / f"{user}.creds"
         write_secret(path, self.nats.layout.credentials(user).text().encode())
         return path
+
+    def _warden(self, port: int) -> Service:
+        folder = private_folder(self.folder / "handed-out" / WARDEN)
+        layout = self.nats.layout
+        write_secret(folder / "account-signer.seed", layout.keys["operator-signer"].seed)
+        write_secret(folder / "devices-account.pub", layout.account("DEV").encode())
+        write_secret(folder / "system.creds", layout.credentials(SYSTEM).text().encode())
+        settings = {
+            "database_url": self.postgres.create_visitor(WARDEN, PARTS["field-ingest"].database),
+            "nats_url": self.nats.url,
+            "nats_creds": str(folder / "system.creds"),
+            "keys_dir": str(folder),
+            "http_host": HOST,
+            "http_port": str(port),
+        }
+        environment = {f"ZB_WARDEN_{key.upper()}": value for key, value in settings.items()}
+        return Service(WARDEN, ("field_ingest", "warden"), port, environment, self.folder / "logs" / f"{WARDEN}.log")
 
     def _issuer(self, port: int) -> Service:
         folder = private_folder(self.folder / ISSUER)

@@ -15,6 +15,10 @@ from zb_chassis.claims import Claims, Kind, Nkey, checked_public, decode, encode
 PUSH_TIMEOUT_S: Final = 5.0
 TOKEN_LIFETIME_S_MAX: Final = 72 * 3600
 """No token lives longer: an older revocation has nothing left to revoke and is pruned."""
+REVOCATIONS_MAX: Final = 8_000
+"""In one claim, some 90 bytes each: the broker's largest message is 1 MiB."""
+EVERYBODY: Final = "*"
+"""NATS' word for all users of the account. Beyond REVOCATIONS_MAX every token is void: who may go on gets a new one."""
 
 
 class PushRefused(RuntimeError):
@@ -34,6 +38,30 @@ async def push(system: Client, token: str) -> None:
     answer = json.loads((await system.request("$SYS.REQ.CLAIMS.UPDATE", token.encode(), timeout=PUSH_TIMEOUT_S)).data)
     if "error" in answer or answer.get("data", {}).get("code") != 200:
         raise PushRefused(f"the broker refused the claim: {answer.get('error', answer)}")
+
+
+async def reconcile(system: Client, signer: Nkey, account: str, wanted: Mapping[str, int], *, now: float) -> int | None:
+    """Bring the account's claim to hold at least the wanted revocations; how many it holds now, None when it was so already.
+
+    What the claim holds beyond them stays until it is pruned. Raises PushRefused, ClaimError.
+    """
+    claim = await account_claim(system, account, now=now, issuer=signer.public)
+    prune_before = int(now) - TOKEN_LIFETIME_S_MAX
+    there = {str(key): int(at) for key, at in claim.nats.get("revocations", {}).items()}
+    merged = {key: at for key, at in there.items() if at >= prune_before}
+    everybody = merged.get(EVERYBODY, 0)
+    for key, at in wanted.items():
+        if at >= prune_before and at > everybody:
+            merged[key] = max(at, merged.get(key, 0))
+    if len(merged) > REVOCATIONS_MAX:
+        merged = {EVERYBODY: max(merged.values())}
+    if merged == there:
+        return None
+    body = {key: value for key, value in claim.nats.items() if key not in ("type", "version", "revocations")}
+    body |= {"revocations": merged} if merged else {}
+    issued_at = max(int(now), claim.issued_at + 1)
+    await push(system, encode(signer, account, claim.name, Kind.ACCOUNT, body, issued_at=issued_at))
+    return len(merged)
 
 
 async def revoke(system: Client, signer: Nkey, account: str, users: Mapping[str, int], *, now: float) -> None:

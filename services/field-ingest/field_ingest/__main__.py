@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from field_ingest import app, dead_letters, rejects
+from field_ingest import app, dead_letters, rejects, warden
 from field_ingest.admission import Admission
 from field_ingest.audit_commands import COMMANDS
 from field_ingest.audit_verify import verify_ledger
@@ -20,7 +20,7 @@ from field_ingest.dead_letters import NoSuchLetter
 from field_ingest.founding import AuthorKeyDiffers, ShardCountDiffers
 from field_ingest.keyring import KeysUnusable, read_keys
 from field_ingest.ledger import PostgresLedger
-from field_ingest.proof.commands import export_command
+from field_ingest.proof.commands import export_command, log_command
 from field_ingest.repartition import partitions_command
 from field_ingest.shards import chosen
 from field_ingest.verification import Verifier
@@ -81,7 +81,7 @@ def audit() -> None:
     """Check the ledger, and what was made of it."""
 
 
-for _command in (*COMMANDS, export_command):
+for _command in (*COMMANDS, export_command, log_command):
     audit.add_command(_command)
 
 
