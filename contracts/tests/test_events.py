@@ -11,7 +11,7 @@ from zb_contracts.events import EVENT_TYPES, AuthorKind, Opaque, read_body, writ
 from zb_contracts.events.fieldwork import CommentAdded
 from zb_contracts.schemas import event_schemas
 
-GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden" / "events.json").read_text())
+GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent.parent / "golden" / "bodies.json").read_text())
 
 
 def test_every_type_has_a_golden_sample_and_every_sample_a_type() -> None:

@@ -1,4 +1,4 @@
-"""Writes the generated contracts (JSON Schema, AsyncAPI, OpenAPI, test vectors), or verifies that the committed ones are fresh.
+"""Writes the generated contracts (schemas, AsyncAPI, OpenAPI, vectors, additions to the corpus), or verifies that all are fresh.
 
 `python -m zb.generate [--verify]`. The OpenAPI documents come from the services themselves: a stack is started in a temporary
 folder and asked.
@@ -15,12 +15,13 @@ from typing import Any, Final
 import httpx
 
 from zb.stack import PARTS, Stack
-from zb_contracts import asyncapi, schemas
+from zb_contracts import asyncapi, golden, schemas
 from zb_contracts.merge.page import merge_page
 from zb_contracts.vectors import vectors
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 GENERATED: Final = ROOT / "contracts" / "generated"
+GOLDEN: Final = ROOT / "contracts" / "golden"
 VECTORS: Final = ROOT / "contracts" / "vectors"
 MERGE_PAGE: Final = ROOT / "docs" / "merge-tables.md"
 
@@ -38,6 +39,15 @@ def documents() -> Iterator[tuple[Path, Any]]:
     yield MERGE_PAGE, merge_page()
     for name, content in vectors().items():
         yield VECTORS / f"{name}.json", content
+    for name, content in _golden().items():
+        yield GOLDEN / f"{name}.json", content
+
+
+def _golden() -> dict[str, Any]:
+    """What the golden corpus lacks. What it has is never written again: a test holds it to the truth."""
+    bodies = json.loads((GOLDEN / "bodies.json").read_text())
+    there = {path.relative_to(GOLDEN).with_suffix("").as_posix(): path for path in GOLDEN.rglob("*/*.json")}
+    return golden.additions({name: json.loads(path.read_text()) for name, path in there.items()}, bodies)
 
 
 def _openapi() -> dict[str, Any]:
