@@ -11,6 +11,9 @@ from typing import Final
 # A device named "*" would own every subject: whoever issues an id checks it, and whoever builds a subject again.
 ID_PATTERN: Final = re.compile(r"[a-z0-9-]{1,64}")
 
+SHARDS_MAX: Final = 64
+"""Logs of one ledger: each has a consumer on FIELD and on OFFICE."""
+
 DRAIN: Final = "drain"
 """Stands in for the technician in the sync subject of a session without a person's login."""
 

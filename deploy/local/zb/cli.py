@@ -27,9 +27,10 @@ from zb.office import Person, Refused
 from zb.postgres import PostgresError
 from zb.processes import Service, ServiceFailed
 from zb.run_as import command_line
-from zb.stack import DATA_VERSION, ISSUER, PARTS, StackError, environment_file
+from zb.stack import DATA_VERSION, ISSUER, PARTS, StackError, checked_shards, environment_file
 from zb.supervise import pid_file
 from zb.witness_commands import witness
+from zb_contracts.subjects import SHARDS_MAX
 
 DATA_FOLDER: Final = Path(".zb")
 UP_TIMEOUT_S: Final = 120.0
@@ -39,6 +40,11 @@ MENDABLE: Final = (StackError, ServiceFailed, NatsStartError, PostgresError, Key
 
 # A pipe has no width of its own; the tables want room.
 console = Console(width=None if sys.stdout.isatty() else 150)
+
+
+shards_option = click.option(
+    "--shards", type=click.IntRange(1, SHARDS_MAX), help="logs of the ledger, each admitted by a process of its own; for ever"
+)
 
 
 class Commands(click.Group):
@@ -65,26 +71,29 @@ def main(context: click.Context, folder: Path) -> None:
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="a folder with the real lifts data set")
 @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="which day's outages (with --data)")
 @click.option("--language", type=click.Choice(["fr", "en"]), default="en", show_default=True, help="of the reasons of the merge")
+@shards_option
 @click.pass_obj
-def demo(folder: Path, leave: bool, data: Path | None, day: Any, language: str) -> None:
+def demo(folder: Path, leave: bool, data: Path | None, day: Any, language: str, shards: int | None) -> None:
     """Play one technician's day on a real system and check what was promised."""
     from zb.play.day import play  # imported late: the other commands need no pictures
 
     dataset = (
         berlin_and_around(data, *([day.date()] if day else [])) if data else french_city(**({"day": day.date()} if day else {}))
     )
-    sys.exit(play(folder / "demo", dataset, leave=leave, language=language, console=console))
+    sys.exit(play(folder / "demo", dataset, leave=leave, language=language, console=console, shards=shards))
 
 
 @main.command()
 @click.option("--foreground", is_flag=True, help="stay, and stop on Ctrl-C")
+@shards_option
 @click.pass_obj
-def up(folder: Path, foreground: bool) -> None:
+def up(folder: Path, foreground: bool, shards: int | None) -> None:
     """Start the platform; a second start on the same data goes on."""
     home = folder / "up"
     if supervisor(home):
         raise StackError(f"it runs already on {home}: zb status shows where, zb down stops it")
-    command = [sys.executable, "-m", "zb.supervise", str(home)]
+    checked_shards(home, shards)
+    command = [sys.executable, "-m", "zb.supervise", str(home), *(["--shards", str(shards)] if shards else [])]
     if foreground:
         sys.exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - ourselves
     home.mkdir(mode=0o700, parents=True, exist_ok=True)

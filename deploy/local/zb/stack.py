@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,12 +22,14 @@ from zb.postgres import Postgres
 from zb.processes import HOST, Service, end_leftovers, free_port
 from zb_chassis.identity import ALL_AGENCIES
 from zb_chassis.issuer import add_user
+from zb_contracts.subjects import SHARDS_MAX
 
 DATA_VERSION: Final = 1
 AGENCIES: Final = ("main",)
 ISSUER: Final = "issuer"
 WARDEN: Final = "warden"
 """Cuts sessions; beside the services, because it alone holds the key that signs account claims."""
+INGEST: Final = "field-ingest"
 SAY: Callable[[str], None] = lambda _: None  # noqa: E731 - the silent default of every progress argument
 
 
@@ -45,7 +47,7 @@ class Part:
 
 
 PARTS: Final[Mapping[str, Part]] = {
-    "field-ingest": Part("field_ingest", "ZB_INGEST_", "field_ingest"),
+    INGEST: Part("field_ingest", "ZB_INGEST_", "field_ingest"),
     "scheduling": Part("scheduling", "ZB_SCHEDULING_", "scheduling"),
     "media": Part("media", "ZB_MEDIA_", "media"),
     "billing-bridge": Part("billing_bridge", "ZB_BILLING_", "billing_bridge"),
@@ -61,12 +63,25 @@ PEOPLE: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 class Stack:
-    """All processes of one data folder. `start` and `stop` block; `services` are reachable by name in between."""
+    """All processes of one data folder. `start` and `stop` block; `services` are reachable by name in between.
 
-    def __init__(self, folder: Path, *, clock_file: Path | None = None, agencies: tuple[str, ...] = AGENCIES) -> None:
+    `shards` of the ledger are chosen at the folder's first start (None: one, or what was chosen). With more than one, each
+    shard's admission is a process of its own, so that it can use a core of its own.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        clock_file: Path | None = None,
+        agencies: tuple[str, ...] = AGENCIES,
+        shards: int | None = None,
+    ) -> None:
         self.folder = folder.absolute()
         self.clock_file = clock_file
         self.agencies = agencies
+        self.shards = shards or 1
+        self._wanted_shards = shards
         self.services: dict[str, Service] = {}
         self.passwords: dict[str, str] = {}
         self._before = self._last_run()
@@ -133,6 +148,8 @@ class Stack:
                 "update the program, or give another folder"
             )
         write_secret(version_file, str(DATA_VERSION).encode())
+        self.shards = checked_shards(self.folder, self._wanted_shards)
+        write_secret(shards_file(self.folder), str(self.shards).encode())
 
     def _start_servers(self, say: Callable[[str], None]) -> None:
         self.postgres.start()
@@ -154,8 +171,25 @@ class Stack:
             environment = self._environment(name, part, keys, urls)
             write_secret(environment_file(self.folder, name), json.dumps(environment, indent=2).encode())
             port = int(urls[name].rsplit(":", 1)[1])
-            self.services[name] = Service(name, (part.module, "serve"), port, environment, self.folder / "logs" / f"{name}.log")
+            self.services[name] = self._service(name, (part.module, "serve"), port, environment)
         self.services[WARDEN] = self._warden(free_port(ports.get(WARDEN)))
+        self._spread_admission(ports)
+
+    def _spread_admission(self, ports: Mapping[str, int]) -> None:
+        """With more than one shard each one's admission becomes a process of its own; the others do the rest."""
+        whole = self.services[INGEST]
+        if self.shards == 1:
+            return
+        self.services[INGEST] = replace(whole, arguments=(*whole.arguments, "--roles", "api,projector,sync"))
+        for shard in range(self.shards):
+            name = f"{INGEST}-admission-{shard}"
+            port = free_port(ports.get(name))
+            environment = {**whole.environment, "ZB_INGEST_HTTP_PORT": str(port)}
+            arguments = ("field_ingest", "serve", "--roles", "admission", "--shards", str(shard))
+            self.services[name] = self._service(name, arguments, port, environment)
+
+    def _service(self, name: str, arguments: tuple[str, ...], port: int, environment: Mapping[str, str]) -> Service:
+        return Service(name, arguments, port, environment, self.folder / "logs" / f"{name}.log")
 
     def _environment(self, name: str, part: Part, keys: keyring.Keyring, urls: Mapping[str, str]) -> dict[str, str]:
         data = self.folder / name
@@ -171,8 +205,9 @@ class Stack:
         }
         if self.clock_file:
             settings["clock_file"] = str(self.clock_file)
-        if name == "field-ingest":
+        if name == INGEST:
             settings["nats_sync_creds"] = str(self._credentials("field-ingest-sync"))
+            settings["shards"] = str(self.shards)
         return {part.prefix + key.upper(): value for key, value in settings.items()}
 
     def _credentials(self, user: str) -> Path:
@@ -231,6 +266,26 @@ class Stack:
             },
         }
         write_secret(self.run_file, json.dumps(run, indent=2).encode())
+
+
+def shards_file(folder: Path) -> Path:
+    """Holds the number of shards of the folder's first start; a folder from before it was written has one."""
+    return folder / "SHARDS"
+
+
+def checked_shards(folder: Path, wanted: int | None) -> int:
+    """The number of shards with which a start on this folder goes on. StackError when another one is wanted."""
+    file = shards_file(folder)
+    if not file.exists():
+        founded = 1 if (folder / "keys").exists() else wanted or 1
+    elif not (text := file.read_text().strip()).isdecimal() or not 1 <= (founded := int(text)) <= SHARDS_MAX:
+        raise StackError(f"{file} is damaged, it holds the number of shards of the first start: restore it from a backup")
+    if wanted not in (None, founded):
+        raise StackError(
+            f"the ledger in {folder} was founded with {founded} shard{'s' if founded > 1 else ''}, and that never changes: "
+            f"leave out --shards {wanted}, or give another folder"
+        )
+    return founded
 
 
 def environment_file(folder: Path, service: str) -> Path:

@@ -28,7 +28,7 @@ def pid_file(folder: Path) -> Path:
     return folder / "supervisor.pid"
 
 
-def supervise(folder: Path) -> None:
+def supervise(folder: Path, shards: int | None = None) -> None:
     """Run the stack of `folder` until SIGTERM or SIGINT."""
     stop = threading.Event()
 
@@ -37,7 +37,7 @@ def supervise(folder: Path) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, told_to_stop)
-    stack = Stack(folder)
+    stack = Stack(folder, shards=shards)
     try:
         with stack.running(lambda text: log.info(text)):
             write_secret(pid_file(folder), str(os.getpid()).encode())
@@ -66,4 +66,6 @@ def watch(stack: Stack, stop: threading.Event) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    supervise(parser.parse_args().folder)
+    parser.add_argument("--shards", type=int)
+    chosen = parser.parse_args()
+    supervise(chosen.folder, chosen.shards)

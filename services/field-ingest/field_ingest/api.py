@@ -34,6 +34,7 @@ from zb_contracts.events.values import Id, Text
 from zb_contracts.keys import SigningKey
 from zb_contracts.problems import DEVICE_PROOF_INVALID, FORBIDDEN, INPUT_INVALID, INPUT_NOT_FOUND, Problem
 from zb_contracts.server_time import NONCE_PATTERN, TimeAnswer, sign_time
+from zb_contracts.subjects import SHARDS_MAX
 from zb_contracts.times import format_time_ms
 
 PERSON_HEADER: Final = "Zb-Person"
@@ -219,7 +220,7 @@ def ledger_router(pool: Pool, checkpoints: Checkpoints) -> APIRouter:
         return dict(row)
 
     @router.get("/checkpoints/latest")
-    async def latest(_: Auditor, shard: Annotated[int, Query(ge=0, le=1_000)] = 0) -> dict[str, Any]:
+    async def latest(_: Auditor, shard: Annotated[int, Query(ge=0, lt=SHARDS_MAX)]) -> dict[str, Any]:
         """The newest checkpoint of a shard: a signed note."""
         checkpoint = await checkpoints.current(pool, shard)
         if checkpoint is None:

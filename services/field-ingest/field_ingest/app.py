@@ -117,9 +117,7 @@ def build(parts: Parts, roles: frozenset[str]) -> FastAPI:
 
     settings = parts.settings
     tokens = Tokens(parts.keys, system_clock, hours=settings.token_hours)
-    registration = Registration(
-        parts.keys, parts.signer, tokens, shards=settings.shards, log_name=settings.log_name, clock=parts.clock
-    )
+    registration = Registration(parts.keys, parts.signer, tokens, shards=settings.shards, clock=parts.clock)
     enrolment = Enrolment(parts.pool, registration, real_clock=system_clock)
     incarnations = Incarnations(parts.pool, registration, tokens, clock=parts.clock, real_clock=system_clock)
     devices = Devices(parts.pool, parts.signer, parts.clock, system_clock)

@@ -8,9 +8,10 @@ from pydantic_settings import SettingsConfigDict
 
 from field_ingest.flood import FloodLimits
 from field_ingest.scope_settings import ScopeSettings
-from field_ingest.shards import SHARDS_MAX, chosen
+from field_ingest.shards import chosen
 from field_ingest.tokens import HOURS_MAX, HOURS_MIN
 from zb_chassis.config import ServiceSettings
+from zb_contracts.subjects import SHARDS_MAX
 
 SERVICE: Final = "field-ingest"
 

@@ -52,12 +52,11 @@ class Newcomer:
 class Registration:
     """Makes authors of devices, and says what they pin. `clock` (perhaps a story's) dates the ledger."""
 
-    def __init__(self, keys: KeyRing, signer: LedgerAuthor, tokens: Tokens, *, shards: int, log_name: str, clock: Clock) -> None:
+    def __init__(self, keys: KeyRing, signer: LedgerAuthor, tokens: Tokens, *, shards: int, clock: Clock) -> None:
         self._keys = keys
         self._signer = signer
         self._tokens = tokens
         self._shards = shards
-        self._log_name = log_name
         self._clock = clock
 
     async def register(self, connection: Connection, new: Newcomer) -> EnrolmentAnswer:
@@ -97,7 +96,7 @@ class Registration:
             technician=new.technician,
             shard=shard,
             shards=self._shards,
-            log_origin=f"{self._log_name}/{shard}",
+            log_origin=await connection.fetchval("SELECT origin FROM shards WHERE shard = $1", shard),
             root_key=to_base64url(self._keys.root_public),
             keys=(self._keys.ledger_certificate, self._keys.escrow_certificate),
             token=session.token,

@@ -6,8 +6,6 @@ author's row and never computed again. How the broker sorts messages by the same
 
 from typing import Final
 
-SHARDS_MAX: Final = 64
-
 _FNV_OFFSET: Final = 0x811C9DC5
 _FNV_PRIME: Final = 0x01000193
 

@@ -44,14 +44,14 @@ FIGURES: Final = (
 STOPPERS: Final = (WaitedInVain, Refused, HandheldRefused, httpx.HTTPError, NatsError, RuntimeError, KeyError)
 
 
-def play(folder: Path, dataset: Dataset, *, leave: bool, language: str, console: Console) -> int:
+def play(folder: Path, dataset: Dataset, *, leave: bool, language: str, console: Console, shards: int | None = None) -> int:
     """Play the day in `folder`, which is emptied first. Returns the exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does: whoever ends the play leaves nothing behind
     forget(folder)
     folder.mkdir(mode=0o700, parents=True)
     story = StoryTime(folder / "clock", dataset)
     story.set(7, 55)
-    stack = Stack(folder, clock_file=story.file)
+    stack = Stack(folder, clock_file=story.file, shards=shards)
     teller = Teller(console)
     teller.title(
         "Zone Blanche: one technician's day", f"{dataset.title}\non a real nats-server, a real PostgreSQL and four services"

@@ -1,6 +1,7 @@
-"""field-ingest as a process of its own, with a real broker, database and issuer, and who talks to it: people and devices.
+"""field-ingest as processes of its own, with a real broker, database and issuer, and who talks to it: people and devices.
 
-One process for the whole module; each test has devices of its own.
+One service for the whole module; each test has devices of its own. A module that says `SHARDS` gets that many, the admission of
+each in a process of its own.
 """
 
 import asyncio
@@ -37,21 +38,39 @@ PASSWORD = "leaky-boiler"
 
 @dataclass
 class Service:
-    """The running process, and who talks to it."""
+    """The running processes, and who talks to them."""
 
     broker: Any
     environment: dict[str, str]
     log: Path
     issuer: str
+    shards: int = 1
     process: subprocess.Popen[bytes] | None = None
+    admitting: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+    """Shard -> the process of its admission, where that is not the one process."""
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.environment['ZB_INGEST_HTTP_PORT']}"
 
     def start(self) -> None:
-        self.process = _spawn(["field_ingest", "serve"], self.log, self.environment)
+        roles = ["--roles", "api,projector,sync"] if self.shards > 1 else []
+        self.process = _spawn(["field_ingest", "serve", *roles], self.log, self.environment)
         _wait_ready(f"{self.url}/ready", self.process, self.log)
+        for shard in range(self.shards) if self.shards > 1 else ():
+            self.admit(shard)
+
+    def admit(self, shard: int) -> None:
+        """Start the process of a shard's admission."""
+        port = _free_port()
+        arguments = ["field_ingest", "serve", "--roles", "admission", "--shards", str(shard)]
+        process = _spawn(arguments, self.log, self.environment | {"ZB_INGEST_HTTP_PORT": str(port)})
+        self.admitting[shard] = process
+        _wait_ready(f"http://127.0.0.1:{port}/ready", process, self.log)
+
+    @property
+    def processes(self) -> list[subprocess.Popen[bytes]]:
+        return [*self.admitting.values(), *([self.process] if self.process else [])]
 
     def kill(self) -> None:
         assert self.process is not None
@@ -164,8 +183,11 @@ class Device:
 
 
 @pytest.fixture(scope="module")
-def service(postgres_server: Any, broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(
+    postgres_server: Any, broker: Any, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("ingest")
+    shards = getattr(request.module, "SHARDS", 1)
     dsn = asyncio.run(_new_database(postgres_server))
     people = folder / "people"
     add_user(people, "administrator", PASSWORD, ("fleet-administrator",), ("main",))
@@ -188,18 +210,19 @@ def service(postgres_server: Any, broker: Any, tmp_path_factory: pytest.TempPath
         "OIDC_ISSUER": f"http://127.0.0.1:{issuer_port}",
         "KEYS_DIR": str(keyring.hand_out(keys, "field-ingest", folder / "handed-out")),
         "DATA_DIR": str(folder / "data"),
+        "SHARDS": str(shards),
     }
     environment = {f"ZB_INGEST_{name}": value for name, value in settings.items()}
     arguments = ["zb_chassis.issuer", "serve", "--folder", str(people), "--port", str(issuer_port)]
     issuer = _spawn(arguments, folder / "issuer.log", {})
-    service = Service(broker, environment, folder / "ingest.log", settings["OIDC_ISSUER"])
+    service = Service(broker, environment, folder / "ingest.log", settings["OIDC_ISSUER"], shards)
     try:
         _wait_ready(f"{service.issuer}/ready", issuer, folder / "issuer.log")
         service.start()
         yield service
     finally:
-        for process in (service.process, issuer):
-            if process is not None and process.poll() is None:
+        for process in (*service.processes, issuer):
+            if process.poll() is None:
                 process.terminate()
                 process.wait(DEADLINE_S)
 

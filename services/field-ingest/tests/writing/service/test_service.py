@@ -190,7 +190,7 @@ async def test_a_service_killed_in_the_middle_takes_everything_once(office: Any,
 
 
 async def test_the_newest_checkpoint_is_served_and_audited(office: Any) -> None:
-    newest = (await office.ask("auditor", "GET", "/v1/checkpoints/latest")).json()
+    newest = (await office.ask("auditor", "GET", "/v1/checkpoints/latest?shard=0")).json()
     assert newest["note"].split("\n")[1] == str(newest["size"])
     verified = await asyncio.to_thread(office.service.run, "audit", "verify", "--json")
     assert json.loads(verified.stdout)["checkpoints"] == 1
