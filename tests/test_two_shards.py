@@ -32,7 +32,7 @@ def test_each_shards_admission_is_a_process_that_status_shows(on: Home) -> None:
     said = on.zb("up", "--shards", "2")
     assert said.code == 0, said.text
     said = on.zb("status")
-    assert (said.code, said.text.count("yes")) == (0, 7), said.text
+    assert (said.code, said.text.count("yes")) == (0, 8), said.text
     for name in ADMISSIONS:
         assert name in said.text
 
