@@ -20,11 +20,15 @@ import asyncpg
 import msgspec
 from nats import errors
 from nats.js import errors as js_errors
+from prometheus_client import Counter, Gauge
 
 from zb_chassis.database import LOST, Connection, Pool, transaction
 from zb_chassis.outbox import CHANNEL
 
 log = logging.getLogger(__name__)
+
+IN_A_ROW = Gauge("zb_relay_failures_in_a_row", "How often in a row the outbox's relay could not go on")
+PARKED = Counter("zb_relay_messages_parked", "Messages of the outbox that the broker refused for good")
 
 LEASE_NAME = "outbox"
 FENCE_HEADER = "Zb-Relay-Fence"
@@ -159,9 +163,11 @@ class Relay:
             return False
         except (NotNow, *LOST, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             self.failures += 1
+            IN_A_ROW.set(self.failures)
             log.warning("relay %s cannot go on (%d): %s", self.holder, self.failures, error or type(error).__name__)
             return False
         self.failures = 0
+        IN_A_ROW.set(0)
         return handled > 0
 
     async def _hold(self) -> Lease | None:
@@ -220,6 +226,7 @@ class Relay:
                 row["position"],
                 reason[:REASON_CHARACTERS_MAX],
             )
+        PARKED.inc()
         log.error("message %s on %s is parked: %s", row["message_id"], row["subject"], reason)
 
     async def _prove(self, connection: Connection, lease: Lease) -> None:

@@ -17,6 +17,8 @@ from nats.aio.client import Client
 
 from field_ingest import api, reading_api
 from field_ingest.admission import Admission
+from field_ingest.anchors import Anchors
+from field_ingest.backlog import Backlog
 from field_ingest.checkpoints import Checkpoints
 from field_ingest.config import SERVICE, Settings
 from field_ingest.devices import Devices
@@ -139,7 +141,9 @@ def _tasks(parts: Parts, stack: AsyncExitStack) -> dict[str, Task]:
 
     async def admission(stop: asyncio.Event) -> None:
         verifier = stack.enter_context(Verifier(parts.keys.escrow))
-        await _admission(parts, Admission(PostgresLedger(parts.pool), verifier, parts.clock), stop)
+        await _admission(
+            parts, Admission(PostgresLedger(parts.pool), verifier, parts.clock, anchors=Anchors(parts.keys.ledger)), stop
+        )
 
     async def projector(stop: asyncio.Event) -> None:
         await _projection(parts, stop)
@@ -169,7 +173,7 @@ async def _admission(parts: Parts, admission: Admission, stop: asyncio.Event) ->
         jetstream = client.jetstream()
         await prepare_streams(jetstream, settings.shards)
         # Also those of shards that no process admits: what waits there is seen to wait.
-        await prepare_consumers(jetstream, _readings(settings, range(settings.shards)))
+        await prepare_consumers(jetstream, _every_reading(settings))
         floods = FloodWatch(parts.pool, Suspensions(parts.pool, system_clock), settings.flood_limits, system_clock)
         intake = Intake(admission, DeadLetters(jetstream, SERVICE), _readings(settings, mine), noted=floods.note)
         intake.subscribe(subscriber)
@@ -183,6 +187,10 @@ async def _admission(parts: Parts, admission: Admission, stop: asyncio.Event) ->
         watch.stopping = True
         await subscriber.stop()
         await client.close()
+
+
+def _every_reading(settings: Settings) -> list[Subscription]:
+    return _readings(settings, range(settings.shards))
 
 
 def _readings(settings: Settings, shards: Iterable[int]) -> list[Subscription]:
@@ -208,6 +216,7 @@ async def _projection(parts: Parts, stop: asyncio.Event) -> None:
             tasks.create_task(projection.run(stop))
             tasks.create_task(following.run(stop))
             tasks.create_task(hints.run(stop))
+            tasks.create_task(Backlog(parts.pool, jetstream, _every_reading(parts.settings), clock).run(stop))
             tasks.create_task(Relay(parts.pool, jetstream).run(stop))
             tasks.create_task(_until_lost(watch, stop))
     except ExceptionGroup as faults:
