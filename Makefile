@@ -31,7 +31,7 @@ test: setup ## all tests, with a real nats-server and a real PostgreSQL
 fuzz: setup ## bad input for every reader of outside bytes (SECONDS=60 TARGET=header)
 	@$(PY) -m tests.fuzz --seconds $(or $(SECONDS),60) $(TARGET:%=--target %)
 
-check: setup ## format, lint, types, import rules, sizes, generated files up to date
+check: setup ## format, lint, types, import rules, sizes, generated files up to date, released schemas unbroken
 	@.venv/bin/ruff format --check --quiet . && .venv/bin/ruff check --quiet .
 	@.venv/bin/mypy $(SOURCES)
 	@.venv/bin/lint-imports --no-cache

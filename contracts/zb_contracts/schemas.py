@@ -50,6 +50,13 @@ STRUCTS: Final[dict[str, type[msgspec.Struct]]] = {
 }
 
 
+WRITTEN: Final = frozenset(
+    {*ANNOUNCEMENTS, "enrolment-answer", "token-answer", "sync-answer", "signed-document"}
+    | {name for name in STRUCTS if name.startswith("state-")}
+)
+"""Messages that others read; all else is read from others, event bodies too (see `compatibility`)."""
+
+
 def event_schemas() -> dict[str, Schema]:
     """Event type -> schema of its body, with who may write it and on which stream."""
     return {
