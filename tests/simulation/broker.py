@@ -4,7 +4,7 @@ What it promises is what the real tests saw the real server do: an acknowledged 
 known message id is stored once within the window; what is not settled comes again. It reads no message.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -31,17 +31,19 @@ class Stored:
 
 @dataclass(slots=True)
 class Stream:
-    """What one stream holds, oldest first. `forgotten` are numbers that the disk lost."""
+    """What one stream holds, oldest first."""
 
     spec: StreamSpec
     messages: dict[int, Stored] = field(default_factory=dict)
     ids: dict[str, int] = field(default_factory=dict)
     """Message id -> when it was seen last, ms."""
     last: int = 0
+    heard: list[Callable[[], None]] = field(default_factory=list)
+    """Called when something was stored."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence_:
+class Place:
     """A message's number in its stream, where nats-py has it."""
 
     stream: int
@@ -52,7 +54,7 @@ class Metadata:
     """What nats-py tells of a delivered message."""
 
     stream: str
-    sequence: Sequence_
+    sequence: Place
     num_delivered: int
 
 
@@ -62,7 +64,7 @@ class Delivered:
     def __init__(self, consumer: "Consumer", stored: Stored, tries: int) -> None:
         self._consumer, self._number = consumer, stored.number
         self.subject, self.data, self.headers = stored.subject, stored.data, dict(stored.headers)
-        self.metadata = Metadata(consumer.stream.spec.name, Sequence_(stored.number), tries)
+        self.metadata = Metadata(consumer.stream.spec.name, Place(stored.number), tries)
 
     async def ack(self) -> None:
         self._consumer.settle(self._number)
@@ -115,10 +117,10 @@ class Consumer:
         if number in self._pending:
             self._pending[number] = (self._pending[number][0], self._world.now_ms + delay_ms)
 
-    def idle(self) -> bool:
-        """Nothing waits, neither new nor unsettled."""
+    def due_in_ms(self) -> int | None:
+        """When the next message is due; None where nothing waits, neither new nor unsettled."""
         self._look()
-        return not self._pending
+        return max(0, min(at_ms for _, at_ms in self._pending.values()) - self._world.now_ms) if self._pending else None
 
     def _look(self) -> None:
         while self._next <= self.stream.last:
@@ -147,6 +149,8 @@ class Broker:
         stream.last += 1
         stored = Stored(stream.last, self._routed(stream.spec, subject), data, dict(headers), message_id)
         stream.messages[stream.last] = stored
+        for heard in stream.heard:
+            heard()
         return True
 
     async def publish(
@@ -191,6 +195,3 @@ class Broker:
 
 def _route(stored: str) -> int | None:
     return int(stored.split(".")[2]) if as_published(stored) != stored else None
-
-
-Handle = Callable[[Sequence[Delivered]], None]

@@ -20,6 +20,8 @@ SECOND_MS: Final = 1_000
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 86_400_000
+RESTART_MS: Final = (1_000, 20_000)
+WORKER_PATIENCE_MS: Final = 50
 
 T = TypeVar("T")
 
@@ -127,6 +129,51 @@ class World:
             self.steps += 1
             what()
         self.now_ms = max(self.now_ms, until_ms)
+
+
+class Worker:
+    """A process that does one thing at a time when it is woken, and starts again when it was killed.
+
+    `work` says in how many ms it wants to go on (None: when it is woken); `restarted` makes its memory anew.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        name: str,
+        work: Callable[[], Coroutine[Any, Any, int | None]],
+        restarted: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._world, self._name, self._work, self._restarted = world, name, work, restarted
+        self._due_ms: int | None = None
+        self._task: Task | None = None
+
+    def wake(self, delay_ms: int = 1) -> None:
+        """Work in `delay_ms` at the latest."""
+        due_ms = self._world.now_ms + delay_ms
+        if self._due_ms is None or due_ms < self._due_ms:
+            self._due_ms = due_ms
+            self._world.after(delay_ms, self._turn)
+
+    def _turn(self) -> None:
+        if self._due_ms is None or self._world.now_ms < self._due_ms:
+            return
+        if self._task is not None and not self._task.ended:
+            self._due_ms = None
+            self.wake(WORKER_PATIENCE_MS)
+            return
+        self._due_ms = None
+        self._task = self._world.start(self._do())
+
+    async def _do(self) -> None:
+        try:
+            delay_ms = await self._work()
+        except Killed:
+            self._world.note("killed", self._name)
+            self._restarted()
+            delay_ms = self._world.dice.randint(*RESTART_MS)
+        if delay_ms is not None:
+            self.wake(delay_ms)
 
 
 def instantly(coroutine: Coroutine[Any, Any, T]) -> T:
