@@ -69,10 +69,11 @@ async def test_what_is_missing_is_applied_once_and_a_second_start_changes_nothin
 ) -> None:
     write("0001_boiler.post.sql", "ALTER TABLE boiler ADD COLUMN leaky boolean;")
     sets = [CHASSIS_MIGRATIONS, boilers]
-    chassis, pre, post = "chassis/0001_chassis.pre.sql", "boilers/0001_boiler.pre.sql", "boilers/0001_boiler.post.sql"
+    chassis = [str(one) for one in CHASSIS_MIGRATIONS.migrations()]
+    pre, post = "boilers/0001_boiler.pre.sql", "boilers/0001_boiler.post.sql"
     with pytest.raises(DatabaseIsOlder, match="never migrated"):
         await migrate.check(connection, sets)
-    assert await migrate.upgrade(database, sets, phases=["pre"]) == [chassis, pre]
+    assert await migrate.upgrade(database, sets, phases=["pre"]) == [*chassis, pre]
     await migrate.check(connection, sets)
     assert await migrate.upgrade(database, sets) == [post]
     assert await migrate.upgrade(database, sets) == []
@@ -84,7 +85,7 @@ async def test_what_is_missing_is_applied_once_and_a_second_start_changes_nothin
 async def test_two_starters_do_not_collide(database: str, boilers: MigrationSet) -> None:
     sets = [CHASSIS_MIGRATIONS, boilers]
     applied = await asyncio.gather(*(migrate.upgrade(database, sets) for _ in range(4)))
-    assert sorted(len(names) for names in applied) == [0, 0, 0, 2]
+    assert sorted(len(names) for names in applied) == [0, 0, 0, len(CHASSIS_MIGRATIONS.migrations()) + 1]
 
 
 async def test_an_edited_migration_is_an_error(database: str, boilers: MigrationSet, write: Write) -> None:

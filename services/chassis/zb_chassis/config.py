@@ -30,6 +30,8 @@ class ServiceSettings(BaseSettings):
     keys_dir: Path
     data_dir: Path
     clock_file: Path | None = None
+    access_log_days: int = Field(default=3 * 365, ge=30, le=10 * 366)
+    """How long a record of who read personal data is kept."""
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

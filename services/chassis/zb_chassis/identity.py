@@ -5,7 +5,7 @@ Tokens are checked in real time, never against a story's clock. It issues nothin
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
@@ -16,7 +16,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from zb_chassis.http import stated
-from zb_contracts.problems import FORBIDDEN, UNAUTHENTICATED, UNAVAILABLE, WRONG_AGENCY, Problem
+from zb_contracts.problems import FORBIDDEN, INPUT_INVALID, UNAUTHENTICATED, UNAVAILABLE, WRONG_AGENCY, Problem
 
 ALGORITHMS: Final = ["ES256", "EdDSA", "Ed25519", "RS256"]
 KEYS_AGE_S_MAX: Final = 3600.0
@@ -25,6 +25,10 @@ KEYS_REFETCH_S_MIN: Final = 5.0
 LEEWAY_S: Final = 30
 FETCH_TIMEOUT_S: Final = 5.0
 ALL_AGENCIES: Final = "*"
+PURPOSE_HEADER: Final = "Zb-Purpose"
+"""Why the caller reads, for the access log, e.g. `complaint 2026-114`."""
+PURPOSE_CHARACTERS_MAX: Final = 200
+ORDINARY_DUTY: Final = "ordinary duty"
 
 
 class Role(StrEnum):
@@ -42,11 +46,12 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The verified caller. `agencies` holds ALL_AGENCIES for those who act for all."""
+    """The verified caller. `agencies` holds ALL_AGENCIES for those who act for all, `purpose` why they read, as they said."""
 
     subject: str
     roles: frozenset[str]
     agencies: frozenset[str]
+    purpose: str = ORDINARY_DUTY
 
     def check_agency(self, agency: str) -> None:
         """Problem WRONG_AGENCY unless the caller may act for this agency."""
@@ -121,13 +126,22 @@ def allow(*roles: Role) -> Any:
         principal = await verifier.verify(token)
         if not wanted & principal.roles:
             raise Problem(FORBIDDEN, roles=", ".join(sorted(wanted)))
-        return principal
+        return replace(principal, purpose=_purpose(request.headers.get(PURPOSE_HEADER)))
 
     return Depends(stated("roles: " + ", ".join(sorted(wanted)), caller))
 
 
 Office = Annotated[Principal, allow(Role.DISPATCHER, Role.PLANNER)]
 """The caller who plans and replans."""
+
+
+def _purpose(said: str | None) -> str:
+    if not said:
+        return ORDINARY_DUTY
+    if len(said) > PURPOSE_CHARACTERS_MAX or not said.isprintable():
+        reason = f"at most {PURPOSE_CHARACTERS_MAX} printable characters"
+        raise Problem(INPUT_INVALID, errors=({"field": PURPOSE_HEADER, "reason": reason},))
+    return said
 
 
 def _names(claims: dict[str, Any], claim: str) -> frozenset[str]:

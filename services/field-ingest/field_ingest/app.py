@@ -47,7 +47,7 @@ from field_ingest.sync_store import PostgresSyncStore
 from field_ingest.sync_subscriber import SyncSubscriber
 from field_ingest.tokens import Tokens
 from field_ingest.verification import Verifier
-from zb_chassis import broker, lifecycle, logs, migrate, telemetry
+from zb_chassis import access_log, broker, lifecycle, logs, migrate, telemetry
 from zb_chassis.claims import Credentials
 from zb_chassis.clock import Clock, clock_of, system_clock
 from zb_chassis.consuming import DeadLetters, Subscription
@@ -128,7 +128,8 @@ def build(parts: Parts, roles: frozenset[str]) -> FastAPI:
         api.time_router(parts.keys.ledger, system_clock),
         api.devices_router(devices, Suspensions(parts.pool, system_clock)),
         api.ledger_router(parts.pool, parts.checkpoints),
-        reading_api.router(parts.pool),
+        reading_api.router(parts.pool, parts.clock),
+        access_log.router(parts.pool, parts.clock),
         log_router(parts.pool, parts.checkpoints, parts.keys.ledger),
     ]
     app = application("Zone Blanche field-ingest", routers if "api" in roles else [], ready=ready, body_bytes_max=BODY_BYTES_MAX)
@@ -137,7 +138,7 @@ def build(parts: Parts, roles: frozenset[str]) -> FastAPI:
 
 
 def _tasks(parts: Parts, stack: AsyncExitStack) -> dict[str, Task]:
-    """The background task of each role; `api` has none of its own."""
+    """The background task of each role."""
 
     async def admission(stop: asyncio.Event) -> None:
         verifier = stack.enter_context(Verifier(parts.keys.escrow))
@@ -155,7 +156,10 @@ def _tasks(parts: Parts, stack: AsyncExitStack) -> dict[str, Task]:
         asked = read_witnesses(parts.settings.witnesses)
         await (Witnessing(parts.pool, parts.checkpoints, asked).run(stop) if asked else stop.wait())
 
-    return {"admission": admission, "projector": projector, "sync": sync, "witnesses": witnesses}
+    async def api(stop: asyncio.Event) -> None:
+        await access_log.forget_old(parts.pool, parts.clock, days=parts.settings.access_log_days, stop=stop)
+
+    return {"api": api, "admission": admission, "projector": projector, "sync": sync, "witnesses": witnesses}
 
 
 async def _admission(parts: Parts, admission: Admission, stop: asyncio.Event) -> None:

@@ -7,13 +7,14 @@ an entry in the access log. Values stay sealed: opening them is not done here.
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-import structlog
 from fastapi import APIRouter, Path, Query
 
 from field_ingest import marks, states
 from field_ingest.explain import HISTORY_ROWS_MAX, Current, current_state, history
 from field_ingest.replay import live_hash
-from zb_chassis.database import Connection, Pool
+from zb_chassis import access_log
+from zb_chassis.clock import Clock
+from zb_chassis.database import Pool
 from zb_chassis.identity import Principal, Role, allow
 from zb_contracts import canonical
 from zb_contracts.merge.state import InterventionState
@@ -28,23 +29,20 @@ Reader = Annotated[
 Auditor = Annotated[Principal, allow(Role.AUDITOR, Role.FLEET_ADMINISTRATOR, Role.SERVICE)]
 Intervention = Annotated[str, Path(pattern=UUID)]
 
-log: Final = structlog.get_logger("access")
 
-
-def router(pool: Pool) -> APIRouter:
+def router(pool: Pool, clock: Clock) -> APIRouter:
     """The endpoints on this database."""
     routes = APIRouter(prefix="/v1", tags=["reading"])
-    _interventions(routes, pool)
+    _interventions(routes, pool, clock)
     _projection(routes, pool)
     return routes
 
 
-def _interventions(routes: APIRouter, pool: Pool) -> None:
+def _interventions(routes: APIRouter, pool: Pool, clock: Clock) -> None:
     @routes.get("/interventions/{intervention}/state")
     async def state(intervention: Intervention, caller: Reader) -> dict[str, Any]:
         """The merged state with its version, hash and the ledger positions that it includes."""
-        async with pool.acquire() as connection:
-            current = await _readable(connection, intervention, caller, "state")
+        current = await _readable(pool, intervention, caller, "state", clock())
         return {
             "intervention": intervention,
             "version": current.row.version,
@@ -62,8 +60,8 @@ def _interventions(routes: APIRouter, pool: Pool) -> None:
     ) -> dict[str, Any]:
         """The ledger's rows on it, a page at a time: who, what, every clock; refusals and held events too."""
         shard, _, position = (after or "-1:-1").partition(":")
+        await _readable(pool, intervention, caller, "history", clock())
         async with pool.acquire() as connection:
-            await _readable(connection, intervention, caller, "history")
             entries = await history(connection, f"intervention:{intervention}", after=(int(shard), int(position)))
         last = entries[-1] if len(entries) == HISTORY_ROWS_MAX else None
         return {"entries": entries, "next": f"{last['shard']}:{last['position']}" if last else None}
@@ -76,8 +74,7 @@ def _interventions(routes: APIRouter, pool: Pool) -> None:
         language: Literal["fr", "en"] = "fr",
     ) -> dict[str, Any]:
         """Why the state says what it says, decision by decision."""
-        async with pool.acquire() as connection:
-            current = await _readable(connection, intervention, caller, "explain")
+        current = await _readable(pool, intervention, caller, "explain", clock())
         return {"decisions": [msgspec.to_builtins(one) for one in explain(current.state, field, language)]}
 
 
@@ -100,11 +97,13 @@ def _projection(routes: APIRouter, pool: Pool) -> None:
         return {"shards": shards, "quarantined": listed}
 
 
-async def _readable(connection: Connection, intervention: str, caller: Principal, what: str) -> Current:
-    """The intervention's state, for a caller of its agency. Problems INPUT_NOT_FOUND, WRONG_AGENCY."""
-    current = await current_state(connection, f"intervention:{intervention}")
+async def _readable(pool: Pool, intervention: str, caller: Principal, action: str, at_ms: int) -> Current:
+    """The intervention's state, for a caller of its agency, noted in the access log. INPUT_NOT_FOUND, WRONG_AGENCY."""
+    stream = f"intervention:{intervention}"
+    async with pool.acquire() as connection:
+        current = await current_state(connection, stream)
     agency = current.state.fields.get("agency") if isinstance(current.state, InterventionState) else None
     if agency is not None:
         caller.check_agency(agency.value)
-    log.info("read", subject=caller.subject, intervention=intervention, what=what)
+    await access_log.record(pool, caller, action, stream, at_ms=at_ms)
     return current

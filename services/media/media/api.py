@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from media import store
 from media.files import FileStore
+from zb_chassis import access_log
 from zb_chassis.clock import Clock
 from zb_chassis.database import Pool
 from zb_chassis.identity import ALL_AGENCIES, Principal, Role, allow
@@ -66,7 +67,7 @@ def router(pool: Pool, files: FileStore, clock: Clock) -> APIRouter:
         if stored is None:
             raise Problem(INPUT_NOT_FOUND, what="stored file", id=sha256[:64])
         _check_agencies(caller, await store.agencies_demanding(pool, sha256))
-        await store.log_access(pool, caller.subject, sorted(caller.roles), sha256, clock())
+        await access_log.record(pool, caller, "file", f"file:{sha256}", at_ms=clock())
         return _download(files.path(sha256), stored)
 
     return routes

@@ -17,7 +17,7 @@ from media.config import MIGRATIONS, SERVICE, Settings
 from media.devices import Devices, DeviceSigner
 from media.files import FileStore
 from media.uploads import Uploads
-from zb_chassis import http, lifecycle, outbox
+from zb_chassis import access_log, http, lifecycle, outbox
 from zb_chassis.claims import Credentials
 from zb_chassis.clock import Clock, clock_of
 from zb_chassis.consuming import Subscription
@@ -54,7 +54,11 @@ async def serve(settings: Settings) -> None:
         uploads = Uploads(pool, files, settings.limits, clock)
         messages = Messaging(SERVICE, settings.nats_url, credentials, pool, [EVIDENCE], NEEDED, hears(pool, clock))
         app = application(settings, pool, files, uploads, devices, clock, messages.ready)
-        tasks = {"messages": messages.run, "sweeper": sweeper(uploads, pool)}
+        tasks = {
+            "messages": messages.run,
+            "sweeper": sweeper(uploads, pool),
+            "access-log": lambda stop: access_log.forget_old(pool, clock, days=settings.access_log_days, stop=stop),
+        }
         await lifecycle.serve(app, settings.http_host, settings.http_port, tasks)
     finally:
         await pool.close()
@@ -76,7 +80,7 @@ def application(
             raise RuntimeError("the database does not answer")
         await ready()
 
-    routers = [tus.router(uploads, devices), api.router(pool, files, clock)]
+    routers = [tus.router(uploads, devices), api.router(pool, files, clock), access_log.router(pool, clock)]
     app = http.application(TITLE, routers, ready=both_ready)
     app.state.verifier = TokenVerifier(settings.oidc_issuer, settings.oidc_audience)
     return app

@@ -1,4 +1,4 @@
-"""All SQL of the evidence store: verified files, unfinished uploads, demands and evidence, the access log.
+"""All SQL of the evidence store: verified files, unfinished uploads, demands and evidence.
 
 Nothing here commits: the caller's transaction does. Hash locks order "a file was stored" against "a file was demanded", so
 that of the two transactions the later one always sees the earlier.
@@ -251,16 +251,6 @@ async def agencies_demanding(connection: Connection | Pool, sha256: str) -> set[
         sha256,
     )
     return {row["agency"] for row in rows}
-
-
-async def log_access(connection: Connection | Pool, subject: str, roles: Sequence[str], sha256: str, now_ms: int) -> None:
-    await connection.execute(
-        "INSERT INTO media.access_log (at_ms, subject, roles, sha256) VALUES ($1, $2, $3, $4)",
-        now_ms,
-        subject,
-        list(roles),
-        sha256,
-    )
 
 
 def same_items(row: EvidenceRow, evidence: Evidence) -> bool:

@@ -126,7 +126,7 @@ async def test_a_file_is_read_whole_and_in_ranges_and_each_read_is_noted(house: 
     part = await house.read(path, Range="bytes=4-9")
     assert (part.status_code, part.content) == (206, story.PHOTO[4:10])
     assert (await house.read(path, "dispatcher@lille")).status_code == 403
-    assert await house.pool.fetchval("SELECT count(*) FROM media.access_log WHERE subject = 'somebody'") == 2
+    assert await house.pool.fetchval("SELECT count(*) FROM chassis.access_log WHERE reader = 'somebody'") == 2
 
 
 async def test_a_name_that_is_no_hash_is_not_found(house: Any) -> None:

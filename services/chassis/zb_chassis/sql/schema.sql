@@ -63,3 +63,28 @@ CREATE TABLE chassis.inbox (
     PRIMARY KEY (source, message_id)
 );
 CREATE INDEX inbox_seen_at ON chassis.inbox (seen_at);
+
+-- Who read personal data, when and for what. Each record's hash is over the record and the hash before it, so that a record
+-- that was changed or taken out shows. Kept for as long as its own policy says; what is pruned leaves its last hash behind.
+CREATE TABLE chassis.access_log (
+    number bigint PRIMARY KEY CHECK (number >= 1),  -- dense
+    at_ms bigint NOT NULL,
+    reader text NOT NULL,                           -- the person, as the identity provider names them
+    roles text[] NOT NULL,
+    purpose text NOT NULL,                          -- as the reader stated it, else the reader's ordinary duty
+    action text NOT NULL,
+    object text NOT NULL,                           -- what was read, e.g. intervention:<id>
+    hash bytea NOT NULL CHECK (octet_length(hash) = 32)
+);
+CREATE INDEX access_log_object ON chassis.access_log (object, number);
+CREATE INDEX access_log_reader ON chassis.access_log (reader, number);
+
+-- Both ends of the chain: the last record that was pruned, and the newest. Its one row is locked while a record is added.
+CREATE TABLE chassis.access_head (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    pruned bigint NOT NULL DEFAULT 0,
+    pruned_hash bytea NOT NULL DEFAULT decode(repeat('00', 32), 'hex'),
+    number bigint NOT NULL DEFAULT 0,
+    hash bytea NOT NULL DEFAULT decode(repeat('00', 32), 'hex')
+) WITH (fillfactor = 10);
+INSERT INTO chassis.access_head (singleton) VALUES (true);

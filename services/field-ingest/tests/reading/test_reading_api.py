@@ -46,7 +46,7 @@ async def reading(company: Any, provider: str) -> AsyncIterator[httpx.AsyncClien
     async def ready() -> None:
         return None
 
-    app = application("field-ingest", [router(company.pool)], ready=ready)
+    app = application("field-ingest", [router(company.pool, company.clock)], ready=ready)
     app.state.verifier = TokenVerifier(provider, issuer.AUDIENCE)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://ingest") as client:
         yield client
@@ -69,8 +69,10 @@ async def boiler(company: Any, office: Any, camille: Any) -> None:
 
 
 @pytest.mark.usefixtures("boiler")
-async def test_a_dispatcher_reads_state_history_and_reasons_of_her_agency(reading: httpx.AsyncClient, provider: str) -> None:
-    headers = await bearer(provider, "dana")
+async def test_a_dispatcher_reads_state_history_and_reasons_of_her_agency(
+    reading: httpx.AsyncClient, provider: str, company: Any
+) -> None:
+    headers = await bearer(provider, "dana") | {"Zb-Purpose": "complaint 114"}
     state = (await reading.get(f"/v1/interventions/{BOILER}/state", headers=headers)).json()
     assert (state["version"], state["positions"], state["state"]["status"]) == (1, {"0": 2}, "draft")
     history = (await reading.get(f"/v1/interventions/{BOILER}/history", headers=headers)).json()
@@ -79,6 +81,10 @@ async def test_a_dispatcher_reads_state_history_and_reasons_of_her_agency(readin
     assert [entry["position"] for entry in rest["entries"]] == [1]
     path = f"/v1/interventions/{BOILER}/explain?field=title&language=en"
     assert [one["field"] for one in (await reading.get(path, headers=headers)).json()["decisions"]] == ["title"]
+    noted = await company.pool.fetch("SELECT purpose, action, object FROM chassis.access_log ORDER BY number")
+    assert {row["object"] for row in noted} == {f"intervention:{BOILER}"}
+    assert {row["purpose"] for row in noted} == {"complaint 114"}
+    assert [row["action"] for row in noted] == ["state", "history", "history", "explain"]
 
 
 @pytest.mark.usefixtures("boiler")

@@ -45,12 +45,3 @@ CREATE TABLE media.demand (
     PRIMARY KEY (intervention, line)
 );
 CREATE INDEX demand_sha256 ON media.demand (sha256);
-
--- Every read of a file by a person or a program.
-CREATE TABLE media.access_log (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    at_ms bigint NOT NULL,
-    subject text NOT NULL,
-    roles text[] NOT NULL,
-    sha256 text NOT NULL
-);
