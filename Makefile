@@ -7,10 +7,10 @@ SOURCES := contracts/zb_contracts services/chassis/zb_chassis services/schedulin
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz check format generate lock clean
+.PHONY: help setup demo test fuzz bench-ledger check format generate lock clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: .venv/.installed ## install everything into .venv (no root, no Docker)
 
@@ -30,6 +30,9 @@ test: setup ## all tests, with a real nats-server and a real PostgreSQL
 
 fuzz: setup ## bad input for every reader of outside bytes (SECONDS=60 TARGET=header)
 	@$(PY) -m tests.fuzz --seconds $(or $(SECONDS),60) $(TARGET:%=--target %)
+
+bench-ledger: setup ## how fast segments become receipts and states here (FULL=1: 2,000,000 events)
+	@$(PY) -m tests.bench.ledger $(if $(FULL),--full) $(ARGS)
 
 check: setup ## format, lint, types, import rules, sizes, generated files up to date, released schemas unbroken
 	@.venv/bin/ruff format --check --quiet . && .venv/bin/ruff check --quiet .
