@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from field_ingest.appending import Row
 from field_ingest.partitions import partition_of
-from field_ingest.read_ports import Batch, Crew, Due, LedgerRow, Lift, Marks, StateRow, Taken
+from field_ingest.read_ports import Batch, Claim, Crew, Due, LedgerRow, Lift, Marks, Place, StateRow, Taken
 from field_ingest.read_store import IN_SCOPES
 from field_ingest.scope import Document, Given, Member, Moved
 from field_ingest.scope_store import Counter
@@ -94,6 +94,16 @@ class MemoryProjectionTransaction:
     async def ledger_rows(self, shard: int, begin: int, end: int, partitions: Sequence[int], of: int) -> list[LedgerRow]:
         rows = self._views.ledger.shards[shard].rows[begin:end]
         return [self._row(row) for row in rows if partition_of(row.stream, of) in partitions]
+
+    async def places(self, claims: Sequence[Claim]) -> dict[Claim, Place]:
+        found: dict[Claim, tuple[int, Place]] = {}
+        for number, shard in self._views.ledger.shards.items():
+            for row in shard.rows:
+                for claim in claims:
+                    newest = found.get(claim, (0, None))[0]
+                    if (row.stream, row.author) == claim[:2] and row.kind != "refusal" and newest < row.seq <= claim.seq:
+                        found[claim] = (row.seq, Place(number, row.position))
+        return {claim: place for claim, (_, place) in found.items()}
 
     async def stream_rows(self, streams: Sequence[str], marks: Mapping[int, Marks], of: int) -> list[LedgerRow]:
         return [

@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from field_ingest import causal_cut
 from field_ingest.announce import announce
 from field_ingest.folding import REASON_MAX, Folded, Folds, by_stream
 from field_ingest.partitions import partition_of
@@ -103,6 +104,11 @@ class Projector:
                 partition = partition_of(row.stream, taken.of)
                 if taken.marks[partition][shard] <= row.position < after[partition][shard]:
                     rows.append(row)
+        if len(taken.sizes) > 1 and any(marks != taken.sizes for marks in after.values()):
+            # Not all that was committed at one moment: one shard may be read ahead of what its events had seen in another.
+            spans = await _closed(transaction, taken, spans, rows)
+            after = {partition: _moved(partition, marks, spans, until) for partition, marks in taken.marks.items()}
+            rows = [row for row in rows if row.position < after[partition_of(row.stream, taken.of)][row.shard]]
         streams = await self._touched(transaction, rows)
         passed = sum(end - begin for begin, end in spans.values())
         step = await self._project(transaction, Taken(taken.of, after, taken.sizes), streams, rows, passed)
@@ -202,6 +208,21 @@ def _spans(taken: Taken, until: Mapping[int, Marks] | None, span: int) -> dict[i
         if behind:
             found[shard] = (min(behind), min(min(behind) + span, max(ends.values())))
     return found
+
+
+async def _closed(
+    transaction: ProjectionTransaction, taken: Taken, spans: Mapping[int, tuple[int, int]], rows: Sequence[LedgerRow]
+) -> dict[int, tuple[int, int]]:
+    """The spans, shortened to a causally closed cut: what a row in it had seen is read with it or was before."""
+    made = causal_cut.claims(rows)
+    places = await transaction.places(sorted({claim for _, claim in made})) if made else {}
+    unread = {
+        claim: place
+        for claim, place in places.items()
+        if place.position >= taken.marks[partition_of(claim.stream, taken.of)][place.shard]
+    }
+    ends = causal_cut.closed({shard: end for shard, (_, end) in spans.items()}, made, unread)
+    return {shard: (begin, ends[shard]) for shard, (begin, _) in spans.items() if begin < ends[shard]}
 
 
 def _moved(

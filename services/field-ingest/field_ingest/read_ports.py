@@ -7,7 +7,7 @@ Owns the rows and the promises, no SQL: `read_store` keeps them in Postgres, a s
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from field_ingest.scope import Document, Member, Moved
 from zb_chassis.outbox import Message
@@ -39,6 +39,21 @@ class LedgerRow:
     header: bytes
     body: bytes
     received_ms: int
+
+
+class Claim(NamedTuple):
+    """What a header says to have seen: the author's events on the stream up to a number."""
+
+    stream: str
+    author: str
+    seq: int
+
+
+class Place(NamedTuple):
+    """Where a row lies."""
+
+    shard: int
+    position: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +151,9 @@ class ProjectionTransaction(Protocol):
     async def ledger_rows(self, shard: int, begin: int, end: int, partitions: Sequence[int], of: int) -> list[LedgerRow]:
         """The rows in [begin, end) whose stream is in one of the partitions, in order. LedgerGap unless the whole span,
         other partitions' rows too, is dense."""
+
+    async def places(self, claims: Sequence[Claim]) -> dict[Claim, Place]:
+        """Where the newest row of each claim lies that is no refusal; a claim on nothing has no place."""
 
     async def stream_rows(self, streams: Sequence[str], marks: Mapping[int, Marks], of: int) -> list[LedgerRow]:
         """All that counts on these streams below their partition's marks: what is admitted, and held events let in."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from field_ingest import marks, scope_store, states
 from field_ingest.partitions import PARTITIONS_DEFAULT
-from field_ingest.read_ports import Batch, Crew, Due, LedgerRow, Lift, Marks, Taken
+from field_ingest.read_ports import Batch, Claim, Crew, Due, LedgerRow, Lift, Marks, Place, Taken
 from field_ingest.scope import Document, Member, Moved
 from zb_chassis import outbox
 from zb_chassis.database import Connection
@@ -57,6 +57,9 @@ class PostgresProjectionTransaction:
 
     async def ledger_rows(self, shard: int, begin: int, end: int, partitions: Sequence[int], of: int) -> list[LedgerRow]:
         return await states.ledger_rows(self._connection, shard, begin, end, partitions, of)
+
+    async def places(self, claims: Sequence[Claim]) -> dict[Claim, Place]:
+        return await states.places(self._connection, claims)
 
     async def stream_rows(self, streams: Sequence[str], before: Mapping[int, Marks], of: int) -> list[LedgerRow]:
         return await states.stream_rows(self._connection, streams, before, of)

@@ -13,10 +13,12 @@ from field_ingest.partitions import partition_of
 from field_ingest.read_ports import (
     QUARANTINE_PAUSE_MS,
     QUARANTINE_PAUSE_MS_MAX,
+    Claim,
     LedgerGap,
     LedgerRow,
     Lift,
     Marks,
+    Place,
     StateRow,
 )
 from zb_chassis.database import Connection
@@ -54,6 +56,24 @@ async def ledger_rows(
         of,
     )
     return [LedgerRow(*row) for row in rows]
+
+
+async def places(connection: Connection, claims: Sequence[Claim]) -> dict[Claim, Place]:
+    """Where the newest row lies that each claim covers. An author's rows of a stream lie in the order of their numbers."""
+    rows = await connection.fetch(
+        """
+        SELECT q.stream, q.author, q.seq, l.shard, l.position
+        FROM unnest($1::text[], $2::text[], $3::bigint[]) AS q (stream, author, seq)
+        JOIN LATERAL (
+            SELECT shard, position FROM ledger
+            WHERE stream = q.stream AND author = q.author AND seq <= q.seq AND kind <> 'refusal' ORDER BY seq DESC LIMIT 1
+        ) l ON true
+        """,
+        [claim.stream for claim in claims],
+        [claim.author for claim in claims],
+        [claim.seq for claim in claims],
+    )
+    return {Claim(row["stream"], row["author"], row["seq"]): Place(row["shard"], row["position"]) for row in rows}
 
 
 async def _tell_gap(connection: Connection, shard: int, begin: int, end: int) -> None:
