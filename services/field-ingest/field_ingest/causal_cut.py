@@ -1,7 +1,7 @@
 """A closed cut through several logs: whatever an event in it had seen is in it too. Pure.
 
-One log may be cut anywhere, because admission takes no event before what it has seen. Of several, one may be read ahead of another:
-then a state would show an answer without what it answers, its vector would name what nobody was shown, and who writes on it would
+One log may be cut anywhere, because admission takes no event before what it has seen. Of several, one may be read ahead: then a
+state would show an answer without what it answers, its vector would name what nobody was shown, and who writes on it would
 silently overrule that. The reader of several logs asks here how far it may go; what lies where is its store's matter.
 """
 
