@@ -74,6 +74,10 @@ SEEN_SHRINKS = _problem("event.seen_shrinks", "the event knows less of {author} 
 SEEN_OPEN = _problem("event.seen_open", "the event knows {author} up to {seq}, but not what that event knew", 409)
 SEEN_TOO_LARGE = _problem("event.seen_too_large", "the vector names {count} authors, the limit is {limit}", 413)
 TYPE_NOT_ALLOWED = _problem("event.type_not_allowed", "an author of kind {kind} may not write {type}", 403)
+HOLD_UNKNOWN = _problem("event.hold_unknown", "{author} has no held event {seq} with the id {id} on {stream}", 409)
+HOLD_TURN = _problem(
+    "event.hold_turn", "{earlier} held events of {author} wait before {id}: admit them first, in their order", 409
+)
 HELD = _problem("event.held", "a supervisor decides: the device was revoked, or the actor never had a session on it", 202)
 
 SYNC_MALFORMED = _problem("sync.malformed", "the sync message cannot be read: {reason}", 400)
@@ -105,6 +109,7 @@ INPUT_METHOD = _problem("input.method", "{method} is not possible here", 405)
 INPUT_ROWS = _problem("input.rows", "{bad} of {total} rows cannot be taken", 422)
 INPUT_ENCODING = _problem("input.encoding", "the file is neither UTF-8 nor Windows-1252", 422)
 INPUT_COLUMNS = _problem("input.columns", "the file lacks the columns {missing}", 422)
+FIELD_UNKNOWN = _problem("input.field_unknown", "{field} is no field of {stream}; there are {fields}", 422)
 EXISTS_DIFFERENT = _problem("input.exists_different", "{what} {id} exists with another content", 409)
 
 VERSION_CONFLICT = _problem("plan.version_conflict", "{id} is at version {actual}, you saw {seen}", 409)

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
+from field_ingest import domain
 from field_ingest.appending import Decision, Row, decision, grow
 from field_ingest.domain import Appended, Author, Chain, Event, Known
 from field_ingest.questions import Answers, Vectors, questions, vector_of
@@ -129,6 +130,7 @@ class MemoryTransaction:
             vectors=vectors,
             knowledge=self._knowledge(asked.knowledge(vectors)),
             people={one: frozenset(ledger.people[one]) for one in asked.people if ledger.people.get(one)},
+            holds={one: self._hold(ledger.holds[one]) for one in asked.holds if one in ledger.holds},
         )
         return {name: answers.known(name) for name in authors}
 
@@ -192,6 +194,10 @@ class MemoryTransaction:
             hold = holds.get(lift.event_id)
             if hold is not None and hold.admitted_by is None and (hold.author, hold.seq) == (lift.author, lift.seq):
                 self._undo.put(holds, hold.event_id, replace(hold, admitted_by=lift.admitted_by))
+
+    def _hold(self, hold: Hold) -> domain.Hold:
+        undecided = (one for one in self._ledger.holds.values() if one.author == hold.author and one.admitted_by is None)
+        return domain.Hold(hold.author, hold.seq, hold.stream, sum(one.seq < hold.seq for one in undecided))
 
     def _vectors(self, streams: Sequence[tuple[str, str]]) -> Vectors:
         found = {}

@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 
+from field_ingest.anchors import Anchors
 from field_ingest.domain import Appended, Author, Chain, Dropped, Duplicate, Waiting, ends_segment
 from field_ingest.ports import Ledger, LedgerAway, LedgerTransaction
 from field_ingest.rejects import Reject
@@ -99,11 +100,18 @@ class _Batch:
 
 
 class Admission:
-    """The ledger's door. `nonce` gives 32 random hex digits."""
+    """The ledger's door. `nonce` gives 32 random hex digits; without `anchors` no fact says whose an anchor is."""
 
     def __init__(
-        self, ledger: Ledger, verifier: Verifier, clock: Clock, *, nonce: Callable[[], str] = lambda: secrets.token_hex(16)
+        self,
+        ledger: Ledger,
+        verifier: Verifier,
+        clock: Clock,
+        *,
+        anchors: Anchors | None = None,
+        nonce: Callable[[], str] = lambda: secrets.token_hex(16),
     ) -> None:
+        self._vouches = anchors.vouches if anchors is not None else None
         self._waiting = WaitingRoom()
         self._ledger = ledger
         self._verifier = verifier
@@ -165,7 +173,10 @@ class Admission:
         authors = await transaction.lock_authors(names)
         events = [event for segment in batch.segments.values() for event in segment.events]
         known = await transaction.known(authors, events)
-        chains = {name: Chain(author, known[name], received_at_ms=batch.at_ms) for name, author in authors.items()}
+        chains = {
+            name: Chain(author, known[name], received_at_ms=batch.at_ms, vouches=self._vouches)
+            for name, author in authors.items()
+        }
         # In the order of their numbers: segments of one author that overtook each other find their places.
         for index in sorted(batch.segments, key=lambda at: batch.segments[at].first):
             segment = batch.segments[index]

@@ -8,14 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from field_ingest.domain import Appended, Author, Chain, Event
+from field_ingest.domain import Appended, Author, Chain, Event, admission_in
 from zb_contracts import ledger_leaf
-from zb_contracts.events.office import EventAdmitted
-from zb_contracts.events.registry import read_body
 from zb_contracts.ledger_leaf import RowKind
 from zb_contracts.merkle import Frontier, Subtree
-
-ADMISSION_TYPE = "event.admitted.v1"
 
 
 class Row(NamedTuple):
@@ -51,7 +47,7 @@ class Growth:
 
 @dataclass(frozen=True, slots=True)
 class Lift:
-    """A supervisor's admission of a held event, by the event that says so. Names that fit no hold lift nothing."""
+    """A supervisor's admission of a held event, by the event that says so. It may have been admitted before."""
 
     event_id: str
     author: str
@@ -137,7 +133,5 @@ def _row(shard: int, position: int, row: Appended, received_at_ms: int, leaf: by
 
 
 def _lift(row: Appended) -> Lift | None:
-    if row.kind != "admitted" or row.event.type != ADMISSION_TYPE:
-        return None
-    body = read_body(ADMISSION_TYPE, row.event.signed.body)
-    return Lift(body.event, body.author, body.author_seq, row.event.id) if isinstance(body, EventAdmitted) else None
+    named = admission_in(row.event) if row.kind == "admitted" else None
+    return Lift(named.event, named.author, named.author_seq, row.event.id) if named is not None else None

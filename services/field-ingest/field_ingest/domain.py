@@ -6,16 +6,20 @@ in order, whose signature and body digest were verified, and gives one outcome e
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
+from field_ingest.facts import MESSAGE_MAX, Session, Vouches, anchor_fact, clock_facts, refusal_facts, token_fact
 from zb_contracts import canonical
 from zb_contracts.envelope import Header, SignedEvent
 from zb_contracts.events import EVENT_TYPES, AuthorKind, Opaque, read_body
+from zb_contracts.events.office import EventAdmitted
 from zb_contracts.ledger_leaf import RowKind
 from zb_contracts.problems import (
     BODY_NOT_CANONICAL,
     FORK,
     HEADER_MALFORMED,
+    HOLD_TURN,
+    HOLD_UNKNOWN,
     ID_TAKEN,
     LINK_BROKEN,
     SEEN_AHEAD,
@@ -26,12 +30,10 @@ from zb_contracts.problems import (
     Problem,
 )
 
-LATE_MS: Final = 24 * 3_600_000
-"""An event received later than this after its trusted time carries the fact `late`."""
 STRAY_REFUSALS_MAX: Final = 1_000
 """Refusal rows beside the chain (forks, broken links) that one author may leave in the ledger; beyond it: rejects."""
-MESSAGE_MAX: Final = 300
-"""Characters of a refusal's message that stand in the facts."""
+ADMISSION_TYPE: Final = "event.admitted.v1"
+"""A supervisor's word that a held event is admitted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +81,23 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """A held event. `earlier` counts those of its author with smaller numbers that nobody has decided yet."""
+
+    author: str
+    seq: int
+    stream: str
+    earlier: int
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """What the decision needs of the ledger beside the author's own row.
 
     `chained` and `strays` are header hashes of this author's rows, `ids` the header hashes under event ids, `marks` those
     of other authors, `vectors` the author's newest `seen` of a stream, `knowledge` what the newest event of another
     author up to a number had seen of a stream (no entry: there is no such event), `people` the technicians who ever had a
-    session on this author's device.
+    session on this author's device, `sessions` those that the events name, `holds` the held events that they would admit.
     """
 
     chained: Mapping[int, bytes] = field(default_factory=dict)
@@ -95,6 +107,8 @@ class Known:
     vectors: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     knowledge: Mapping[tuple[str, str, int], Mapping[str, int]] = field(default_factory=dict)
     people: frozenset[str] = frozenset()
+    sessions: Mapping[str, Session] = field(default_factory=dict)
+    holds: Mapping[str, Hold] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +155,18 @@ def ends_segment(outcome: Outcome) -> bool:
 
 
 class Chain:
-    """One author's chain while events are decided. `author` is its row as it will be, `outcomes` what was decided."""
+    """One author's chain while events are decided. `author` is its row as it will be, `outcomes` what was decided.
 
-    def __init__(self, author: Author, known: Known, *, received_at_ms: int) -> None:
+    `vouches` tells the ledger's own anchors from others; without it no fact says so.
+    """
+
+    def __init__(self, author: Author, known: Known, *, received_at_ms: int, vouches: Vouches | None = None) -> None:
         self.author = author
         self.outcomes: list[Outcome] = []
         self._known = known
         self._received_at_ms = received_at_ms
+        self._vouches = vouches
+        self._lifted: set[str] = set()
         self._chained = dict(known.chained)
         self._strays = set(known.strays)
         self._ids = dict(known.ids)
@@ -197,6 +216,7 @@ class Chain:
             or self._wrong_claim(header)
             or self._shrunk(header)
             or self._open(header)
+            or self._out_of_turn(event)
         )
 
     def _wrong_type(self, header: Header) -> Problem | None:
@@ -236,8 +256,23 @@ class Chain:
                     return Problem(SEEN_OPEN, author=other, seq=seq)
         return None
 
+    def _out_of_turn(self, event: Event) -> Problem | None:
+        """An admission that names no held event exactly, or one before which others of its author are undecided."""
+        named = admission_in(event)
+        if named is None:
+            return None
+        hold = self._known.holds.get(named.event)
+        if hold is None or (hold.author, hold.seq, hold.stream) != (named.author, named.author_seq, event.stream):
+            return Problem(HOLD_UNKNOWN, id=named.event, author=named.author, seq=named.author_seq, stream=event.stream)
+        # Those that this chain has just admitted were among the undecided.
+        before = (self._known.holds[one] for one in self._lifted)
+        earlier = hold.earlier - sum(one.author == hold.author and one.seq < hold.seq for one in before)
+        return Problem(HOLD_TURN, id=named.event, author=named.author, earlier=earlier) if earlier > 0 else None
+
     def _admitted(self, event: Event, header: Header) -> Appended:
-        facts = clock_facts(header, self._received_at_ms, self.author.last_at_ms)
+        received_at_ms = self._received_at_ms
+        facts = clock_facts(header, received_at_ms, self.author.last_at_ms) | anchor_fact(header, self._vouches)
+        facts |= token_fact(header, self.author.device, self._known.sessions, received_at_ms)
         body = read_body(header.type, event.signed.body)
         if isinstance(body, Opaque):
             facts["opaque"] = body.reason
@@ -270,6 +305,8 @@ class Chain:
             return
         self._chained[event.seq] = event.header_hash
         last_at_ms = author.last_at_ms
+        if outcome.kind == "admitted" and (named := admission_in(event)) is not None:
+            self._lifted.add(named.event)
         if outcome.kind != "refusal" and event.header is not None:
             self._ids[event.id] = event.header_hash
             self._vectors[event.stream] = dict(event.header.seen)
@@ -297,26 +334,12 @@ class Chain:
         )
 
 
-def clock_facts(header: Header, received_at_ms: int, last_at_ms: int | None) -> dict[str, Any]:
-    """What the clocks say at receipt: evidence for reading, never a judge.
-
-    `clock_offset_ms` is receipt minus the event's trusted time: delay and clock error together.
-    """
-    # A hostile elapsed time must not make a number that canonical JSON refuses: the leaf could not be read again.
-    offset_ms = max(received_at_ms - header.trusted_ms, -canonical.INTEGER_MAX)
-    facts: dict[str, Any] = {"clock_offset_ms": offset_ms}
-    if header.anchor is None or header.elapsed_ms is None:
-        facts["unanchored"] = True
-    if offset_ms > LATE_MS:
-        facts["late"] = True
-    if last_at_ms is not None and header.at_ms < last_at_ms:
-        facts["clock_went_back"] = True
-    return facts
-
-
-def refusal_facts(problem: Problem) -> bytes:
-    """The facts of a refusal row: its code and message, vouched for by the tree like everything else."""
-    return canonical.encode({"code": problem.code, "message": str(problem)[:MESSAGE_MAX]})
+def admission_in(event: Event) -> EventAdmitted | None:
+    """What an `event.admitted.v1` says; None for every other event, and for one that cannot be read."""
+    if event.type != ADMISSION_TYPE:
+        return None
+    body = read_body(ADMISSION_TYPE, event.signed.body)
+    return body if isinstance(body, EventAdmitted) else None
 
 
 def _wrong_body(event: Event) -> Problem | None:

@@ -13,7 +13,8 @@ import asyncpg
 
 from field_ingest import rejects, tree
 from field_ingest.appending import Decision, Growth, Row, decision, grow
-from field_ingest.domain import Appended, Author, Chain, Event, Known
+from field_ingest.domain import Appended, Author, Chain, Event, Hold, Known
+from field_ingest.facts import Session
 from field_ingest.ports import LedgerAway
 from field_ingest.questions import Answers, Questions, questions, vector_of
 from field_ingest.rejects import Reject
@@ -188,7 +189,13 @@ async def _note_holds(connection: Connection, decided: Decision, received_at_ms:
         )
     for lift in decided.lifts:
         await connection.execute(
-            "UPDATE holds SET admitted_by = $2 WHERE event_id = $1 AND admitted_by IS NULL", lift.event_id, lift.admitted_by
+            """
+            UPDATE holds SET admitted_by = $4 WHERE event_id = $1 AND author = $2 AND seq = $3 AND admitted_by IS NULL
+            """,
+            lift.event_id,
+            lift.author,
+            lift.seq,
+            lift.admitted_by,
         )
 
 
@@ -203,6 +210,8 @@ async def _answers(connection: Connection, asked: Questions) -> Answers:
         vectors=vectors,
         knowledge=await _knowledge(connection, asked.knowledge(vectors)),
         people=await _people(connection, asked.people),
+        sessions=await _sessions(connection, asked.sessions),
+        holds=await _holds(connection, asked.holds),
     )
 
 
@@ -285,16 +294,45 @@ async def _knowledge(
 
 
 async def _people(connection: Connection, authors: Sequence[str]) -> dict[str, frozenset[str]]:
-    """The technicians who were ever given a session on these authors' devices."""
+    """The technicians who were ever given a session on these authors' devices, under whichever incarnation."""
+    if not authors:
+        return {}
     rows = await connection.fetch(
         """
-        SELECT a.author, array_agg(DISTINCT t.technician) AS people
-        FROM authors a JOIN authors i ON i.device = a.device JOIN tokens t ON t.author = i.author
-        WHERE a.author = ANY ($1) AND t.technician IS NOT NULL GROUP BY a.author
+        SELECT a.author, array_agg(p.technician) AS people FROM authors a JOIN device_people p ON p.device = a.device
+        WHERE a.author = ANY ($1) GROUP BY a.author
         """,
         list(authors),
     )
     return {row["author"]: frozenset(row["people"]) for row in rows}
+
+
+async def _sessions(connection: Connection, tokens: Sequence[str]) -> dict[str, Session]:
+    if not tokens:
+        return {}
+    rows = await connection.fetch(
+        """
+        SELECT t.token_id, a.device, t.technician, t.expires_at_ms FROM tokens t JOIN authors a USING (author)
+        WHERE t.token_id = ANY ($1)
+        """,
+        list(tokens),
+    )
+    return {row["token_id"]: Session(row["device"], row["technician"], row["expires_at_ms"]) for row in rows}
+
+
+async def _holds(connection: Connection, ids: Sequence[str]) -> dict[str, Hold]:
+    if not ids:
+        return {}
+    # The unique index (author, seq) serves the count, and holds never come before others of their author.
+    rows = await connection.fetch(
+        """
+        SELECT h.event_id, h.author, h.seq, h.stream,
+            (SELECT count(*) FROM holds e WHERE e.author = h.author AND e.seq < h.seq AND e.admitted_by IS NULL) AS earlier
+        FROM holds h WHERE h.event_id = ANY ($1)
+        """,
+        list(ids),
+    )
+    return {row["event_id"]: Hold(row["author"], row["seq"], row["stream"], row["earlier"]) for row in rows}
 
 
 def _author(row: asyncpg.Record) -> Author:

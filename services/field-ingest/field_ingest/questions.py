@@ -10,7 +10,8 @@ from typing import Final
 
 import msgspec
 
-from field_ingest.domain import Author, Event, Known
+from field_ingest.domain import Author, Event, Hold, Known, admission_in
+from field_ingest.facts import Session
 
 Vectors = Mapping[tuple[str, str], Mapping[str, int]]
 """(author, stream) -> what the author had seen of the stream with its newest event there."""
@@ -22,7 +23,7 @@ class Questions:
 
     `numbers`: what stands under these (author, seq), in the chain and beside it. `ids`: the header hash under these event ids.
     `marks`: how far these authors are. `streams`: the newest vectors of (author, stream). `people`: who ever had a session on
-    these authors' devices.
+    these authors' devices. `sessions`: the sessions with these token ids. `holds`: the held events with these ids.
     """
 
     numbers: tuple[tuple[str, int], ...]
@@ -30,6 +31,8 @@ class Questions:
     marks: tuple[str, ...]
     streams: tuple[tuple[str, str], ...]
     people: tuple[str, ...]
+    sessions: tuple[str, ...]
+    holds: tuple[str, ...]
     _new: tuple[Event, ...]
 
     def knowledge(self, vectors: Vectors) -> list[tuple[str, str, int]]:
@@ -58,6 +61,8 @@ class Answers:
     vectors: Vectors = field(default_factory=dict)
     knowledge: Mapping[tuple[str, str, int], Mapping[str, int]] = field(default_factory=dict)
     people: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    sessions: Mapping[str, Session] = field(default_factory=dict)
+    holds: Mapping[str, Hold] = field(default_factory=dict)
 
     def known(self, author: str) -> Known:
         """What the decision on this author's events needs."""
@@ -69,6 +74,8 @@ class Answers:
             vectors={stream: seen for (owner, stream), seen in self.vectors.items() if owner == author},
             knowledge=self.knowledge,
             people=self.people.get(author, frozenset()),
+            sessions=self.sessions,
+            holds=self.holds,
         )
 
 
@@ -81,7 +88,9 @@ def questions(authors: Mapping[str, Author], events: Sequence[Event]) -> Questio
         ids=tuple(sorted({event.id for event in new})),
         marks=tuple(sorted(others)),
         streams=tuple(sorted({(event.author, event.stream) for event in new})),
-        people=tuple(sorted(authors)),
+        people=tuple(sorted(name for name, author in authors.items() if author.device is not None)),
+        sessions=tuple(sorted({event.header.token for event in new if event.header is not None and event.header.token})),
+        holds=tuple(sorted({named.event for event in new if (named := admission_in(event)) is not None})),
         _new=new,
     )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from field_ingest import cuts
+from field_ingest.anchors import Anchors
 from field_ingest.ids import uuid7
 from field_ingest.keyring import INGEST, KeyRing
 from field_ingest.ledger import PostgresTransaction
@@ -23,7 +24,6 @@ from zb_contracts.envelope import GENESIS
 from zb_contracts.events.devices import DeviceEnrolled, DeviceRevoked
 from zb_contracts.problems import ENROLMENT_PROOF, Problem
 from zb_contracts.sealed import to_base64url
-from zb_contracts.times import format_time_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,7 @@ class Registration:
         """What a registered device pins, with a new session."""
         session = await self._tokens.mint(connection, author, new.device, new.keys.login, new.technician)
         now_ms = self._clock()
+        anchor = Anchors(self._keys.ledger).anchor(uuid7(now_ms), now_ms)
         return EnrolmentAnswer(
             device=new.device,
             author=author,
@@ -100,8 +101,8 @@ class Registration:
             root_key=to_base64url(self._keys.root_public),
             keys=(self._keys.ledger_certificate, self._keys.escrow_certificate),
             token=session.token,
-            anchor_id=uuid7(now_ms),
-            server_time=format_time_ms(now_ms),
+            anchor_id=anchor.id,
+            server_time=anchor.server_time,
         )
 
     async def _insert(self, connection: Connection, new: Newcomer, author: str, incarnation: int, shard: int) -> None:

@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from field_ingest import receipts
+from field_ingest.anchors import Anchors
 from field_ingest.scope_store import Change, Counter
 from field_ingest.sync_ports import Asker, Snapshot, SyncStore
 from zb_chassis.clock import Clock
@@ -48,7 +49,6 @@ from zb_contracts.sync import (
     pack,
     unpack_request,
 )
-from zb_contracts.times import format_time_ms
 
 OVERHEAD_BYTES: Final = 4 * 1024
 """Anchor, checkpoint, consistency proof, omitted names and signature: what every answer carries beside its content."""
@@ -99,6 +99,7 @@ class SyncResponder:
 
     def __init__(self, store: SyncStore, key: SigningKey, *, clock: Clock, new_id: Callable[[], str]) -> None:
         self._store, self._key, self._clock, self._new_id = store, key, clock, new_id
+        self._anchors = Anchors(key)
         self.counts = SyncCounts()
 
     async def answer(self, subject: str, data: bytes) -> bytes | None:
@@ -154,7 +155,7 @@ class SyncResponder:
             )
 
     def _anchor(self) -> Anchor:
-        return Anchor(self._new_id(), format_time_ms(self._clock()))
+        return self._anchors.anchor(self._new_id(), self._clock())
 
     def _signed(self, answer: SyncAnswer) -> bytes:
         return pack(sign_document(ANSWER_TYPE, answer_payload(answer), self._key))

@@ -97,7 +97,7 @@ async def _asker(connection: Connection | Pool, author: str, technician: str) ->
         """
         SELECT device, shard, mark, revoked_at_ms, revoked_cause, stopped_seq, stopped_code, stopped_message, gap_nonce,
             technician IS NOT DISTINCT FROM $2 OR EXISTS (
-                SELECT 1 FROM tokens t JOIN authors i USING (author) WHERE i.device = a.device AND t.technician = $2),
+                SELECT 1 FROM device_people p WHERE p.device = a.device AND p.technician = $2),
             coalesce(login_key = (SELECT login_key FROM authors n WHERE n.device = a.device ORDER BY incarnation DESC LIMIT 1),
                 false),
             (SELECT cause FROM suspensions s WHERE s.device = a.device AND lifted_at_ms IS NULL

@@ -25,6 +25,11 @@ from zb_contracts.times import format_time_ms, parse_time_ms
 
 HOURS_MIN: Final = 24
 HOURS_MAX: Final = 72
+KEPT_MS: Final = 90 * 86_400_000
+"""How long a token is remembered after its end. An event that names one later is noted with the fact `unknown`; who ever had a
+session on the device is remembered for good (device_people)."""
+PRUNED_MAX: Final = 100
+"""Forgotten tokens for each new one: more than come, and never a long transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +96,8 @@ class Tokens:
             issued_at=issued_at,
             expires_at=expires_at,
         )
-        await connection.execute(
-            """
-            INSERT INTO tokens (token_id, author, technician, issued_at_ms, expires_at_ms) VALUES ($1, $2, $3, $4, $5)
-            ON CONFLICT (token_id) DO NOTHING
-            """,
-            token_id(token),
-            author,
-            technician,
-            now_ms,
-            expires_at * 1000,
-        )
+        await _note(connection, token_id(token), author, device, technician, now_ms, expires_at * 1000)
+        await _prune(connection, now_ms)
         return Session(token, expires_at * 1000)
 
     async def renew(
@@ -151,6 +147,47 @@ class Tokens:
         if age_ms > PROOF_AGE_MAX_S * 1000:
             raise Problem(DEVICE_PROOF_TIME, time=proof.time, now=format_time_ms(self._clock()), limit_s=PROOF_AGE_MAX_S)
         return request_statement(method, path, body, proof.time), signature
+
+
+async def _note(
+    connection: Connection,
+    token: str,
+    author: str,
+    device: str,
+    technician: str | None,
+    issued_at_ms: int,
+    expires_at_ms: int,
+) -> None:
+    await connection.execute(
+        """
+        INSERT INTO tokens (token_id, author, technician, issued_at_ms, expires_at_ms) VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (token_id) DO NOTHING
+        """,
+        token,
+        author,
+        technician,
+        issued_at_ms,
+        expires_at_ms,
+    )
+    if technician is not None:
+        await connection.execute(
+            "INSERT INTO device_people (device, technician, since_ms) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+            device,
+            technician,
+            issued_at_ms,
+        )
+
+
+async def _prune(connection: Connection, now_ms: int) -> None:
+    # SKIP LOCKED: two mints at once forget different tokens instead of waiting for each other.
+    await connection.execute(
+        """
+        DELETE FROM tokens WHERE token_id IN (
+            SELECT token_id FROM tokens WHERE expires_at_ms < $1 ORDER BY expires_at_ms LIMIT $2 FOR UPDATE SKIP LOCKED)
+        """,
+        now_ms - KEPT_MS,
+        PRUNED_MAX,
+    )
 
 
 def check_not_revoked(found: Incarnation) -> None:

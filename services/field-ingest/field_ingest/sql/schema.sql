@@ -147,7 +147,15 @@ CREATE TABLE tokens (
     issued_at_ms bigint NOT NULL,
     expires_at_ms bigint NOT NULL
 );
-CREATE INDEX tokens_people ON tokens (author, technician);
+CREATE INDEX tokens_expires ON tokens (expires_at_ms);
+
+-- Who ever had a session on a device, for good: the tokens themselves are forgotten once they can be of no use.
+CREATE TABLE device_people (
+    device text NOT NULL,
+    technician text NOT NULL,
+    since_ms bigint NOT NULL,
+    PRIMARY KEY (device, technician)
+);
 
 -- Sessions that end before their token does: whose, why, and who floods. Times here are real, as the broker's are.
 

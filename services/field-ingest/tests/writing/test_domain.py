@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from field_ingest.domain import (
-    LATE_MS,
     STRAY_REFUSALS_MAX,
     Appended,
     Author,
@@ -251,27 +250,6 @@ def test_whoever_never_had_a_session_on_the_device_is_held_and_stops_nobody() ->
 def test_an_office_names_its_people_itself() -> None:
     story = Story(AuthorKind.OFFICE, technician=None)
     assert story.take(story.writes("intervention.cancelled.v1", b'{"reason":"repaired"}', actor="dispatcher-1")) == ["admitted"]
-
-
-def test_a_hostile_clock_makes_no_leaf_that_cannot_be_read() -> None:
-    story = Story()
-    far = Anchor("anchor-1", "9999-12-31T23:59:59.999Z")
-    outcome = story.chain.take(story.writes(anchor=far, elapsed_ms=canonical.INTEGER_MAX))
-    assert facts(outcome)["clock_offset_ms"] == -canonical.INTEGER_MAX
-
-
-def test_the_clocks_are_noted_and_decide_nothing() -> None:
-    story = Story()
-    hour_old, late, back = (story.writes(at_ms=TEN_MS - ms) for ms in (HOUR_MS, LATE_MS + 1, LATE_MS + HOUR_MS))
-    noted = [facts(story.chain.take(event)) for event in (hour_old, late, back)]
-    assert noted[0] == {"clock_offset_ms": HOUR_MS, "key": "valid"}
-    assert noted[1]["late"]
-    assert noted[2]["clock_went_back"]
-
-
-def test_an_event_without_anchor_says_so() -> None:
-    story = Story()
-    assert facts(story.chain.take(story.writes(anchor=None, elapsed_ms=None)))["unanchored"]
 
 
 def test_a_nonce_that_was_not_used_yet_stays() -> None:
