@@ -65,8 +65,10 @@ class Delivered:
         self._consumer, self._number = consumer, stored.number
         self.subject, self.data, self.headers = stored.subject, stored.data, dict(stored.headers)
         self.metadata = Metadata(consumer.stream.spec.name, Place(stored.number), tries)
+        self.acked = False
 
     async def ack(self) -> None:
+        self.acked = True
         self._consumer.settle(self._number)
 
     async def term(self) -> None:

@@ -102,7 +102,7 @@ class Company:
         return not self._unrest()
 
     def _unrest(self) -> list[str]:
-        found = [f"{handset.device} has work" for handset in self.handsets if self._has_work(handset)]
+        found = [f"{handset.device}: {what}" for handset in self.handsets for what in self._work_of(handset)]
         for name, hearing in (("office", self.office), ("media", self.media), ("bridge", self.bridge)):
             if hearing.hearing.consumer.due_in_ms() is not None or hearing.outbox.unsent():
                 found.append(f"{name} has work")
@@ -110,11 +110,19 @@ class Company:
             found.append("bridge has evidence to hear")
         return found if self.ingest.idle() else [*found, "ingest has work"]
 
-    def _has_work(self, handset: Handset) -> bool:
-        counts = handset.parts.log.counts()
-        behind = handset.reading.scope().cursor != self._change_of(handset.technician)
-        waits = bool(counts["queued"] or counts["received"] or handset.parts.media.waiting())
-        return handset.is_syncing or waits or behind
+    def _work_of(self, handset: Handset) -> list[str]:
+        log, scope = handset.parts.log.counts(), handset.reading.scope()
+        is_revoked = self.ingest.ledger.authors[handset.author].revoked_at_ms is not None
+        # A revoked device is told nothing of the scope any more.
+        behind = not is_revoked and scope.cursor != self._change_of(handset.technician)
+        waits = {
+            "syncs": handset.is_syncing,
+            "has events to send": log["queued"],
+            "waits for the ledger": log["received"],
+            "has files to send": handset.parts.media.waiting(),
+            f"is at change {scope.cursor} of its scope": behind,
+        }
+        return [what for what, is_so in waits.items() if is_so]
 
     def _change_of(self, technician: str) -> int:
         counter = self.ingest.views.counters.get(technician)

@@ -68,6 +68,8 @@ class Handset:
     lost: Callable[[Path], None]
     moved: Callable[[Path, Path], None]
     reenrol: Callable[["Handset"], None]
+    heard: Callable[["Handset"], None] = lambda _: None
+    """Called after each sync that ended well."""
     incarnation: int = 1
     is_locked: bool = False
     has_session: bool = True
@@ -216,6 +218,7 @@ class Handset:
             self.world.after(1, lambda: self.die(where))
         else:
             self.world.note(self.device, "synced", report.sent, report.receipts, report.documents, report.mark)
+            self.heard(self)
             if report.commands:
                 self.is_locked = True
 

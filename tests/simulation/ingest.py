@@ -5,7 +5,7 @@ ledger's own author (enrolled, revoked, admitted) are signed by the real LedgerA
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -39,7 +39,6 @@ from zb_contracts.events.office import EventAdmitted
 BATCH_MAX: Final = 16
 LIMITS: Final = ScopeLimits(documents_max=40, keep_days=3)
 FETCH_MS: Final = (2, 40)
-AFTER_EACH_BATCH = Callable[[Sequence[Delivered]], None]
 
 
 class Ingest:
@@ -51,7 +50,7 @@ class Ingest:
         self.outbox = MemoryOutbox(world.clock)
         self.views = MemoryViews(self.ledger, self.outbox, partitions=partitions, gate=self._views_gate)
         self.sync_store = MemorySyncStore(self.views, LEDGER)
-        self.settled: AFTER_EACH_BATCH = lambda _: None
+        self.acknowledged: Callable[[Delivered], None] = lambda _: None
         self._quiet = False
         self._nonces = (f"{number:032x}" for number in itertools.count(1))
         self._signer = LedgerAuthor(key_of(INGEST), world.clock, world.uuid7)
@@ -113,7 +112,9 @@ class Ingest:
             batch = consumer.fetch(self.world.dice.randint(1, BATCH_MAX))
             if batch:
                 await intake.take(batch)  # type: ignore[arg-type]
-                self.settled(batch)
+                for message in batch:
+                    if message.acked:
+                        self.acknowledged(message)
                 self._projection.wake()
             return consumer.due_in_ms()
 

@@ -7,24 +7,28 @@ from typing import Any, Final
 
 from tests.simulation.broker import Broker
 from tests.simulation.memory_outbox import MemoryOutbox
-from tests.simulation.world import SECOND_MS, Killed, Worker, World
+from tests.simulation.world import SECOND_MS, Broken, Killed, Worker, World
 from zb_chassis.relay import LeaseLost, NotNow, Relay, RelayLimits
 
 RELAYS: Final = 2
 STANDS_STILL_MS: Final = (1 * SECOND_MS, 300 * SECOND_MS)
 LIMITS: Final = RelayLimits(lease_s=15.0)
 RETRY_MS: Final = 700
+ONE: Final = "one relay publishes"
 
 
 class _Publisher:
     """The broker, as a process sees it that may stop at any publish."""
 
-    def __init__(self, world: World, broker: Broker) -> None:
-        self._world, self._broker = world, broker
+    def __init__(self, world: World, broker: Broker, outbox: MemoryOutbox, holder: str) -> None:
+        self._world, self._broker, self._outbox, self._holder = world, broker, outbox, holder
 
     async def publish(
         self, subject: str, payload: bytes = b"", timeout: float | None = None, *, headers: dict[str, Any] | None = None
     ) -> None:
+        lease = self._outbox.lease
+        if lease is None or lease.holder != self._holder:
+            raise Broken(ONE, f"{self._holder} publishes although another has taken over")
         if self._world.faults.bites("relay paused"):
             await self._world.pause(self._world.dice.randint(*STANDS_STILL_MS))
         await self._broker.publish(subject, payload, timeout, headers=headers)
@@ -37,7 +41,7 @@ class Relays:
 
     def __init__(self, world: World, broker: Broker, outbox: MemoryOutbox, service: str) -> None:
         self._world, self._outbox = world, outbox
-        self._publisher = _Publisher(world, broker)
+        self._broker = broker
         self._lives = 0
         self._workers = [self._worker(f"relay {number} of {service}") for number in range(RELAYS)]
 
@@ -70,4 +74,5 @@ class Relays:
     def _born(self, name: str) -> Relay:
         self._lives += 1
         pool: Any = self._outbox
-        return Relay(pool, self._publisher, limits=LIMITS, holder=f"{name}, life {self._lives}")
+        holder = f"{name}, life {self._lives}"
+        return Relay(pool, _Publisher(self._world, self._broker, self._outbox, holder), limits=LIMITS, holder=holder)
