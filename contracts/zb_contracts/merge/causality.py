@@ -5,10 +5,10 @@ order. Clocks appear only in `rank`, the last tie-break between equals. Nothing 
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple
+from operator import attrgetter
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from zb_contracts.canonical import INTEGER_MAX
 from zb_contracts.envelope import Header, ParsedEvent
@@ -21,6 +21,24 @@ _SIDES: dict[AuthorKind, Side] = {
     AuthorKind.OFFICE: "office",
     AuthorKind.SERVICE: "service",
 }
+
+
+T = TypeVar("T")
+
+
+class _Once(Generic[T]):
+    """An attribute that is computed when it is first read, as functools.cached_property, whose lock (Python 3.11) costs more
+    than most of what is computed here. Two threads may compute the same value; both are right."""
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute, self.__doc__ = compute, compute.__doc__
+
+    def __set_name__(self, _owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, event: Any, _owner: type | None = None) -> T:
+        value = event.__dict__[self._name] = self._compute(event)
+        return value
 
 
 @dataclass(frozen=True)
@@ -42,22 +60,22 @@ class MergeEvent:
     def side(self) -> Side:
         return _SIDES[self.kind]
 
-    @cached_property
+    @_Once
     def name(self) -> str:
         """The type without its version: what the rules dispatch on. Empty where the body is opaque."""
         return "" if isinstance(self.body, Opaque) else unversioned(type_of(self.body).name)
 
-    @cached_property
+    @_Once
     def rank(self) -> tuple[int, str, int]:
         """The last tie-break, all from the header: trusted time or wall clock, author, seq."""
         return self.header.trusted_ms, self.header.author, self.header.seq
 
-    @cached_property
+    @_Once
     def value(self) -> dict[str, Any]:
         """The body as plain JSON without its nulls; sealed values stay sealed."""
         return {} if isinstance(self.body, Opaque) else plain(self.body)
 
-    @cached_property
+    @_Once
     def origin(self) -> Origin:
         header = self.header
         known = header.anchor is not None and header.elapsed_ms is not None
@@ -70,7 +88,7 @@ class MergeEvent:
             visit=header.visit,
             at=header.at,
             # A hostile elapsed time must not make a number that canonical JSON refuses.
-            trusted_ms=min(header.trusted_ms, INTEGER_MAX) if known else None,
+            trusted_ms=min(self.rank[0], INTEGER_MAX) if known else None,
             side=self.side,
         )
 
@@ -109,7 +127,7 @@ def covers(event: MergeEvent, wanted: dict[str, int]) -> bool:
 
 def by_rank(events: Iterable[MergeEvent]) -> list[MergeEvent]:
     """In the one order of every list of a state."""
-    return sorted(events, key=lambda event: event.rank)
+    return sorted(events, key=_rank)
 
 
 def earliest(events: Iterable[MergeEvent]) -> MergeEvent:
@@ -168,9 +186,9 @@ class Writes:
         and then all last writes are candidates.
         """
         last = self.last() if known_to is None else self._last_known(known_to)
-        last.sort(key=lambda write: write.event.rank, reverse=True)
         if len(last) == 1:
             return last
+        last.sort(key=lambda write: write.event.rank, reverse=True)
         standing = [write for write in last if not any(knows(other.event, write.event) for other in last)]
         return standing or last
 
@@ -181,6 +199,9 @@ class Writes:
             if count:
                 found.append(writes[count - 1])
         return found
+
+
+_rank = attrgetter("rank")
 
 
 def _seq(write: Write) -> int:

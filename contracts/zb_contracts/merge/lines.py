@@ -65,7 +65,9 @@ def _replaced(event: MergeEvent, by_id: dict[str, MergeEvent]) -> MergeEvent | N
 
 
 def _line(first: MergeEvent, versions: list[MergeEvent], voids: list[MergeEvent], acknowledged: Acknowledgements) -> Line:
-    standing = [write.event for write in Writes(Write(event, None) for event in (*versions, *voids)).candidates()]
+    standing = versions  # alone, as most lines are
+    if voids or len(versions) > 1:
+        standing = [write.event for write in Writes(Write(event, None) for event in (*versions, *voids)).candidates()]
     removals = [event for event in standing if isinstance(event.body, LineVoided)]
     kept = [event for event in standing if not isinstance(event.body, LineVoided)]
     is_void = not kept

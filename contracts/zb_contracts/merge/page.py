@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from zb_contracts.envelope import STREAM_KINDS
 from zb_contracts.fields import FIELDS, Field, FieldClass
-from zb_contracts.merge import wording
+from zb_contracts.merge import phrases, wording
 from zb_contracts.merge.cancellation import COLUMNS, ROWS, TABLE, Cell
 from zb_contracts.merge.state import RULE_VERSION
 from zb_contracts.merge.wording import Language
@@ -72,6 +72,10 @@ def _words() -> list[str]:
         ("Flags of visits", wording.FLAGS),
         ("Conflicts", wording.CONFLICTS),
         ("Status", wording.STATUS),
+        ("Lines", phrases.LINE),
+        ("Requests", phrases.REQUEST),
+        ("Corrections", phrases.CORRECTION),
+        ("Events that are kept but not read", phrases.UNKNOWN),
     )
     lines = []
     for title, table in parts:

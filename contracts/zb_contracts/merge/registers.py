@@ -22,6 +22,8 @@ def decide(field: str, field_class: FieldClass, writes: Writes, acknowledged: Ac
 
 def from_candidates(field: str, field_class: FieldClass, candidates: Sequence[Write], acknowledged: Acknowledgements) -> Register:
     """As `decide`, of candidates in descending rank."""
+    if len(candidates) == 1:
+        return Register(value=candidates[0].value, origin=candidates[0].event.origin, rule=_rule(candidates[0], ()))
     standing = candidates
     if field_class is FieldClass.SHARED:
         standing = [write for write in candidates if write.event.side == "field"] or candidates

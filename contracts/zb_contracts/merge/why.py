@@ -1,20 +1,29 @@
 """Why a state says what it says: for each decided field the rule, who stands, who was set aside, who knew of whom.
 
-It reads a state and nothing else, so a device, the console and an auditor give the same answer. The words are in `wording`.
+It reads a state and nothing else, so a device, the console and an auditor give the same answer. Whoever has the events too adds
+what each had seen of the other (`evidence`). The words are in `wording` and `phrases`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
+from typing import Final
 
-import msgspec
-
-from zb_contracts.fields import field_of
-from zb_contracts.merge import rules, wording
-from zb_contracts.merge.state import InterventionState, Line, Origin, Register, ShiftState, State, Visit
+from zb_contracts.fields import FIELDS
+from zb_contracts.merge import listed, phrases, rules, wording
+from zb_contracts.merge.explanations import Explanation, Knowledge, derived, label_of
+from zb_contracts.merge.state import (
+    EquipmentState,
+    InterventionState,
+    Line,
+    Origin,
+    Register,
+    ShiftState,
+    SiteState,
+    State,
+    StockState,
+    Visit,
+)
 from zb_contracts.merge.wording import Language
-
-Knowledge = Literal["winner_knew_all", "neither_knew", "field_knew_office", "office_knew_field", "derived"]
-"""What the sides knew of each other. Candidates of a register never know of each other: that is what makes them some."""
+from zb_contracts.problems import FIELD_UNKNOWN, Problem
 
 _BY_COLUMN: dict[str, Knowledge] = {
     "known": "field_knew_office",
@@ -23,38 +32,66 @@ _BY_COLUMN: dict[str, Knowledge] = {
 }
 
 
-class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """One decision. `subject`: id of the visit or line that it is about, or null for the intervention itself."""
-
-    field: str
-    subject: str | None
-    rule: str
-    winner: Origin | None
-    losers: list[Origin]
-    knowledge: Knowledge
-    sentence: str
-
-
 def explain(state: State, field: str | None = None, language: Language = "fr") -> list[Explanation]:
-    """Every decision of the state, or those on one field (`status`, `visit` and `conflict` are fields here), in a fixed order."""
-    return [item for item in _all(state, language) if field is None or item.field == field]
+    """Every decision of the state, or those on one field, in a fixed order.
+
+    Beside the fields there are names for what is derived or listed (`status`, `held_by`, `visit`, `conflict`, `request` ...): see
+    `names_of`. Asked for a field that nothing wrote, it says so. Problem FIELD_UNKNOWN for another name.
+    """
+    if field is None:
+        return list(_all(state, language))
+    names = names_of(state.stream)
+    if field not in names:
+        raise Problem(FIELD_UNKNOWN, field=field, stream=state.stream, fields=", ".join(names))
+    return [item for item in _all(state, language) if item.field == field] or [_unwritten(state, field, language)]
+
+
+def names_of(stream: str) -> list[str]:
+    """What can be asked about on a stream like this one, sorted."""
+    kind = stream.partition(":")[0]
+    return sorted({name for stream_kind, name in FIELDS if stream_kind == kind} | set(_LISTED.get(kind, ())) | set(_ALWAYS))
+
+
+_ALWAYS: Final = ("admission", "unknown")
+_LISTED: Final = {
+    "intervention": ("status", "held_by", "visit", "conflict", "request", "correction", "cancel", "reopened", "export"),
+    "shift": ("started", "ended", "note"),
+}
+
+
+def _unwritten(state: State, field: str, language: Language) -> Explanation:
+    label = label_of(state.stream.partition(":")[0], field, language)
+    return derived(field, None, "unwritten", None, phrases.UNWRITTEN[language].format(label=label))
 
 
 def _all(state: State, language: Language) -> Iterator[Explanation]:
     kind = state.stream.partition(":")[0]
     if isinstance(state, InterventionState):
         yield _status(state, language)
+        yield from _held(state, language)
         yield from _registers(kind, None, state.fields.items(), language)
         for visit in state.visits:
             yield from _visit(state, visit, language)
         for line in state.lines:
-            yield from _line(kind, line, language)
+            yield from _unheard(kind, line, language) if line.set_aside else listed.of_line(line, language)
+        yield from listed.of_intervention(state, language)
         yield from _conflicts(state, language)
     elif isinstance(state, ShiftState):
         found = (("started", state.started), ("ended", state.ended))
         yield from _registers(kind, None, ((name, value) for name, value in found if value), language)
-    elif hasattr(state, "fields"):
+        yield from listed.of_shift(state, language)
+    elif isinstance(state, StockState):
+        yield from listed.of_stock(state, language)
+    elif isinstance(state, SiteState | EquipmentState):
         yield from _registers(kind, None, state.fields.items(), language)
+    yield from listed.of_any(state, language)
+
+
+def _held(state: InterventionState, language: Language) -> Iterator[Explanation]:
+    for technician in state.held_by:
+        visit = next(each for each in state.visits if each.technician == technician and each.phase != "ended")
+        sentence = wording.fill(phrases.HELD[language], language, who=visit.opening, technician=technician)
+        yield derived("held_by", visit.id, "open_visit_of_the_assignee", visit.opening, sentence)
 
 
 def _registers(
@@ -96,8 +133,7 @@ def _abandonments(kind: str, subject: str | None, name: str, register: Register,
 
 
 def _sentence(kind: str, name: str, rule: str, winner: Origin, losers: Sequence[Origin], language: Language) -> str:
-    row = field_of(kind, name)
-    label = row.label(language) if row else name
+    label = label_of(kind, name, language)
     return wording.fill(wording.RULES[rule][language], language, who=winner, others=losers, label=label)
 
 
@@ -118,13 +154,15 @@ def _visit(state: InterventionState, visit: Visit, language: Language) -> Iterat
     for flag in visit.flags:
         if flag in wording.FLAGS:
             sentence = wording.fill(wording.FLAGS[flag][language], language, who=visit.opening)
-            yield _derived("visit", visit.id, flag, visit.opening, sentence)
+            yield derived("visit", visit.id, flag, visit.opening, sentence)
     yield from _registers("intervention", visit.id, visit.facts.items(), language)
+    yield from listed.of_pauses(visit, language)
     for register in visit.equipment.values():
         yield from _registers("intervention", visit.id, [("equipment_state", register)], language)
 
 
-def _line(kind: str, line: Line, language: Language) -> Iterator[Explanation]:
+def _unheard(kind: str, line: Line, language: Language) -> Iterator[Explanation]:
+    """A line that stands although somebody withdrew it."""
     for item in line.set_aside:
         yield Explanation(
             field=line.kind,
@@ -143,13 +181,13 @@ def _conflicts(state: InterventionState, language: Language) -> Iterator[Explana
         first = openings.get(conflict.visits[0], conflict.origin) if conflict.visits else conflict.origin
         sentence = wording.fill(wording.CONFLICTS[conflict.code][language], language, who=first)
         subject = conflict.visits[0] if len(conflict.visits) == 1 else None
-        yield _derived("conflict", subject, conflict.code, conflict.origin, sentence)
+        yield derived("conflict", subject, conflict.code, conflict.origin, sentence)
 
 
 def _status(state: InterventionState, language: Language) -> Explanation:
     winner = _status_origin(state)
     sentence = wording.fill(wording.STATUS[state.status][language], language, who=winner)
-    return _derived("status", None, state.status, winner, sentence)
+    return derived("status", None, state.status, winner, sentence)
 
 
 def _status_origin(state: InterventionState) -> Origin | None:
@@ -161,7 +199,3 @@ def _status_origin(state: InterventionState) -> Origin | None:
         return state.cancels[-1].origin
     field = {"assigned": "assignee", "planned": "planned_start"}.get(state.status)
     return state.fields[field].origin if field else None
-
-
-def _derived(field: str, subject: str | None, rule: str, winner: Origin | None, sentence: str) -> Explanation:
-    return Explanation(field=field, subject=subject, rule=rule, winner=winner, losers=[], knowledge="derived", sentence=sentence)

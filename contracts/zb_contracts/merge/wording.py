@@ -165,9 +165,12 @@ _INTERVAL: Final[dict[Language, str]] = {
 }
 
 
-def fill(sentence: str, language: Language, *, who: Origin | None, others: Sequence[Origin] = (), label: str = "") -> str:
-    """The sentence with its places filled in."""
+def fill(
+    sentence: str, language: Language, *, who: Origin | None, others: Sequence[Origin] = (), label: str = "", **more: object
+) -> str:
+    """The sentence with its places filled in; `more` are places of its own."""
     return sentence.format(
+        **more,
         label=label,
         who=_told(who, language, "{} ({})") if who else "",
         who_at=_told(who, language, "{}, {}") if who else "",
@@ -177,7 +180,12 @@ def fill(sentence: str, language: Language, *, who: Origin | None, others: Seque
 
 
 def _told(origin: Origin, language: Language, form: str) -> str:
-    return form.format(_SIDES[origin.side][language], when(origin, language))
+    return form.format(side_of(origin, language), when(origin, language))
+
+
+def side_of(origin: Origin, language: Language) -> str:
+    """Who wrote it, as a side."""
+    return _SIDES[origin.side][language]
 
 
 def when(origin: Origin, language: Language) -> str:

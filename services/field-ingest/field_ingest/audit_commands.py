@@ -18,6 +18,7 @@ from field_ingest.read_ports import ReadStore
 from field_ingest.replay import Progress, Replayed, ReplayRefused, live_hash, replay
 from field_ingest.scope_settings import ScopeSettings
 from zb_chassis.clock import system_clock
+from zb_contracts.merge.explanations import Explanation
 from zb_contracts.merge.wording import Language
 from zb_contracts.problems import Problem
 
@@ -42,20 +43,24 @@ def replay_command(database_url: str, swap: bool, quiet: bool) -> None:
 @click.command("explain")
 @DATABASE
 @click.argument("intervention")
-@click.option("--field", "field", help="Only the decisions on this field.")
+@click.option("--field", "field", help="Only the decisions on this field; a wrong name lists them all.")
 @click.option("--language", type=click.Choice(["fr", "en"]), default="fr", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a decision.")
 def explain_command(database_url: str, intervention: str, field: str | None, language: Language, as_json: bool) -> None:
     """Say why the state of INTERVENTION (its number, its id, or any stream) is what it is.
 
-    Rule, winner, what was set aside, and who knew of whom.
+    Rule, winner, what was set aside; and below each decision its events with what each had seen of the other.
     """
     try:
         decisions = asyncio.run(_explain(database_url, intervention, field, language))
     except Problem as fault:
         raise click.ClickException(str(fault)) from fault
     for decision in decisions:
-        click.echo(msgspec.json.encode(decision).decode() if as_json else f"{decision.field}: {decision.sentence}")
+        click.echo(msgspec.json.encode(decision).decode() if as_json else _told(decision))
+
+
+def _told(decision: Explanation) -> str:
+    return "\n    ".join([f"{decision.field}: {decision.sentence}", *decision.knew])
 
 
 @click.command("state-hash")
@@ -85,10 +90,10 @@ async def _replay(dsn: str, swap: bool, quiet: bool) -> Replayed:
     return await replay(dsn, make, swap=swap, progress=(lambda _: None) if quiet else show)
 
 
-async def _explain(dsn: str, name: str, field: str | None, language: Language) -> list[Any]:
+async def _explain(dsn: str, name: str, field: str | None, language: Language) -> list[Explanation]:
     connection = await asyncpg.connect(dsn)
     try:
-        return list(await explain_stream(connection, await stream_of(connection, name), field, language))
+        return await explain_stream(connection, await stream_of(connection, name), field, language)
     finally:
         await connection.close()
 

@@ -1,9 +1,10 @@
 """Why an intervention's state says what it says, and its history event by event, for a person who asks.
 
-Reads one state and the ledger rows of its stream. The decisions are `zb_contracts.merge.why`'s, word for word; nothing is
-decided here.
+Reads one state and the ledger rows of its stream. The decisions are `zb_contracts.merge.why`'s, word for word, and what their
+events had seen of each other is read from the signed headers; nothing is decided here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,8 +15,10 @@ from field_ingest.read_ports import StateRow
 from zb_chassis.database import Connection
 from zb_contracts import canonical
 from zb_contracts.envelope import parse_header
+from zb_contracts.merge.evidence import Source, events_of, with_evidence
+from zb_contracts.merge.explanations import Explanation
 from zb_contracts.merge.state import State, read_state
-from zb_contracts.merge.why import Explanation, explain
+from zb_contracts.merge.why import explain
 from zb_contracts.merge.wording import Language
 from zb_contracts.problems import INPUT_INVALID, INPUT_NOT_FOUND, Problem
 from zb_contracts.times import format_time_ms
@@ -66,8 +69,28 @@ async def stream_of(connection: Connection, name: str) -> str:
 async def explain_stream(
     connection: Connection, stream: str, field: str | None = None, language: Language = "fr"
 ) -> list[Explanation]:
-    """Every decision in the stream's state, or those on one field. Problem INPUT_NOT_FOUND where there is no state."""
-    return explain((await current_state(connection, stream)).state, field, language)
+    """Every decision in the stream's state, or those on one field, each with what its events had seen of each other.
+
+    Problem INPUT_NOT_FOUND where there is no state, FIELD_UNKNOWN for a name that no field of the stream has.
+    """
+    return await explained(connection, (await current_state(connection, stream)).state, field, language)
+
+
+async def explained(connection: Connection, state: State, field: str | None, language: Language) -> list[Explanation]:
+    """As `explain_stream`, of a state that was read. Problem FIELD_UNKNOWN."""
+    decisions = explain(state, field, language)
+    return with_evidence(decisions, await _sources(connection, events_of(decisions)), language)
+
+
+async def _sources(connection: Connection, events: Sequence[str]) -> dict[str, Source]:
+    """What the ledger has of these events. One whose header cannot be read would be in no state."""
+    rows = await connection.fetch(
+        "SELECT event_id, header, facts FROM ledger WHERE event_id = ANY($1::text[]) AND kind <> 'refusal'", list(events)
+    )
+    return {
+        row["event_id"]: Source(seen=parse_header(row["header"]).seen, opaque=canonical.decode(row["facts"]).get("opaque"))
+        for row in rows
+    }
 
 
 async def history(connection: Connection, stream: str, *, after: tuple[int, int] = (-1, -1)) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import msgspec
 from fastapi import APIRouter, Path, Query
 
 from field_ingest import marks, states
-from field_ingest.explain import HISTORY_ROWS_MAX, Current, current_state, history
+from field_ingest.explain import HISTORY_ROWS_MAX, Current, current_state, explained, history
 from field_ingest.replay import live_hash
 from zb_chassis import access_log
 from zb_chassis.clock import Clock
@@ -18,7 +18,6 @@ from zb_chassis.database import Pool
 from zb_chassis.identity import Principal, Role, allow
 from zb_contracts import canonical
 from zb_contracts.merge.state import InterventionState
-from zb_contracts.merge.why import explain
 
 UUID: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 POSITION: Final = r"^[0-9]{1,9}:[0-9]{1,18}$"
@@ -73,9 +72,11 @@ def _interventions(routes: APIRouter, pool: Pool, clock: Clock) -> None:
         field: Annotated[str | None, Query(max_length=64)] = None,
         language: Literal["fr", "en"] = "fr",
     ) -> dict[str, Any]:
-        """Why the state says what it says, decision by decision."""
+        """Why the state says what it says, decision by decision: the rule, the events, and what each had seen of the other."""
         current = await _readable(pool, intervention, caller, "explain", clock())
-        return {"decisions": [msgspec.to_builtins(one) for one in explain(current.state, field, language)]}
+        async with pool.acquire() as connection:
+            decisions = await explained(connection, current.state, field, language)
+        return {"decisions": [msgspec.to_builtins(one) for one in decisions]}
 
 
 def _projection(routes: APIRouter, pool: Pool) -> None:

@@ -5,7 +5,8 @@ import json
 import sys
 from typing import Any
 
-from zb_contracts.events.office import InterventionCreated
+from zb_contracts.events.fieldwork import Started
+from zb_contracts.events.office import Cancelled, InterventionCreated
 
 BOILER = "11111111-1111-4111-8111-111111111111"
 MAIN = "import click; from field_ingest.audit_commands import COMMANDS; click.Group(commands=list(COMMANDS))()"
@@ -53,6 +54,36 @@ async def test_replay_explain_and_state_hash_agree(company: Any, office: Any, da
     assert by_number == french
     assert json.loads(decisions)["rule"]
     assert (unknown, "there is no intervention" in why) == (1, True)
+
+
+async def test_explain_says_what_both_events_had_seen_and_what_was_learned_later(
+    company: Any, office: Any, camille: Any, database: str
+) -> None:
+    """The office cancelled while the technician, off line, began; and the start was not readable when it came."""
+    stream, visit = f"intervention:{BOILER}", "019ac333-0000-7000-8000-000000000001"
+    await company.record(
+        office, stream, InterventionCreated(reference="W-1", kind="repair", title="leaky boiler", site="site-1", agency="main")
+    )
+    start = company.write(camille, stream, Started(), visit=visit, event_id=visit)
+    await company.record(office, stream, Cancelled(reason="the customer called"))
+    await company.admit(start)
+    await company.pool.execute(
+        "UPDATE ledger SET facts = $1 WHERE event_id = $2", b'{"opaque":"the type is unknown to these rules"}', visit
+    )
+    await company.project()
+    (_, english, _), (_, french, _), (code, _, why) = await asyncio.gather(
+        run(database, "explain", "W-1", "--field", "cancelled", "--language", "en"),
+        run(database, "explain", "W-1", "--field", "cancelled"),
+        run(database, "explain", "W-1", "--field", "colour"),
+    )
+    assert "cancelled: cancellation: set aside, because work began (the field, 2026-11-23 10:00 UTC) without knowing" in english
+    assert (
+        f"    the field device-a-1 no. 1 (intervention.started.v1, event {visit}) had seen office-main up to no. 1, " in english
+    )
+    assert "had seen nothing of device-a-1, so it did not know no. 1." in english
+    assert "it is read since version 1 of the rules." in english
+    assert "ne connaissait rien de device-a-1, donc pas le n° 1." in french
+    assert (code, "colour is no field of intervention:" in why, "planned_start" in why) == (1, True, True)
 
 
 async def test_a_replay_that_differs_ends_with_exit_code_1(company: Any, office: Any, database: str) -> None:

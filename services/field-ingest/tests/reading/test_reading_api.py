@@ -80,7 +80,9 @@ async def test_a_dispatcher_reads_state_history_and_reasons_of_her_agency(
     rest = (await reading.get(f"/v1/interventions/{BOILER}/history?after=0:0", headers=headers)).json()
     assert [entry["position"] for entry in rest["entries"]] == [1]
     path = f"/v1/interventions/{BOILER}/explain?field=title&language=en"
-    assert [one["field"] for one in (await reading.get(path, headers=headers)).json()["decisions"]] == ["title"]
+    (title,) = (await reading.get(path, headers=headers)).json()["decisions"]
+    assert (title["field"], len(title["knew"])) == ("title", 1)
+    assert "had seen nothing of others" in title["knew"][0]
     noted = await company.pool.fetch("SELECT purpose, action, object FROM chassis.access_log ORDER BY number")
     assert {row["object"] for row in noted} == {f"intervention:{BOILER}"}
     assert {row["purpose"] for row in noted} == {"complaint 114"}
@@ -99,6 +101,7 @@ async def test_a_dispatcher_reads_state_history_and_reasons_of_her_agency(
         ("dana", "/v1/interventions/no-uuid/state", "input.invalid"),
         ("dana", f"/v1/interventions/{BOILER}/history?after=x", "input.invalid"),
         ("dana", f"/v1/interventions/{BOILER}/explain?language=de", "input.invalid"),
+        ("dana", f"/v1/interventions/{BOILER}/explain?field=colour", "input.field_unknown"),
     ],
 )
 async def test_every_refusal_has_its_name(
