@@ -17,7 +17,7 @@ import zstandard
 
 from tests.fuzz.bombs import WHOLE
 from tests.fuzz.mutation import Form, exchanged
-from tests.fuzz.samples import REQUEST
+from tests.fuzz.samples import ENROLMENT, REQUEST, TOKEN, written
 from tests.test_bad_input import bearer
 from tests.test_broker_headers import HOSTILE, say
 from zb.play.stage import Stage
@@ -29,6 +29,8 @@ from zb_contracts.subjects import field, sync
 DEADLINE_S: Final = 60.0
 POLL_S: Final = 0.2
 MEMORY_GROWTH_MB_MAX: Final = 300
+ANSWER_BYTES_MAX: Final = 8_192
+TIME: Final = "2026-03-16T08:00:00.000Z"
 
 Enrol = Callable[[], Awaitable[Stranger]]
 
@@ -139,6 +141,32 @@ async def test_bad_requests_are_counted_and_the_next_is_answered(platform: Stage
     await until(all_answered, "every request is counted")
     assert 'zb_ingest_sync_requests_total{outcome="failed"}' not in (await http.get("/metrics")).text
     assert await metric(http, "process_resident_memory_bytes") - memory < MEMORY_GROWTH_MB_MAX << 20
+
+
+@pytest.mark.parametrize("path", ["enrolments", "tokens", "incarnations"])
+async def test_bad_bodies_of_strangers_are_refused_by_name(platform: Stage, http: httpx.AsyncClient, path: str) -> None:
+    """The endpoints that somebody without a role may call: nothing of a body may cost more than its refusal."""
+    memory = await metric(http, "process_resident_memory_bytes")
+    headers = {"Content-Type": "application/json", "Zb-Device": "dev-1", "Zb-Proof": "A", "Zb-Proof-Time": "now"}
+    bodies = dict(WHOLE) | dict(exchanged(written(ENROLMENT), Form.JSON))
+    wrong = {}
+    for name, data in bodies.items():
+        answer = await http.post(f"/v1/{path}", content=data, headers=headers)
+        code = answer.json().get("code") if answer.headers["content-type"] == "application/problem+json" else None
+        if answer.status_code not in (401, 403, 413, 422) or code not in PROBLEMS or len(answer.content) > ANSWER_BYTES_MAX:
+            wrong[name] = (answer.status_code, answer.text[:200])
+    assert wrong == {}
+    assert await metric(http, "process_resident_memory_bytes") - memory < MEMORY_GROWTH_MB_MAX << 20
+
+
+async def test_bad_proofs_of_a_session_are_refused_by_name(http: httpx.AsyncClient) -> None:
+    good = {"Authorization": f"Zb-Device {TOKEN}", "Zb-Device": "dev-1", "Zb-Proof": "A" * 86, "Zb-Proof-Time": TIME}
+    for name in good:
+        for value in ("", "\xff", "a" * 10_000, "..", "eyJ9.eyJ9.eyJ9", "\u0661".encode().decode("latin-1"), "NaN", "-1", "*"):
+            headers = {key: text.encode("latin-1") for key, text in (good | {name: value}).items()}
+            answer = await http.post("/v1/tokens", content=b'{"device":"dev-1"}', headers=headers)
+            assert answer.status_code in (401, 403, 404, 422), (name, value, answer.text)
+            assert answer.json()["code"] in PROBLEMS
 
 
 async def _is(value: Awaitable[Any], wanted: Any) -> bool:

@@ -19,7 +19,8 @@ from nats.js import JetStreamContext
 from tests.fixtures.broker import Broker
 from tests.fixtures.ears import DEADLINE_S, Ears
 from zb_chassis.broker import Watch, faststream_broker
-from zb_chassis.consuming import Subscription
+from zb_chassis.consuming import DeadLetters, Subscription
+from zb_chassis.streams import ensure_streams
 from zb_contracts import subjects
 from zb_contracts.envelope import parse_header, sign_event
 from zb_contracts.segment import message_id
@@ -115,6 +116,31 @@ async def test_no_header_deafens_who_answers(broker: Broker, mallory: Client, re
         await say(mallory, "sync.v1.mallory.eve", headers, b"hostile")
     answer = await mallory.request("sync.v1.mallory.eve", b"", timeout=DEADLINE_S)
     assert answer.data == b"receipts"
+
+
+async def test_each_can_be_buried_and_no_device_writes_a_tombstone(
+    ingest: Client, mallory: Client, streams: JetStreamContext
+) -> None:
+    """A message that cannot be stored among the dead letters would come again for ever."""
+    await ensure_streams(ingest.jetstream(), [subjects.DEADLETTER])
+    forged = b"NATS/1.0\r\nZb-Dead-Code: nothing\r\nZb-Dead-Body-Bytes: 9\r\nNats-Msg-Id: x\r\nStatus: 409\r\n\r\n"
+    for headers in (*HOSTILE.values(), forged):
+        await say(mallory, "field.v1.mallory", headers, b"hostile")
+    await mallory.request("field.v1.mallory", b"after", timeout=DEADLINE_S)
+    stored = (await streams.stream_info("FIELD")).state.messages
+    assert stored > len(HOSTILE) / 2
+    reader = await ingest.jetstream().pull_subscribe("field.v1.*", durable="field-ingest", stream="FIELD")
+    letters = DeadLetters(ingest.jetstream(), "field-ingest")
+    buried = 0
+    while buried < stored:
+        for message in await reader.fetch(10, timeout=DEADLINE_S):
+            await letters.bury(message, "system.internal", "cannot be handled")
+            buried += 1
+    assert (await streams.stream_info("DEADLETTER")).state.messages == stored
+    for number in range(1, stored + 1):
+        grave = (await streams.get_msg("DEADLETTER", number)).headers or {}
+        assert (grave["Zb-Dead-Code"], grave["Zb-Dead-Subject"]) == ("system.internal", "field.v1.mallory")
+        assert "Zb-Dead-Body-Bytes" not in grave
 
 
 # --- headers that are meant for JetStream ---

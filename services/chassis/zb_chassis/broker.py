@@ -5,6 +5,7 @@ client. It creates no stream (streams.py) and acknowledges nothing (consuming.py
 """
 
 import asyncio
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -24,6 +25,8 @@ PENDING_BYTES_MAX: Final = 8 << 20
 GRACEFUL_TIMEOUT_S: Final = 15.0
 
 _REFUSALS: Final = ("authorization violation", "authentication expired", "authentication revoked", "account expired")
+
+_HEADER_NAME: Final = re.compile(r"[!-9;-~]+")
 
 log: Final = structlog.get_logger(__name__)
 
@@ -97,7 +100,8 @@ class StrictClient(Client):
     def _build_message(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None) -> Any:
         # What the broker says itself asks for no answer; what it hands on of others carries where to acknowledge or answer.
         if headers and reply:
-            headers.pop(Header.STATUS, None)
+            # A name that cannot be written would keep the message out of the dead letters, for ever.
+            headers = {name: value for name, value in headers.items() if name != Header.STATUS and _HEADER_NAME.fullmatch(name)}
         return super()._build_message(sid, subject, reply, data, headers)
 
 

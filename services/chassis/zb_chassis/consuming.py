@@ -29,6 +29,8 @@ BATCH_MAX: Final = 256
 DEAD_BODY_BYTES_MAX: Final = 900_000
 """Larger bodies stay in their stream only; the headers say where."""
 REASON_CHARACTERS_MAX: Final = 1_000
+OURS: Final = ("Nats-", "Zb-Dead-")
+"""Headers of a dead letter that the broker or we write: a message's own are not carried over."""
 UNKNOWN_CODE: Final = "system.internal"
 PUBLISH_TIMEOUT_S: Final = 10.0
 
@@ -67,7 +69,7 @@ class DeadLetters:
     async def bury(self, message: Msg, code: str, reason: str) -> None:
         """Stores the message with its reason, then ends it. Raises, with the message unended, when it cannot be stored."""
         meta = message.metadata
-        headers = {name: value for name, value in (message.headers or {}).items() if not name.startswith("Nats-")}
+        headers = {name: value for name, value in (message.headers or {}).items() if not name.startswith(OURS)}
         headers |= {
             "Nats-Msg-Id": f"{self.service}:{meta.stream}:{meta.sequence.stream}",
             "Zb-Dead-Stream": meta.stream,

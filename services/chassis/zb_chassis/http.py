@@ -23,6 +23,9 @@ from zb_contracts.problems import INPUT_INVALID, INPUT_METHOD, INPUT_NOT_FOUND, 
 
 BODY_BYTES_MAX: Final = 32 * 1024 * 1024
 PROBLEM_TYPE: Final = "application/problem+json"
+ERRORS_MAX: Final = 50
+FIELD_CHARACTERS_MAX: Final = 100
+REASON_CHARACTERS_MAX: Final = 300
 Ready = Callable[[], Awaitable[None]]
 """Returns when the service can work; raises with a sentence when it cannot."""
 
@@ -124,7 +127,14 @@ async def _refused(_request: Request, problem: Problem) -> JSONResponse:
 
 
 async def _invalid(_request: Request, fault: RequestValidationError) -> JSONResponse:
-    errors = [{"field": ".".join(str(part) for part in error["loc"]), "reason": error["msg"]} for error in fault.errors()]
+    """Names the faults, as many as help: a body of unknown keys alone must not come back as an answer many times its size."""
+    errors = [
+        {
+            "field": ".".join(str(part) for part in error["loc"])[:FIELD_CHARACTERS_MAX],
+            "reason": error["msg"][:REASON_CHARACTERS_MAX],
+        }
+        for error in fault.errors()[:ERRORS_MAX]
+    ]
     return problem_response(INPUT_INVALID, INPUT_INVALID.message, errors=errors)
 
 
