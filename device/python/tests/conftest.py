@@ -49,19 +49,41 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             self._send(200, json.dumps(answer).encode(), Content_Type="application/json")
             return
-        self.platform.check_proof("POST", self.path, self.headers, body)
+        if not self.platform.check_proof("POST", self.path, self.headers, body):
+            self._refuse(401, "access.device_proof_time")
+            return
+        if self.path == "/v1/incarnations":
+            if self.platform.refuse_incarnations:
+                self._refuse(429, self.platform.refuse_incarnations)
+                return
+            answer = self.platform.incarnate(body)
+            if self.platform.lose_incarnations:
+                self.platform.lose_incarnations -= 1
+                self.close_connection = True
+                self.connection.close()
+                return
+            self._send(201, json.dumps(answer).encode(), Content_Type="application/json")
+            return
         if self.path == "/v1/tokens":
             token = self.platform.make_token(json.loads(body).get("technician") or "drain")
             self._send(200, json.dumps({"token": token, "expires_at": format_time_ms(T0)}).encode())
             return
         if self.refuse_uploads:
             status, code = self.refuse_uploads.pop()
-            self._send(status, json.dumps({"code": code, "detail": f"refused with {code}"}).encode())
+            self._refuse(status, code)
             return
         pairs = dict(pair.split(" ") for pair in self.headers["Upload-Metadata"].split(","))
         sha256 = base64.b64decode(pairs["sha256"]).decode()
         self.platform.uploads.setdefault(sha256, (int(self.headers["Upload-Length"]), b""))
         self._send(201, Location=f"/v1/uploads/{sha256}", Tus_Resumable="1.0.0")
+
+    def _refuse(self, status: int, code: str) -> None:
+        self._send(status, json.dumps({"code": code, "detail": f"refused with {code}"}).encode())
+
+    def do_GET(self) -> None:
+        path, _, query = self.path.partition("?nonce=")
+        assert path == "/v1/time"
+        self._send(200, json.dumps(self.platform.time(query)).encode(), Content_Type="application/json")
 
     def do_HEAD(self) -> None:
         self.platform.check_proof("HEAD", self.path, self.headers, b"")

@@ -5,6 +5,7 @@ import hashlib
 import msgspec
 import pytest
 
+from tests.fixtures.little_platform import Wire
 from zb_contracts.events.fieldwork import CommentAdded, Done, Started
 from zb_contracts.keys import SigningKey
 from zb_contracts.merkle import root_of
@@ -12,7 +13,7 @@ from zb_contracts.notes import Checkpoint, NoteSigner, sign_checkpoint
 from zb_contracts.problems import Problem
 from zb_contracts.signed import sign_document
 from zb_contracts.sync import ANSWER_TYPE, Command, SyncAnswer, Verdict, answer_payload
-from zb_device.faults import Refused, StoreRestored, Unreachable
+from zb_device.faults import Refused, Unreachable
 from zb_device.log import EventState
 from zb_device.reporting import open_entries, status
 from zb_device.syncing import RESEND_AFTER_MS
@@ -255,11 +256,9 @@ async def test_a_technician_who_locks_while_an_answer_is_on_its_way_stops_nothin
 async def test_a_scope_that_was_asked_for_another_technician_never_reaches_an_open_read_model(device, platform):
     platform.put_document(BOILER, [])
 
-    async def another_signs_in() -> None:
-        await device.parts.sessions.renew("tech-bruno", device._client)
-
-    device._ensure_session = another_signs_in
-    report = await device.sync()
+    await device.parts.sessions.renew("tech-bruno", device._client)
+    opened = device.opened()
+    report = await device.parts.syncer.sync(Wire(platform), opened.reading, opened.reader)
     assert report.documents == 0
     assert device.opened().reading.ids("intervention") == []
 
@@ -290,12 +289,6 @@ async def test_what_a_document_showed_stays_known_while_locked_and_after_it_left
     await device.sync()
 
     assert [row.event.header.seen for row in platform.rows] == [shown, shown]
-
-
-async def test_a_store_that_is_older_than_the_ledger_says_so_and_believes_nothing(device, platform):
-    platform.twist = lambda answer: twisted(answer, mark=7)
-    with pytest.raises(StoreRestored, match="old copy"):
-        await device.sync()
 
 
 async def test_a_refused_request_names_its_code(device, platform):

@@ -32,12 +32,13 @@ class Clock:
 
 
 class AnchorMark(msgspec.Struct, frozen=True, kw_only=True):
-    """A signed server time and the device's own elapsed time when it came."""
+    """A signed server time and the device's own elapsed time when it came, `round_trip_ms` after it was asked for."""
 
     id: str
     server_time: str
     boot: str
     elapsed_ms: int
+    round_trip_ms: int = 0
 
     @property
     def anchor(self) -> Anchor:
@@ -46,10 +47,15 @@ class AnchorMark(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class TrustedTime:
-    """It is at least `earliest_ms`; `exact` while the anchor's boot lasts, else only a lower bound."""
+    """It is between `earliest_ms` and `latest_ms`; after a reboot only the lower bound is known, and `latest_ms` is None."""
 
     earliest_ms: int
-    exact: bool
+    latest_ms: int | None
+
+    @property
+    def exact(self) -> bool:
+        """Known but for the round trip of the anchor's question."""
+        return self.latest_ms is not None
 
 
 def machine_clock(*, wall_error_ms: int = 0) -> Clock:
@@ -81,12 +87,13 @@ def elapsed_since(mark: AnchorMark | None, clock: Clock) -> int | None:
 
 
 def trusted_time(mark: AnchorMark | None, high_water_ms: int, clock: Clock) -> TrustedTime:
-    """Anchor plus elapsed, never below the persisted high-water mark; after a reboot only the lower bound."""
+    """Anchor plus elapsed, never below the persisted high-water mark; open above after a reboot."""
     elapsed = elapsed_since(mark, clock)
     if mark is None or elapsed is None:
         anchored = parse_time_ms(mark.server_time) if mark else 0
-        return TrustedTime(max(high_water_ms, anchored), exact=False)
-    return TrustedTime(max(high_water_ms, parse_time_ms(mark.server_time) + elapsed), exact=True)
+        return TrustedTime(max(high_water_ms, anchored), None)
+    earliest_ms = max(high_water_ms, parse_time_ms(mark.server_time) + elapsed)
+    return TrustedTime(earliest_ms, earliest_ms + mark.round_trip_ms)
 
 
 def _real_ms() -> int:

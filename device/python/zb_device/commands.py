@@ -200,5 +200,5 @@ def _pending(device: Device, event: ParsedEvent) -> Json:
         "seq": header.seq,
         "type": header.type,
         "at": header.at,
-        "state": device.parts.log.state_of(header.seq).value,
+        "state": device.parts.log.state_of(header.id).value,
     }

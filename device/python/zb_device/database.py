@@ -3,7 +3,7 @@
 SQLCipher with a raw key (32 bytes), WAL, `synchronous=FULL`. It knows no table: `log` and `reading` bring their schema.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -15,7 +15,8 @@ from zb_contracts.problems import NEWER_DATA, Problem
 from zb_device.faults import DiskFull, StoreDamaged
 
 BUSY_TIMEOUT_MS: Final = 5_000
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSIONS: Final[Mapping[str, int]] = {"device": 2, "read": 1}
+"""The newest version of each schema: `sql/<schema>.sql`. `sql/<schema>.<n>.sql` brings one of version n - 1 to n."""
 
 Connection = Any
 """A sqlcipher3 connection; the library has no types."""
@@ -24,7 +25,10 @@ Row = tuple[Any, ...]
 
 
 def open_database(path: Path, key: bytes, schema: str) -> Connection:
-    """The database at `path` with the tables of `sql/<schema>.sql`. StoreDamaged on a wrong key or a damaged file."""
+    """The database at `path` with the tables of `sql/<schema>.sql`, upgraded where it is of an older version.
+
+    StoreDamaged on a wrong key or a damaged file, NEWER_DATA for one of a newer version.
+    """
     connection = dbapi2.connect(str(path), isolation_level=None, cached_statements=256)
     try:
         connection.execute(f"pragma key = \"x'{key.hex()}'\"")
@@ -45,12 +49,19 @@ def open_database(path: Path, key: bytes, schema: str) -> Connection:
 
 def _ensure_schema(connection: Connection, path: Path, schema: str) -> None:
     (version,) = connection.execute("pragma user_version").fetchone()
-    if version > SCHEMA_VERSION:
-        raise Problem(NEWER_DATA, place=path.name, found=version, known=SCHEMA_VERSION)
-    if version == SCHEMA_VERSION:
-        return
-    script = files("zb_device").joinpath("sql", f"{schema}.sql").read_text()
-    connection.executescript(f"begin immediate;\n{script}\npragma user_version = {SCHEMA_VERSION};\ncommit;")
+    newest = SCHEMA_VERSIONS[schema]
+    if version > newest:
+        raise Problem(NEWER_DATA, place=path.name, found=version, known=newest)
+    if version == 0:
+        _run(connection, f"{schema}.sql", newest)
+    for number in range(version + 1 if version else newest + 1, newest + 1):
+        _run(connection, f"{schema}.{number}.sql", number)
+
+
+def _run(connection: Connection, name: str, version: int) -> None:
+    """The script and the version that it makes, together or not at all."""
+    script = files("zb_device").joinpath("sql", name).read_text()
+    connection.executescript(f"begin immediate;\n{script}\npragma user_version = {version};\ncommit;")
 
 
 @contextmanager

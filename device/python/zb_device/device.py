@@ -7,7 +7,7 @@ for key stretching and writing photos.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,23 +19,21 @@ from zb_contracts.merge.state import InterventionState
 from zb_device.background import RETRY_S_MAX, Background
 from zb_device.clock import Clock, machine_clock
 from zb_device.enrolment import Invitation, enrol
-from zb_device.faults import DeviceFault, InterventionUnknown, Locked, NoTechnician, Refused
+from zb_device.faults import DeviceFault, InterventionUnknown, Locked, NoTechnician
 from zb_device.folder import Folder, Parts
 from zb_device.local_state import LocalState, local_state
 from zb_device.log import EventState, ReaderBox
 from zb_device.media import Prepared, described
-from zb_device.outbox import OpenReader
+from zb_device.opened import Opened
 from zb_device.reading import ReadModel
 from zb_device.recording import Draft
+from zb_device.rounds import Rounds
 from zb_device.settings import SignedIn
 from zb_device.syncing import SyncReport
 from zb_device.transport import NatsTransport, NoTransport, Transport
-from zb_device.uploads import Uploader
 from zb_device.vault import Unlocked, stretch
 
 CONNECT_TIMEOUT_S: Final = 5.0
-DRAIN_MS: Final = 300_000
-"""After a refused session of a person, one of a drain is used so long before asking again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +49,6 @@ class Recorded:
     state: EventState
 
 
-@dataclass(slots=True)
-class _Open:
-    """What is at hand while unlocked."""
-
-    unlocked: Unlocked
-    reading: ReadModel
-    own: dict[str, list[ParsedEvent]] = field(default_factory=dict)
-
-    def remember(self, events: Sequence[ParsedEvent]) -> None:
-        for event in events:
-            self.own.setdefault(event.header.stream, []).append(event)
-
-    @property
-    def reader(self) -> OpenReader:
-        return OpenReader(self.unlocked.technician, self.unlocked.reader)
-
-
 class Device:
     """An enrolled device. Make it with `enrol` or `open`, and close it."""
 
@@ -76,14 +57,14 @@ class Device:
         self.parts = Parts.of(folder, clock)
         self.clock = clock
         self._folder = folder
-        self._open: _Open | None = None
+        self._open: Opened | None = None
         self._client = httpx.AsyncClient(timeout=httpx.Timeout(30.0, connect=CONNECT_TIMEOUT_S), follow_redirects=False)
         self._online_transport = transport or self._nats()
         self._transport: Transport = self._online_transport
         self._syncing = asyncio.Lock()
         self._attaching = asyncio.Lock()
         self._changed = asyncio.Event()
-        self._drain_until_ms = 0
+        self._rounds = Rounds(lambda: self.parts, self._reopen, lambda: self._open, self.lock, self._client)
         self.background = Background(self._round, self._changed.set)
         self.parts.media.tidy()
 
@@ -176,11 +157,11 @@ class Device:
         self._unlocked(self.parts.vault.open(technician, stretched, real_ms))
 
     def _unlocked(self, unlocked: Unlocked) -> None:
-        self._drain_until_ms = 0
+        self._rounds.drain_until_ms = 0
         technician = unlocked.technician
         self.lock()
         self.parts.sessions.sign_in(technician)
-        opened = _Open(unlocked, ReadModel(self._folder.path, technician, unlocked.database_key))
+        opened = Opened(unlocked, ReadModel(self._folder.path, technician, unlocked.database_key))
         opened.remember([parse_event(signed) for signed in self.parts.log.opened(unlocked.reader, technician)])
         self._open = opened
         self.background.wake()
@@ -252,9 +233,14 @@ class Device:
     def state(self, stream: str) -> LocalState:
         """What the technician sees of a stream. Locked, or InterventionUnknown where nobody knows it."""
         opened = self.opened()
-        own = opened.own.get(stream, [])
-        own = [event for event in own if self.parts.log.state_of(event.header.seq) is not EventState.REFUSED]
-        found = local_state(stream, opened.reading.document(stream), own, self.parts.pinned.author)
+        own, unanswered, author = [], set(), self.parts.pinned.author
+        for event in opened.own.get(stream, []):
+            state = self.parts.log.state_of(event.header.id)
+            if state is not EventState.REFUSED:
+                own.append(event)
+            if event.header.author != author and state is not EventState.ADMITTED:
+                unanswered.add(event.header.id)
+        found = local_state(stream, opened.reading.document(stream), own, unanswered)
         if found is None:
             raise InterventionUnknown(f"{stream} is neither in the scope nor in the device's own log")
         return found
@@ -273,7 +259,7 @@ class Device:
         states = [self.state(stream).state for stream in sorted(streams)]
         return [state for state in states if isinstance(state, InterventionState)]
 
-    def opened(self) -> _Open:
+    def opened(self) -> Opened:
         """Locked unless the read model is open."""
         if self._open is None:
             raise Locked("the read model is locked: unlock it first")
@@ -284,17 +270,7 @@ class Device:
     async def sync(self) -> SyncReport:
         """Renew the session where due, send, ask, apply. Unreachable, Refused or a Problem else; nothing is lost by it."""
         async with self._syncing:
-            if not isinstance(self._transport, NoTransport):
-                await self._ensure_session()
-            report = await self.parts.syncer.sync(
-                self._transport,
-                self._open.reading if self._open else None,
-                self._open.reader if self._open else None,
-            )
-            for command in report.commands:
-                if command in ("suspend", "wipe"):
-                    # Reading ends; what was signed is still sent. Destroying the read model is a person's decision at the office.
-                    self.lock()
+            report = await self._rounds.sync(self._transport)
         self._changed.set()
         return report
 
@@ -302,10 +278,8 @@ class Device:
         """Try each waiting file once; how many are stored now."""
         if self._open is None or isinstance(self._transport, NoTransport):
             return 0
-        unlocked, parts = self._open.unlocked, self.parts
-        uploader = Uploader(parts.media, parts.pinned, parts.keys, parts.sessions.current, self.clock.real_ms)
         try:
-            return await uploader.run(self._client, unlocked.reader, unlocked.technician)
+            return await self._rounds.upload()
         finally:
             self._changed.set()
 
@@ -348,19 +322,12 @@ class Device:
         await self.upload()
         return not self.settled() or bool(self.parts.media.waiting() and self.unlocked)
 
-    async def _ensure_session(self) -> None:
-        technician = self._open.unlocked.technician if self._open else self.parts.sessions.current().technician
-        real_ms = self.clock.real_ms()
-        if real_ms < self._drain_until_ms:
-            technician = None
-        try:
-            await self.parts.sessions.ensure(technician, self._client)
-        except Refused:
-            # No session for the person: what was signed still goes up in a drain session.
-            self._drain_until_ms = real_ms + DRAIN_MS
-            await self.parts.sessions.ensure(None, self._client)
+    def _reopen(self) -> None:
+        """The store goes on under another author or other keys."""
+        self.parts = Parts.of(self._folder, self.clock)
 
     def _nats(self) -> Transport:
+        # A device's id, addresses and login key are its own through all its incarnations.
         parts = self.parts
         return NatsTransport(parts.pinned, parts.keys, parts.sessions.current, lambda: self.background.wake())
 

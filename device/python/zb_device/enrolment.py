@@ -12,7 +12,6 @@ import httpx
 
 from zb_contracts.enrolment import EnrolmentAnswer, EnrolmentRequest, enrolment_statement
 from zb_contracts.faults import CryptoFault
-from zb_contracts.keys import KeyPurpose, verify_certificate
 from zb_contracts.sealed import from_base64url, to_base64url
 from zb_device.clock import AnchorMark, Clock
 from zb_device.database import Connection, transaction
@@ -20,7 +19,7 @@ from zb_device.faults import AlreadyEnrolled, Refused
 from zb_device.keys import DeviceKeys, StoredKeys
 from zb_device.sessions import post, session_of
 from zb_device.settings import Pending, Pinned, Settings, SignedIn
-from zb_device.trust import certificate_of
+from zb_device.trust import pinned_certificates
 
 PATH: Final = "/v1/enrolments"
 
@@ -106,14 +105,9 @@ def _pinned(answer: EnrolmentAnswer, invitation: Invitation, real_ms: int) -> Pi
         root = from_base64url(answer.root_key)
         if invitation.root_sha256 and hashlib.sha256(root).hexdigest() != invitation.root_sha256:
             raise Refused("the platform's root is not the one that the code names", problem="enrolment.root")
-        certificates = tuple(certificate_of(key) for key in answer.keys)
-        for certificate in certificates:
-            verify_certificate(root, certificate, purpose=certificate.purpose, at_ms=real_ms)
-        purposes = {certificate.purpose for certificate in certificates}
-        if not {KeyPurpose.LEDGER, KeyPurpose.ESCROW} <= purposes:
-            raise Refused("the answer lacks a ledger key or an escrow key", problem="enrolment.keys")
     except CryptoFault as fault:
-        raise Refused(f"the answer's keys are not certified by its root: {fault}", problem="enrolment.keys") from fault
+        raise Refused(f"the answer's root is no key: {fault}", problem="enrolment.keys") from fault
+    certificates = pinned_certificates(root, answer.keys, real_ms)
     return Pinned(
         device=answer.device,
         author=answer.author,

@@ -71,9 +71,13 @@ class StoreDamaged(DeviceFault):
 
 
 class StoreRestored(DeviceFault):
-    """The ledger knows more of this device than its store: it is an old copy and must be enrolled again."""
+    """The author of this store goes on no more: it is an old copy, or another copy went on in its place."""
 
     code = "device.store_restored"
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class DiskFull(DeviceFault):
@@ -124,6 +128,12 @@ class Unreachable(DeviceFault):
 
     code = "device.unreachable"
     retryable = True
+
+
+class SessionEnded(Unreachable):
+    """The broker does not take the session's token any more: a new one may help."""
+
+    code = "device.session_ended"
 
 
 class Refused(DeviceFault):

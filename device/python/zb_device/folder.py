@@ -5,19 +5,22 @@ It puts the parts together and closes them; what they do is theirs. `device` is 
 
 import fcntl
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from zb_contracts.keys import SigningKey
+import msgspec
+
 from zb_device.bound_secret import FILE_NAME as SECRET_FILE
 from zb_device.bound_secret import BoundSecret
 from zb_device.clock import Clock
 from zb_device.database import Connection, check_integrity, open_database
 from zb_device.faults import DeviceBusy, NotEnrolled, StoreDamaged
+from zb_device.incarnations import Closed, Succession, closed_incarnations
 from zb_device.keys import DeviceKeys, StoredKeys
 from zb_device.log import Log
 from zb_device.media import MediaStore
+from zb_device.real_time import RealTime
 from zb_device.recording import Recorder
 from zb_device.sessions import Sessions
 from zb_device.settings import Pinned, Settings
@@ -90,6 +93,11 @@ class Parts:
     recorder: Recorder
     syncer: Syncer
     sessions: Sessions
+    real_time: RealTime
+    succession: Succession
+    closed: tuple[Closed, ...]
+    earlier: tuple[Syncer, ...]
+    """The closed incarnations' side of the protocol, oldest first."""
 
     @classmethod
     def of(cls, folder: Folder, clock: Clock) -> "Parts":
@@ -99,8 +107,11 @@ class Parts:
         if pinned is None or stored is None:
             raise NotEnrolled(f"the enrolment of the device in {folder.path} was not finished: enrol it again with its code")
         keys, escrow = DeviceKeys.from_stored(stored), pinned.escrow.public
-        log = Log(connection, escrow)
-        event_key: SigningKey = keys.event
+        closed = closed_incarnations(connection)
+        log = Log(connection, escrow, len(closed) + 1)
+        real_time = RealTime(connection, settings, pinned, clock.real_ms)
+        clock = replace(clock, real_ms=real_time)
+        sessions = Sessions(connection, settings, pinned, keys, clock, real_time)
         return cls(
             pinned=pinned,
             keys=keys,
@@ -108,7 +119,21 @@ class Parts:
             vault=Vault(connection, folder.secret),
             log=log,
             media=MediaStore(connection, folder.path, escrow),
-            recorder=Recorder(connection, log, settings, event_key, pinned.author, clock),
+            recorder=Recorder(connection, log, settings, keys.event, pinned.author, clock),
             syncer=Syncer(connection, log, settings, pinned, clock),
-            sessions=Sessions(connection, settings, pinned, keys, clock),
+            sessions=sessions,
+            real_time=real_time,
+            succession=Succession(connection, settings, log, pinned, keys, sessions, clock),
+            closed=closed,
+            earlier=tuple(
+                Syncer(
+                    connection,
+                    Log(connection, escrow, one.number),
+                    settings,
+                    msgspec.structs.replace(pinned, author=one.author),
+                    clock,
+                    is_closed=True,
+                )
+                for one in closed
+            ),
         )

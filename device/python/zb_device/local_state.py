@@ -5,7 +5,7 @@ yet, the visits and lines that it made stand beside, or in place of, the documen
 it is. Pure: no store, no clock.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from typing import cast
@@ -44,10 +44,18 @@ class LocalState:
     """The document's place in the scope's order; None where the server has sent none."""
 
 
-def local_state(stream: str, document: Document | None, own: Sequence[ParsedEvent], author: str) -> LocalState | None:
-    """`own` are all kept events of this device on the stream, in order. None where nobody knows the stream."""
-    covered = document.vector.get(author, 0) if document else 0
-    pending = tuple(event for event in own if event.header.seq > covered)
+def local_state(
+    stream: str, document: Document | None, own: Sequence[ParsedEvent], unanswered: Container[str] = frozenset()
+) -> LocalState | None:
+    """`own` are all kept events of this device on the stream, in order. None where nobody knows the stream.
+
+    A document covers what its vector names of each incarnation, but for the ids in `unanswered`: what the ledger has under
+    their numbers may be another event.
+    """
+    covered = document.vector if document else {}
+    pending = tuple(
+        event for event in own if event.header.seq > covered.get(event.header.author, 0) or event.header.id in unanswered
+    )
     if document is None:
         return LocalState(stream, _folded(stream, own), pending, None) if own else None
     state = read_state(stream, document.content)
@@ -57,7 +65,7 @@ def local_state(stream: str, document: Document | None, own: Sequence[ParsedEven
 
 
 def _overlaid(state: State, stream: str, own: Sequence[ParsedEvent], pending: Sequence[ParsedEvent]) -> State:
-    vector = merged_vector(state.vector, {pending[-1].header.author: pending[-1].header.seq})
+    vector = merged_vector(state.vector, *({event.header.author: event.header.seq} for event in pending))
     if isinstance(state, InterventionState):
         mine = cast(InterventionState, _folded(stream, own))
         visits = _visits(state.visits, mine.visits)

@@ -1,8 +1,8 @@
 """The log: what the device signed, in order, and what became of each event. Nothing leaves it before a receipt covers it.
 
-Each event is kept sealed to the escrow key and to the technician's reader key; in clear stand only the head and what sending
-and receipts need. It composes no event (`recording`), sends none (`syncing`), and never commits for a caller: `append` and
-`settle` run inside the caller's transaction.
+Each event is kept sealed to the escrow key and to the technician's reader key; in clear stand only the heads and what sending
+and receipts need. The store may have been several incarnations: a `Log` writes, sends and settles for one of them and shows the
+events of all. It composes no event (`recording`), sends none (`syncing`), and never commits for a caller.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from typing import Any, Final
 from zb_contracts import canonical
 from zb_contracts.envelope import GENESIS, ParsedEvent, SignedEvent
 from zb_contracts.keys import WrapKey
-from zb_contracts.problems import Problem
+from zb_contracts.problems import FORK, LINK_BROKEN, Problem
 from zb_contracts.segment import open_event, seal_event
 from zb_contracts.sync import Receipt, Verdict
 from zb_device.database import Connection
@@ -67,6 +67,7 @@ class Entry:
     code: str | None
     message: str | None
     dealt_with: bool
+    clock_went_back: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,47 +90,62 @@ class ReaderBox:
 
 
 class Log:
-    """The tables `head`, `log`, `streams` and `visits` of device.db."""
+    """The tables `head`, `log`, `streams` and `visits` of device.db, for one of the store's incarnations (1, 2 ...)."""
 
-    def __init__(self, connection: Connection, escrow_public: bytes) -> None:
+    def __init__(self, connection: Connection, escrow_public: bytes, incarnation: int = 1) -> None:
         self._db = connection
         self._escrow = escrow_public
+        self.incarnation = incarnation
 
     def head(self) -> Head:
-        row = self._db.execute("select seq, prev, at_ms, high_water_ms from head").fetchone()
+        row = self._db.execute(
+            "select seq, prev, at_ms, high_water_ms from head where incarnation = ?", (self.incarnation,)
+        ).fetchone()
         return Head(*row) if row else Head(0, GENESIS, 0, 0)
 
+    def begin(self, head: Head) -> None:
+        """The empty log of a new incarnation: its clocks go on where those of the one before stood."""
+        self._db.execute(
+            "insert into head (incarnation, seq, prev, at_ms, high_water_ms) values (?, 0, ?, ?, ?)",
+            (self.incarnation, GENESIS, head.at_ms, head.high_water_ms),
+        )
+
     def append(self, events: Sequence[ParsedEvent], reader: ReaderBox | None, high_water_ms: int) -> None:
-        """Consecutive events after the head, and the new head."""
+        """Consecutive events after the head, and the new head. One whose wall clock is behind the one before is marked."""
+        before_ms = self.head().at_ms
         for event in events:
             self._db.execute(
-                "insert into log (seq, id, header_sha256, length_bytes, reader, for_escrow, for_reader, state, recorded_ms)"
-                " values (?, ?, ?, ?, ?, ?, ?, 'queued', ?)",
+                "insert into log (incarnation, seq, id, stream, header_sha256, length_bytes, reader, for_escrow, for_reader,"
+                " state, recorded_ms, clock_went_back) values (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?)",
                 (
+                    self.incarnation,
                     event.header.seq,
                     event.header.id,
+                    event.header.stream,
                     event.header_hash.hex(),
                     sum(map(len, event.signed)),
                     reader.technician if reader else None,
                     seal_event(self._escrow, event.signed),
                     seal_event(reader.public, event.signed) if reader else None,
                     event.header.at_ms,
+                    event.header.at_ms < before_ms,
                 ),
             )
+            before_ms = event.header.at_ms
         last = events[-1]
         self._db.execute(
-            "insert into head (one, seq, prev, at_ms, high_water_ms) values (1, ?, ?, ?, ?) on conflict (one) do update set"
-            " seq = excluded.seq, prev = excluded.prev, at_ms = excluded.at_ms,"
+            "insert into head (incarnation, seq, prev, at_ms, high_water_ms) values (?, ?, ?, ?, ?)"
+            " on conflict (incarnation) do update set seq = excluded.seq, prev = excluded.prev, at_ms = excluded.at_ms,"
             " high_water_ms = max(high_water_ms, excluded.high_water_ms)",
-            (last.header.seq, last.header_hash.hex(), last.header.at_ms, high_water_ms),
+            (self.incarnation, last.header.seq, last.header_hash.hex(), last.header.at_ms, high_water_ms),
         )
 
     def raise_high_water(self, trusted_ms: int) -> None:
         """The trusted clock never goes below what it once showed."""
         self._db.execute(
-            "insert into head (one, seq, prev, at_ms, high_water_ms) values (1, 0, ?, 0, ?) on conflict (one) do update set"
-            " high_water_ms = max(high_water_ms, excluded.high_water_ms)",
-            (GENESIS, trusted_ms),
+            "insert into head (incarnation, seq, prev, at_ms, high_water_ms) values (?, 0, ?, 0, ?)"
+            " on conflict (incarnation) do update set high_water_ms = max(high_water_ms, excluded.high_water_ms)",
+            (self.incarnation, GENESIS, trusted_ms),
         )
 
     # --- What the author knows of a stream, and where the technician is with it ---
@@ -145,6 +161,22 @@ class Log:
             "insert into streams (stream, vector) values (?, ?) on conflict (stream) do update set vector = excluded.vector",
             (stream, canonical.encode(merged).decode()),
         )
+
+    def forget_beyond(self, author: str, known: int) -> None:
+        """This incarnation, as `author`, ends, and the ledger has its events up to `known`: no vector names a later one.
+
+        A later one was a fork: who named it would claim to know what the ledger has under the same number.
+        """
+        for stream, text in self._db.execute("select stream, vector from streams").fetchall():
+            vector = dict(canonical.decode(text.encode()))
+            if vector.get(author, 0) <= known:
+                continue
+            (last,) = self._db.execute(
+                "select coalesce(max(seq), 0) from log where incarnation = ? and stream = ? and seq <= ? and state <> 'refused'",
+                (self.incarnation, stream, known),
+            ).fetchone()
+            kept = {other: seq for other, seq in vector.items() if other != author} | ({author: int(last)} if last else {})
+            self._db.execute("update streams set vector = ? where stream = ?", (canonical.encode(kept).decode(), stream))
 
     def visit(self, stream: str, technician: str) -> Visit | None:
         row = self._db.execute(
@@ -165,23 +197,72 @@ class Log:
         """What waits to be sent, in order: queued events, or after a gap answer everything from `first` on."""
         where = "state = 'queued'" if first is None else "seq >= :first and for_escrow is not null"
         rows = self._db.execute(
-            f"select seq, header_sha256, for_escrow, for_reader, reader from log where {where} order by seq limit :limit",  # noqa: S608
-            {"first": first, "limit": OUTGOING_MAX},
+            "select seq, header_sha256, for_escrow, for_reader, reader from log"  # noqa: S608
+            f" where incarnation = :incarnation and {where} order by seq limit :limit",
+            {"incarnation": self.incarnation, "first": first, "limit": OUTGOING_MAX},
         )
         return [Outgoing(*row) for row in rows]
 
     def mark_received(self, first: int, last: int) -> None:
         """The broker has these; the ledger has not said anything yet."""
-        self._db.execute("update log set state = 'received' where seq between ? and ? and state = 'queued'", (first, last))
+        self._db.execute(
+            "update log set state = 'received' where incarnation = ? and seq between ? and ? and state = 'queued'",
+            (self.incarnation, first, last),
+        )
 
     def is_unanswered(self, ledger_mark: int) -> bool:
         """Whether the broker took something of which the ledger, by its mark, has nothing."""
-        row = self._db.execute("select 1 from log where state = 'received' and seq > ? limit 1", (ledger_mark,)).fetchone()
+        row = self._db.execute(
+            "select 1 from log where incarnation = ? and state = 'received' and seq > ? limit 1", (self.incarnation, ledger_mark)
+        ).fetchone()
         return row is not None
+
+    def note_ledger_mark(self, ledger_mark: int, server_ms: int) -> int:
+        """The ledger's mark, and since when (server time) it has stood still although the broker took more; 0: it has not."""
+        row = self._db.execute(
+            "select ledger_mark, stalled_since_ms from head where incarnation = ?", (self.incarnation,)
+        ).fetchone()
+        before_mark, before_ms = row or (0, 0)
+        since_ms = 0
+        if self.is_unanswered(ledger_mark):
+            since_ms = server_ms if ledger_mark != before_mark or not before_ms else before_ms
+        self._put_progress(ledger_mark, since_ms)
+        return int(since_ms)
 
     def send_again(self, ledger_mark: int) -> None:
         """What the broker took, and the ledger never had, waits to be sent once more."""
-        self._db.execute("update log set state = 'queued' where state = 'received' and seq > ?", (ledger_mark,))
+        self._db.execute(
+            "update log set state = 'queued' where incarnation = ? and state = 'received' and seq > ?",
+            (self.incarnation, ledger_mark),
+        )
+        self._put_progress(ledger_mark, 0)
+
+    def _put_progress(self, ledger_mark: int, stalled_since_ms: int) -> None:
+        self._db.execute(
+            "update head set ledger_mark = ?, stalled_since_ms = ? where incarnation = ?",
+            (ledger_mark, stalled_since_ms, self.incarnation),
+        )
+
+    def ledger_mark(self) -> int:
+        """The ledger's own mark when it was asked last: it may be ahead of the receipts that came."""
+        row = self._db.execute("select ledger_mark from head where incarnation = ?", (self.incarnation,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def is_settled(self) -> bool:
+        """Whether the ledger's last word on every event is known: none waits for it, or for a supervisor."""
+        row = self._db.execute(
+            "select 1 from log where incarnation = ? and state in ('queued', 'received', 'held') limit 1", (self.incarnation,)
+        ).fetchone()
+        return row is None
+
+    def agreed(self) -> int:
+        """Up to here, contiguous, the ledger has the same events: its receipts said so, and none of them was a fork."""
+        (first,) = self._db.execute(
+            "select min(seq) from log where incarnation = ?"
+            " and (state in ('queued', 'received') or (state = 'refused' and code in (?, ?)))",
+            (self.incarnation, FORK.code, LINK_BROKEN.code),
+        ).fetchone()
+        return int(first) - 1 if first is not None else self.head().seq
 
     def mark(self) -> int:
         """Up to here, contiguous, every event has the ledger's word and its bytes may go when they are old enough."""
@@ -192,36 +273,42 @@ class Log:
         return self._before_first("'queued', 'received', 'held'")
 
     def _before_first(self, states: str) -> int:
-        (waiting,) = self._db.execute(f"select min(seq) from log where state in ({states})").fetchone()  # noqa: S608
+        (waiting,) = self._db.execute(
+            f"select min(seq) from log where incarnation = ? and state in ({states})",  # noqa: S608
+            (self.incarnation,),
+        ).fetchone()
         return int(waiting) - 1 if waiting is not None else self.head().seq
 
     # --- Receipts ---
 
     def settle(self, receipt: Receipt, settled_ms: int) -> bool:
         """Note the ledger's word on one event; whether it is about an event of this log. An admitted event stays admitted."""
-        row = self._db.execute("select id, header_sha256, state from log where seq = ?", (receipt.seq,)).fetchone()
+        row = self._db.execute(
+            "select id, header_sha256, state from log where incarnation = ? and seq = ?", (self.incarnation, receipt.seq)
+        ).fetchone()
         if row is None or row[0] != receipt.id or row[1] != receipt.header_sha256:
             return False
         if row[2] != EventState.ADMITTED:
             self._db.execute(
-                "update log set state = ?, settled_ms = ?, position = ?, code = ?, message = ?, retryable = 0 where seq = ?",
-                (_VERDICTS[receipt.verdict], settled_ms, receipt.position, receipt.code, receipt.message, receipt.seq),
+                "update log set state = ?, settled_ms = ?, position = ?, code = ?, message = ?, retryable = 0 where id = ?",
+                (_VERDICTS[receipt.verdict], settled_ms, receipt.position, receipt.code, receipt.message, receipt.id),
             )
         return True
 
     def note_waiting(self, receipt: Receipt) -> None:
         """The chain waits at this event and a retry can help: it stays in the outbox, with the reason."""
         self._db.execute(
-            "update log set code = ?, message = ?, retryable = 1 where seq = ? and state in ('queued', 'received')",
-            (receipt.code, receipt.message, receipt.seq),
+            "update log set code = ?, message = ?, retryable = 1"
+            " where incarnation = ? and seq = ? and state in ('queued', 'received')",
+            (receipt.code, receipt.message, self.incarnation, receipt.seq),
         )
 
     def prune(self, trusted_ms: int) -> int:
         """Drop the bytes of events admitted more than KEEP_MS ago, up to the mark; how many. Refused and held ones stay."""
         cursor = self._db.execute(
             "update log set for_escrow = null, for_reader = null"
-            " where state = 'admitted' and settled_ms < ? and seq <= ? and for_escrow is not null",
-            (trusted_ms - KEEP_MS, self.mark()),
+            " where incarnation = ? and state = 'admitted' and settled_ms < ? and seq <= ? and for_escrow is not null",
+            (self.incarnation, trusted_ms - KEEP_MS, self.mark()),
         )
         return int(cursor.rowcount)
 
@@ -230,7 +317,7 @@ class Log:
         cursor = self._db.execute("update log set dealt_with = 1 where id = ? and state in ('held', 'refused')", (event_id,))
         return bool(cursor.rowcount)
 
-    # --- Reading ---
+    # --- Reading, of all incarnations ---
 
     def counts(self) -> dict[str, int]:
         """How many events are in each state."""
@@ -241,27 +328,29 @@ class Log:
         """The newest events, oldest first; `open_only`: those without the ledger's word, or that a person must see."""
         where = "state in ('queued', 'received') or (state in ('held', 'refused') and dealt_with = 0)" if open_only else "1"
         rows = self._db.execute(
-            "select seq, id, state, recorded_ms, settled_ms, position, code, message, dealt_with from log"  # noqa: S608
-            f" where {where} order by seq desc limit ?",
+            "select seq, id, state, recorded_ms, settled_ms, position, code, message, dealt_with, clock_went_back"  # noqa: S608
+            f" from log where {where} order by incarnation desc, seq desc limit ?",
             (limit,),
         ).fetchall()
         return [_entry(*row) for row in reversed(rows)]
 
-    def state_of(self, seq: int) -> EventState:
-        (state,) = self._db.execute("select state from log where seq = ?", (seq,)).fetchone()
+    def state_of(self, event_id: str) -> EventState:
+        (state,) = self._db.execute("select state from log where id = ?", (event_id,)).fetchone()
         return EventState(state)
 
     def opened(self, reader: WrapKey, technician: str) -> list[SignedEvent]:
         """Every kept event of this technician, in order. StoreDamaged where one does not open."""
         rows = self._db.execute(
-            "select for_reader from log where reader = ? and for_reader is not null order by seq", (technician,)
+            "select for_reader from log where reader = ? and for_reader is not null order by incarnation, seq", (technician,)
         )
         return [open_bundle(reader, row[0]) for row in rows]
 
 
 def _entry(seq: int, event_id: str, state: str, recorded_ms: int, settled_ms: int | None, *rest: Any) -> Entry:
-    position, code, message, dealt_with = rest
-    return Entry(seq, event_id, EventState(state), recorded_ms, settled_ms, position, code, message, bool(dealt_with))
+    position, code, message, dealt_with, went_back = rest
+    return Entry(
+        seq, event_id, EventState(state), recorded_ms, settled_ms, position, code, message, bool(dealt_with), bool(went_back)
+    )
 
 
 def open_bundle(reader: WrapKey, box: bytes) -> SignedEvent:

@@ -82,7 +82,7 @@ class Recorder:
         body, now_ms = draft.body.canonical_bytes(), self.clock.wall_ms()
         event_id, type_name = draft.id or uuid7(now_ms), type_of(draft.body).name
         visit = self._visit(draft.stream, type_name, event_id, actor)
-        seen = merged_vector(self.log.vector(draft.stream), known)
+        seen = merged_vector(self.log.vector(draft.stream), {} if is_summed(draft.stream) else known)
         header = Header(
             id=event_id,
             author=self.author,

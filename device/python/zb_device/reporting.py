@@ -9,7 +9,7 @@ from zb_contracts.times import format_time_ms
 from zb_device.clock import AnchorMark, elapsed_since, trusted_time
 from zb_device.device import Device
 from zb_device.log import Entry
-from zb_device.settings import LedgerView, Problems
+from zb_device.settings import ClockOffset, LedgerView, Problems, Unregistered
 
 Json = dict[str, Any]
 
@@ -20,6 +20,10 @@ def status(device: Device) -> Json:
     return {
         "device": pinned.device,
         "author": pinned.author,
+        "registered": parts.settings.get(Unregistered) is None,
+        "incarnations": [
+            {"author": one.author, "closed_at": format_time_ms(one.closed_ms), "reason": one.reason} for one in parts.closed
+        ],
         "agency": pinned.agency,
         "technician": device.technician,
         "technicians": parts.vault.technicians(),
@@ -83,6 +87,7 @@ def _entry(entry: Entry, types: dict[int, tuple[str, str]]) -> Json:
         "code": entry.code,
         "message": entry.message,
         "dealt_with": entry.dealt_with,
+        "clock_went_back": entry.clock_went_back,
     }
 
 
@@ -122,14 +127,16 @@ def _clock(device: Device) -> Json:
         "wall": format_time_ms(wall_ms),
         "went_back": wall_ms < head.at_ms,
         "trusted_at_least": format_time_ms(trusted.earliest_ms),
+        "trusted_at_most": None if trusted.latest_ms is None else format_time_ms(trusted.latest_ms),
         "trusted_exactly": trusted.exact,
+        "real_offset_ms": (device.parts.settings.get(ClockOffset) or ClockOffset()).offset_ms,
         "elapsed_ms": elapsed_since(mark, clock),
     }
 
 
 def _ledger(device: Device) -> Json:
     view = device.parts.settings.get(LedgerView) or LedgerView()
-    return {"checkpoint_size": view.size, "root": view.root.hex(), "ledger_mark": view.ledger_mark}
+    return {"checkpoint_size": view.size, "root": view.root.hex(), "ledger_mark": device.parts.log.ledger_mark()}
 
 
 def _scope(device: Device) -> Json | None:

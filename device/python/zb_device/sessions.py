@@ -14,11 +14,13 @@ import msgspec
 from pydantic import BaseModel, ValidationError
 
 from zb_contracts.enrolment import TokenAnswer, TokenRequest
+from zb_contracts.problems import DEVICE_PROOF_TIME
 from zb_contracts.subjects import DRAIN, ID_PATTERN
 from zb_device.clock import Clock
 from zb_device.database import Connection, transaction
 from zb_device.faults import Refused, Unreachable
 from zb_device.keys import DeviceKeys
+from zb_device.real_time import RealTime
 from zb_device.settings import Pinned, Session, Settings, SignedIn
 
 PATH: Final = "/v1/tokens"
@@ -77,6 +79,7 @@ class Sessions:
     pinned: Pinned
     keys: DeviceKeys
     clock: Clock
+    real_time: RealTime
 
     def current(self) -> Session:
         """The newest token, perhaps expired. Refused before enrolment."""
@@ -112,19 +115,30 @@ class Sessions:
     async def renew(self, technician: str | None, client: httpx.AsyncClient) -> Session:
         """A new token, kept durably."""
         body = TokenRequest(device=self.pinned.device, technician=technician).model_dump_json().encode()
-        headers = self.keys.request_headers(
-            device=self.pinned.device,
-            token=self.current().token,
-            method="POST",
-            path=PATH,
-            body=body,
-            real_ms=self.clock.real_ms(),
-        )
-        answer = await post(client, self.pinned.ingest_url + PATH, body, TokenAnswer, headers)
-        session = session_of(answer.token)
+        session = session_of((await self.post(client, PATH, body, TokenAnswer)).token)
         with transaction(self.connection):
             self.settings.put(session)
         return session
+
+    async def post(self, client: httpx.AsyncClient, path: str, body: bytes, answer: type[M]) -> M:
+        """One request under the login key's proof. Where the device's clock was too wrong for it, once more in real time."""
+        try:
+            return await post(client, self.pinned.ingest_url + path, body, answer, self._proof(path, body))
+        except Refused as fault:
+            if fault.problem != DEVICE_PROOF_TIME.code:
+                raise
+        await self.real_time.learn(client)
+        return await post(client, self.pinned.ingest_url + path, body, answer, self._proof(path, body))
+
+    def _proof(self, path: str, body: bytes) -> dict[str, str]:
+        return self.keys.request_headers(
+            device=self.pinned.device,
+            token=self.current().token,
+            method="POST",
+            path=path,
+            body=body,
+            real_ms=self.clock.real_ms(),
+        )
 
 
 async def post(client: httpx.AsyncClient, url: str, body: bytes, answer: type[M], headers: dict[str, str] | None = None) -> M:

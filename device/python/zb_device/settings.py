@@ -12,6 +12,8 @@ from zb_device.clock import AnchorMark
 from zb_device.database import Connection
 from zb_device.keys import StoredKeys
 
+PROBLEMS_KEPT_MAX: Final = 50
+
 
 class Pinned(msgspec.Struct, frozen=True, kw_only=True):
     """What the device trusts and where it sends, since its enrolment."""
@@ -54,16 +56,11 @@ class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LedgerView(msgspec.Struct, frozen=True, kw_only=True):
-    """The newest checkpoint that the device verified, and its contiguous mark of receipts."""
+    """The newest checkpoint of the shard's log that the device verified; all its incarnations are in one shard."""
 
     size: int = 0
     root: bytes = b""
     note: str = ""
-    mark: int = 0
-    ledger_mark: int = 0
-    """The ledger's own mark, which may be ahead of the receipts that the device has."""
-    stalled_since_ms: int = 0
-    """Server time since which that mark has stood still although the broker took more; 0 while nothing is missing."""
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,10 +73,27 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
 
 
+class Unregistered(msgspec.Struct, frozen=True, kw_only=True):
+    """The current incarnation was begun here and the ledger has not heard of it yet. `replaces` is the author before it."""
+
+    replaces: str
+
+
+class ClockOffset(msgspec.Struct, frozen=True, kw_only=True):
+    """Real time less the machine's wall clock, as a signed answer of the server showed it last."""
+
+    offset_ms: int = 0
+
+
 class Problems(msgspec.Struct, frozen=True, kw_only=True):
     """What the server did that the device refused (split view, rollback, false signature), newest last."""
 
     entries: tuple[tuple[int, str, str], ...] = ()
+
+    def with_entry(self, at_ms: int, code: str, text: str) -> "Problems":
+        """With one more; the same again is one entry, and the oldest go."""
+        others = tuple(entry for entry in self.entries if entry[1:] != (code, text))
+        return Problems(entries=(*others, (at_ms, code, text))[-PROBLEMS_KEPT_MAX:])
 
 
 _NAMES: Final[dict[type, str]] = {
@@ -90,6 +104,8 @@ _NAMES: Final[dict[type, str]] = {
     AnchorMark: "anchor",
     LedgerView: "ledger",
     Pending: "pending",
+    Unregistered: "unregistered",
+    ClockOffset: "clock_offset",
     Problems: "problems",
 }
 

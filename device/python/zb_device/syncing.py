@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from zb_contracts.envelope import Anchor
-from zb_contracts.problems import Problem
+from zb_contracts.problems import SYNC_REPLACED, SYNC_STORE_BEHIND, Problem
 from zb_contracts.sync import ScopeDelta, SyncAnswer, SyncRequest, Verdict, pack, unpack_document
 from zb_contracts.times import parse_time_ms
 from zb_device.clock import AnchorMark, Clock
@@ -27,7 +27,9 @@ ROUNDS_MAX: Final = 64
 RESEND_AFTER_MS: Final = 3_600_000
 """What the broker took so long ago, and the ledger still lacks, is sent again: the broker may have lost it, and where nothing
 came after it the ledger sees no gap. Longer than the broker remembers message ids."""
-PROBLEMS_KEPT_MAX: Final = 50
+NEW_INCARNATION: Final = "new_incarnation"
+FORKED: Final = "device.store_forked"
+"""The ledger has another event under a number of this store: two copies of it were in use."""
 
 
 @dataclass(slots=True)
@@ -46,29 +48,31 @@ class SyncReport:
 
 @dataclass(frozen=True, slots=True)
 class Syncer:
-    """One incarnation's side of the protocol."""
+    """One incarnation's side of the protocol. `pinned` names its author; a closed one only sends and collects receipts."""
 
     connection: Connection
     log: Log
     settings: Settings
     pinned: Pinned
     clock: Clock
+    is_closed: bool = False
 
     async def sync(self, transport: Transport, reading: ReadModel | None, reader: OpenReader | None) -> SyncReport:
         """Send and ask until nothing more comes. `reading` None (locked): receipts only.
 
         Unreachable without a network; a Problem, reported in the store, when the server's answer cannot be believed.
+        StoreRestored, once every receipt was taken, when this author goes on no more.
         """
-        report = SyncReport()
-        await self._send(transport, reader, report)
-        receipted = 0
+        report, ended, receipted = SyncReport(), "", 0
         answered: set[str] = set()
+        await self._send(transport, reader, report)
         for _ in range(ROUNDS_MAX):
-            wanted = self._wanted(reading)
+            wanted = None if ended else self._wanted(reading)
+            asked_ms = self.clock.elapsed_ms()
             answer = await self._ask(transport, wanted, receipted)
-            self._apply(answer, wanted, report)
+            ended = self._apply(answer, wanted, report, self.clock.elapsed_ms() - asked_ms) or ended
             # Once a sync for each nonce: the ledger needs time to take what was sent, and goes on asking meanwhile.
-            if answer.gap is not None and answer.gap.nonce not in answered:
+            if answer.gap is not None and answer.gap.nonce not in answered and not ended:
                 answered.add(answer.gap.nonce)
                 await self._resend(transport, reader, answer.gap.first, answer.gap.nonce, report)
             # Held events are asked for again by every sync, but not by each of its rounds: it would never get beyond them.
@@ -78,6 +82,12 @@ class Syncer:
             if not report.more:
                 break
         report.mark = self.log.mark()
+        if ended:
+            raise StoreRestored(
+                f"the author {self.pinned.author} ends here ({ended}): the store is an old copy or has one. "
+                "What it recorded stays in this folder and is still sent",
+                reason=ended,
+            )
         return report
 
     # --- Sending ---
@@ -121,6 +131,7 @@ class Syncer:
             scope_epoch=scope.epoch,
             scope_cursor=scope.cursor,
             scope_count=count,
+            wants_scope=reading is not None,
         )
         data = await transport.ask(pack(request))
         try:
@@ -140,16 +151,12 @@ class Syncer:
 
     # --- Applying ---
 
-    def _apply(self, answer: SyncAnswer, reading: ReadModel | None, report: SyncReport) -> None:
-        if answer.mark > self.log.head().seq:
-            raise StoreRestored(
-                f"the ledger has {answer.mark} events of this device, its store {self.log.head().seq}: it is an old copy. "
-                "Enrol it again; what it recorded stays in this folder"
-            )
+    def _apply(self, answer: SyncAnswer, reading: ReadModel | None, report: SyncReport, round_trip_ms: int) -> str:
+        """Take everything that was proven. The code for which this author goes on no more, empty while it does."""
         try:
-            self._apply_ledger(answer, report)
+            ended = self._apply_ledger(answer, report, round_trip_ms)
             # It may have been locked while the answer was on its way: then the next sync asks again.
-            if reading is not None and reading.is_open and answer.scope is not None:
+            if not ended and reading is not None and reading.is_open and answer.scope is not None:
                 reading.apply(answer.scope)
                 self._know(answer.scope)
                 report.documents += len(answer.scope.documents)
@@ -157,9 +164,10 @@ class Syncer:
         except Problem as fault:
             self._report(fault)
             raise
-        report.commands += [command.kind for command in answer.commands]
+        report.commands += [command.kind for command in answer.commands if command.kind != NEW_INCARNATION]
+        return ended
 
-    def _apply_ledger(self, answer: SyncAnswer, report: SyncReport) -> None:
+    def _apply_ledger(self, answer: SyncAnswer, report: SyncReport, round_trip_ms: int) -> str:
         """Checkpoint, receipts, mark and anchor together: none of them when one cannot be believed."""
         keys = ledger_keys(self.pinned, self.clock.real_ms())
         view = next_view(self._view(), answer, keys, self.pinned.log_origin)
@@ -175,45 +183,45 @@ class Syncer:
                     report.receipts += 1
                 elif receipt.verdict is not Verdict.REFUSED:
                     foreign.append(receipt.seq)
-            self._put_view(view, answer.mark, server_ms)
-            self._put_anchor(answer.anchor)
+            self.settings.put(view)
+            self._put_anchor(answer.anchor, max(round_trip_ms, 0))
             self.log.raise_high_water(server_ms)
+            self._note_progress(answer.mark, server_ms)
             self.log.prune(server_ms)
-        if foreign:
-            raise StoreRestored(
-                f"the ledger has another event {foreign[0]} of this device than its store: two copies of it are in use. "
-                "Enrol it again; what it recorded stays in this folder"
-            )
+        return self._ended(answer, bool(foreign))
+
+    def _ended(self, answer: SyncAnswer, is_forked: bool) -> str:
+        if self.is_closed:
+            return ""
+        if answer.mark > self.log.head().seq:
+            return SYNC_STORE_BEHIND.code
+        if is_forked:
+            return FORKED
+        told = (command.argument or "" for command in answer.commands if command.kind == NEW_INCARNATION)
+        return next((code for code in told if code == SYNC_REPLACED.code), "")
 
     def _know(self, scope: ScopeDelta) -> None:
         """What the author has been shown stays known: while reading is locked, and after the document has left the scope."""
         with transaction(self.connection):
             for document in scope.documents:
-                self.log.raise_vector(document.id, document.vector)
+                if not is_summed(document.id):
+                    self.log.raise_vector(document.id, document.vector)
 
-    def _put_view(self, view: LedgerView, ledger_mark: int, server_ms: int) -> None:
-        """The newest view. Where the ledger has long lacked what the broker took, it is queued once more."""
-        before, since = self._view(), 0
-        if self.log.is_unanswered(ledger_mark):
-            moved = ledger_mark != before.ledger_mark or not before.stalled_since_ms
-            since = server_ms if moved else before.stalled_since_ms
-        if since and server_ms - since >= RESEND_AFTER_MS:
+    def _note_progress(self, ledger_mark: int, server_ms: int) -> None:
+        """Where the ledger has long lacked what the broker took, it is queued once more."""
+        since_ms = self.log.note_ledger_mark(ledger_mark, server_ms)
+        if since_ms and server_ms - since_ms >= RESEND_AFTER_MS:
             self.log.send_again(ledger_mark)
-            since = 0
-        self.settings.put(
-            LedgerView(
-                size=view.size,
-                root=view.root,
-                note=view.note,
-                mark=self.log.mark(),
-                ledger_mark=ledger_mark,
-                stalled_since_ms=since,
-            )
-        )
 
-    def _put_anchor(self, anchor: Anchor) -> None:
+    def _put_anchor(self, anchor: Anchor, round_trip_ms: int) -> None:
         self.settings.put(
-            AnchorMark(id=anchor.id, server_time=anchor.server_time, boot=self.clock.boot, elapsed_ms=self.clock.elapsed_ms())
+            AnchorMark(
+                id=anchor.id,
+                server_time=anchor.server_time,
+                boot=self.clock.boot,
+                elapsed_ms=self.clock.elapsed_ms(),
+                round_trip_ms=round_trip_ms,
+            )
         )
 
     def _report(self, fault: Problem) -> None:
@@ -221,8 +229,5 @@ class Syncer:
 
     def _note(self, code: str, text: str) -> None:
         """A server that contradicts itself is remembered until a person has seen it; the same again is one entry."""
-        held = self.settings.get(Problems) or Problems()
-        others = tuple(entry for entry in held.entries if entry[1:] != (code, text))
         with transaction(self.connection):
-            entry = (self.clock.real_ms(), code, text)
-            self.settings.put(Problems(entries=(*others, entry)[-PROBLEMS_KEPT_MAX:]))
+            self.settings.put((self.settings.get(Problems) or Problems()).with_entry(self.clock.real_ms(), code, text))

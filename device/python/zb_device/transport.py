@@ -16,7 +16,7 @@ from nats.errors import Error as NatsError
 
 from zb_contracts import subjects
 from zb_contracts.segment import MESSAGE_ID_HEADER
-from zb_device.faults import NonceSuspicious, Refused, Unreachable
+from zb_device.faults import NonceSuspicious, Refused, SessionEnded, Unreachable
 from zb_device.keys import DeviceKeys
 from zb_device.settings import Pinned, Session
 
@@ -107,7 +107,10 @@ class NatsTransport:
         except (NatsError, OSError, TimeoutError, NonceSuspicious) as fault:
             if suspicious:
                 raise suspicious[0] from fault
-            raise Unreachable(f"the broker cannot be reached: {self._last_error or fault or type(fault).__name__}") from fault
+            said = self._last_error or str(fault) or type(fault).__name__
+            # "expired" and "revoked" come as an authorization violation, too: in a connect the broker says no more.
+            kind = SessionEnded if "auth" in said.lower() else Unreachable
+            raise kind(f"the broker cannot be reached: {said}") from fault
         await client.subscribe(subjects.hint(self.pinned.device), cb=self._on_hint)
         self._client, self._token = client, wanted
         return client

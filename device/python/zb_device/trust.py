@@ -3,7 +3,7 @@
 Pure: bytes and remembered checkpoint in, verified values or a Problem out. Whoever calls reports the Problem and applies nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from zb_contracts.enrolment import TrustedKey
@@ -16,6 +16,7 @@ from zb_contracts.problems import SYNC_SIGNATURE_INVALID, SYNC_SPLIT_VIEW, SYNC_
 from zb_contracts.sealed import from_base64url
 from zb_contracts.signed import SignedDocument, verify_document
 from zb_contracts.sync import ANSWER_TYPE, Receipt, SyncAnswer, Verdict, read_answer
+from zb_device.faults import Refused
 from zb_device.settings import LedgerView, Pinned
 
 # A held event that a supervisor let in is admitted, and its row says held for ever.
@@ -53,6 +54,19 @@ def ledger_keys(pinned: Pinned, real_ms: int) -> dict[str, bytes]:
     return keys
 
 
+def pinned_certificates(root: bytes, keys: Sequence[TrustedKey], at_ms: int) -> tuple[KeyCertificate, ...]:
+    """The server's keys, each certified by this root and in force, both purposes among them. Refused else."""
+    try:
+        certificates = tuple(certificate_of(key) for key in keys)
+        for certificate in certificates:
+            verify_certificate(root, certificate, purpose=certificate.purpose, at_ms=at_ms)
+    except CryptoFault as fault:
+        raise Refused(f"the answer's keys are not certified by its root: {fault}", problem="enrolment.keys") from fault
+    if not {KeyPurpose.LEDGER, KeyPurpose.ESCROW} <= {certificate.purpose for certificate in certificates}:
+        raise Refused("the answer lacks a ledger key or an escrow key", problem="enrolment.keys")
+    return certificates
+
+
 def open_answer(document: SignedDocument, keys: Mapping[str, bytes], *, nonce: str, pinned: Pinned) -> SyncAnswer:
     """The answer, if one of these keys signed it and it answers this question of this author."""
     try:
@@ -75,9 +89,7 @@ def next_view(view: LedgerView, answer: SyncAnswer, keys: Mapping[str, bytes], o
             verify_consistency(view.size, checkpoint.size, view.root, checkpoint.root, answer.consistency)
         except CryptoFault as fault:
             raise Problem(SYNC_SPLIT_VIEW, size=view.size) from fault
-    return LedgerView(
-        size=checkpoint.size, root=checkpoint.root, note=answer.checkpoint, mark=view.mark, ledger_mark=view.ledger_mark
-    )
+    return LedgerView(size=checkpoint.size, root=checkpoint.root, note=answer.checkpoint)
 
 
 def check_receipt(receipt: Receipt, view: LedgerView) -> None:

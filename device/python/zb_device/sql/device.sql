@@ -1,23 +1,35 @@
 -- device.db: the log and outbox of the device. Its key needs only the device-bound secret.
 -- Event and media contents are sealed (X25519) to the escrow key and to the technician's reader key; in clear stand the
--- head and what sending and receipts need.
+-- heads, which event is on which stream, and what sending and receipts need.
 
 create table settings (
     name text primary key,
     value blob not null
 ) without rowid;
 
+-- Closed ones; the current incarnation has the next number.
+create table incarnations (
+    number integer primary key,
+    author text not null unique,
+    closed_ms integer not null,
+    reason text not null
+);
+
 create table head (
-    one integer primary key check (one = 1),
+    incarnation integer primary key,
     seq integer not null,
     prev text not null,
     at_ms integer not null,
-    high_water_ms integer not null
+    high_water_ms integer not null,
+    ledger_mark integer not null default 0,
+    stalled_since_ms integer not null default 0
 );
 
 create table log (
-    seq integer primary key,
+    incarnation integer not null,
+    seq integer not null,
     id text not null unique,
+    stream text,
     header_sha256 text not null,
     length_bytes integer not null,
     reader text,
@@ -25,16 +37,18 @@ create table log (
     for_reader blob,
     state text not null check (state in ('queued', 'received', 'admitted', 'held', 'refused')),
     recorded_ms integer not null,
+    clock_went_back integer not null default 0,
     settled_ms integer,
     position integer,
     code text,
     message text,
     retryable integer not null default 0,
-    dealt_with integer not null default 0
+    dealt_with integer not null default 0,
+    primary key (incarnation, seq)
 );
 
-create index log_open on log (seq) where state in ('queued', 'received');
-create index log_visible on log (seq) where state in ('held', 'refused') and dealt_with = 0;
+create index log_open on log (incarnation, seq) where state in ('queued', 'received');
+create index log_visible on log (incarnation, seq) where state in ('held', 'refused') and dealt_with = 0;
 
 create table streams (
     stream text primary key,

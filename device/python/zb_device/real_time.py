@@ -1,0 +1,57 @@
+"""Real time on a device whose wall clock may be wrong: the wall clock and an offset that a signed answer of the platform taught.
+
+Request proofs, token expiry and certificates go by it; a story's clock does not move it. It is asked for only when the platform
+refused a proof for its time, by a nonce, so that nobody between can teach an old or a future time.
+"""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+from pydantic import ValidationError
+
+from zb_contracts.problems import Problem
+from zb_contracts.server_time import TimeAnswer, check_time, read_time_unverified
+from zb_device.database import Connection, transaction
+from zb_device.faults import Refused, Unreachable
+from zb_device.settings import ClockOffset, Pinned, Settings
+from zb_device.trust import ledger_keys
+
+PATH: Final = "/v1/time"
+ANSWER_BYTES_MAX: Final = 4 * 1024
+TIMEOUT_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class RealTime:
+    """`wall_ms` is the machine's own clock."""
+
+    connection: Connection
+    settings: Settings
+    pinned: Pinned
+    wall_ms: Callable[[], int]
+
+    def __call__(self) -> int:
+        """Milliseconds since 1970, as near to real time as the device knows it."""
+        return self.wall_ms() + (self.settings.get(ClockOffset) or ClockOffset()).offset_ms
+
+    async def learn(self, client: httpx.AsyncClient) -> None:
+        """Ask the platform. Unreachable; Refused for an answer that no pinned ledger key signed for this question."""
+        nonce = secrets.token_hex(16)
+        try:
+            response = await client.get(self.pinned.ingest_url + PATH, params={"nonce": nonce}, timeout=TIMEOUT_S)
+        except httpx.HTTPError as fault:
+            raise Unreachable(f"the platform's time cannot be asked: {fault or type(fault).__name__}") from fault
+        if response.status_code != 200 or len(response.content) > ANSWER_BYTES_MAX:
+            raise Unreachable(f"the platform did not tell its time: HTTP {response.status_code}")
+        try:
+            answer = TimeAnswer.model_validate_json(response.content)
+            named_ms = read_time_unverified(answer, nonce)
+            # The wall clock is what is in doubt, so a key counts that was in force at the time that it signed.
+            check_time(answer, ledger_keys(self.pinned, named_ms).get(answer.kid))
+        except (ValidationError, Problem) as fault:
+            raise Refused(f"the platform's time cannot be believed: {fault}", problem="clock.answer") from fault
+        with transaction(self.connection):
+            self.settings.put(ClockOffset(offset_ms=named_ms - self.wall_ms()))

@@ -1,0 +1,123 @@
+"""One round with the platform: a session, the word about a new incarnation, what closed logs still have, the current log.
+
+It owns the order of these steps and what a refusal of one means for the others: whatever the session or the incarnation, what
+was signed is sent. It keeps no timer (`background` does) and opens no store.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+
+from zb_contracts.problems import DEVICE_PROOF_TIME, DEVICE_SUSPENDED
+from zb_device.faults import Refused, SessionEnded, StoreRestored, Unreachable
+from zb_device.folder import Parts
+from zb_device.opened import Opened
+from zb_device.syncing import SyncReport
+from zb_device.transport import NoTransport, Transport
+from zb_device.uploads import Uploader
+
+DRAIN_MS: Final = 300_000
+"""After a refused session of a person, one of a drain is used so long before asking again."""
+INCARNATIONS_MAX: Final = 1
+"""Begun in one round: were the next one at its end at once, too, a person has to look."""
+
+
+@dataclass(slots=True)
+class Rounds:
+    """What `Device.sync` and `Device.upload` do. `reopen` opens the parts anew, once keys or author have changed."""
+
+    parts: Callable[[], Parts]
+    reopen: Callable[[], None]
+    opened: Callable[[], Opened | None]
+    lock: Callable[[], None]
+    client: httpx.AsyncClient
+    drain_until_ms: int = 0
+
+    async def sync(self, transport: Transport) -> SyncReport:
+        """Unreachable, Refused or a Problem; nothing is lost by it."""
+        if not isinstance(transport, NoTransport):
+            await self.ensure_session()
+        try:
+            report = await self._synced(transport)
+        except SessionEnded:
+            # Cut, or expired by the broker's clock: the same round under a new token.
+            await self.ensure_session(anew=True)
+            report = await self._synced(transport)
+        if {"suspend", "wipe"} & set(report.commands):
+            # Reading ends; what was signed is still sent. Destroying the read model is a person's decision at the office.
+            self.lock()
+        return report
+
+    async def upload(self) -> int:
+        """Try each waiting file once; how many are stored now. Where the clock was too wrong for a proof, once more."""
+        opened, parts = self.opened(), self.parts()
+        if opened is None:
+            return 0
+        uploader = Uploader(parts.media, parts.pinned, parts.keys, parts.sessions.current, parts.real_time)
+        try:
+            return await uploader.run(self.client, opened.unlocked.reader, opened.unlocked.technician)
+        except Refused as fault:
+            if fault.problem != DEVICE_PROOF_TIME.code:
+                raise
+        await parts.real_time.learn(self.client)
+        return await uploader.run(self.client, opened.unlocked.reader, opened.unlocked.technician)
+
+    async def ensure_session(self, *, anew: bool = False) -> None:
+        """A session of who works here, or a drain where that is refused. Reading ends while even that is refused."""
+        opened, sessions = self.opened(), self.parts().sessions
+        technician = opened.unlocked.technician if opened else sessions.current().technician
+        real_ms = self.parts().real_time()
+        if real_ms < self.drain_until_ms:
+            technician = None
+        ensure = sessions.renew if anew else sessions.ensure
+        try:
+            await ensure(technician, self.client)
+        except Refused:
+            # No session for the person: what was signed still goes up in a drain session.
+            self.drain_until_ms = real_ms + DRAIN_MS
+            await self._drain(anew=anew)
+
+    async def _drain(self, *, anew: bool) -> None:
+        sessions = self.parts().sessions
+        try:
+            await (sessions.renew if anew else sessions.ensure)(None, self.client)
+        except Refused as fault:
+            if fault.problem == DEVICE_SUSPENDED.code:
+                self.lock()
+            raise
+
+    async def _synced(self, transport: Transport) -> SyncReport:
+        """All logs of the store; where the current one ends, the next one begins, and its word is given at once."""
+        for _ in range(INCARNATIONS_MAX):
+            try:
+                return await self._all(transport)
+            except StoreRestored as fault:
+                self.parts().succession.begin(fault.reason)
+                self.reopen()
+        return await self._all(transport)
+
+    async def _all(self, transport: Transport) -> SyncReport:
+        unheard: Unreachable | Refused | None = None
+        if not isinstance(transport, NoTransport):
+            unheard = await self._registered()
+        opened = self.opened()
+        reader = opened.reader if opened else None
+        before = [await one.sync(transport, None, reader) for one in self.parts().earlier if not one.log.is_settled()]
+        if unheard is not None:
+            # The ledger knows no key for the new author yet: its events wait, those of the closed ones did not.
+            raise unheard
+        report = await self.parts().syncer.sync(transport, opened.reading if opened else None, reader)
+        report.sent += sum(one.sent for one in before)
+        report.receipts += sum(one.receipts for one in before)
+        return report
+
+    async def _registered(self) -> Unreachable | Refused | None:
+        """Why the platform has not heard of the current incarnation; None when it has."""
+        try:
+            if await self.parts().succession.register(self.client):
+                self.reopen()
+        except (Unreachable, Refused) as fault:
+            return fault
+        return None
