@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from zb_contracts.envelope import BODY_TYPE, Header, ParsedEvent, digest, parse_event, sign_event
+from zb_contracts.envelope import BODY_TYPE, Header, ParsedEvent, digest, is_summed, parse_event, sign_event
 from zb_contracts.events import AuthorKind, Body, type_of
 from zb_contracts.keys import SigningKey
 from zb_contracts.problems import Problem

@@ -8,7 +8,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Final
 
-from zb_contracts.envelope import Anchor
+from zb_contracts.envelope import Anchor, is_summed
 from zb_contracts.problems import SYNC_REPLACED, SYNC_STORE_BEHIND, Problem
 from zb_contracts.sync import ScopeDelta, SyncAnswer, SyncRequest, Verdict, pack, unpack_document
 from zb_contracts.times import parse_time_ms
