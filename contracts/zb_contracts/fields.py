@@ -7,6 +7,7 @@ rule: what a class means is said in `zb_contracts.merge`.
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final, get_args
 
 from zb_contracts.events.office import Priority
@@ -196,6 +197,7 @@ def field_of(stream_kind: str, name: str) -> Field | None:
     return FIELDS.get((stream_kind, name))
 
 
+@lru_cache(maxsize=1024)
 def unversioned(event_type: str) -> str:
     """`intervention.started.v1` without its version."""
     return event_type.rpartition(".")[0]

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 TIME_LENGTH = 24
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MARKS = ("-", "-", "T", ".", "Z")
 
 
@@ -18,9 +19,8 @@ def parse_time_ms(text: str) -> int:
     # `fromisoformat` alone takes week dates and any character between date and time.
     if len(text) != TIME_LENGTH or not text.isascii() or (text[4], text[7], text[10], text[19], text[23]) != _MARKS:
         raise ValueError("not RFC 3339 in UTC with milliseconds (2026-11-22T10:05:00.000Z)")
-    moment = datetime.fromisoformat(text)
-    seconds = int(moment.replace(microsecond=0).timestamp())
-    return seconds * 1000 + moment.microsecond // 1000
+    since = datetime.fromisoformat(text) - _EPOCH
+    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
 
 
 def format_time_ms(ms: int) -> str:

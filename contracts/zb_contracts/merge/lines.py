@@ -6,6 +6,7 @@ Versions that did not know each other are all kept; a void that did not know a v
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from zb_contracts.events.fieldwork import LineVoided
 from zb_contracts.fields import LINE_OF
@@ -13,6 +14,8 @@ from zb_contracts.merge.causality import MergeEvent, Write, Writes, by_rank
 from zb_contracts.merge.registers import Acknowledgements
 from zb_contracts.merge.rules import EDITED_AFTER_VOID
 from zb_contracts.merge.state import Line, LineVersion, SetAside, Void
+
+VOIDED: Final = "intervention.line_voided"
 
 
 def build_lines(
@@ -68,8 +71,8 @@ def _line(first: MergeEvent, versions: list[MergeEvent], voids: list[MergeEvent]
     standing = versions  # alone, as most lines are
     if voids or len(versions) > 1:
         standing = [write.event for write in Writes(Write(event, None) for event in (*versions, *voids)).candidates()]
-    removals = [event for event in standing if isinstance(event.body, LineVoided)]
-    kept = [event for event in standing if not isinstance(event.body, LineVoided)]
+    removals = [event for event in standing if event.name == VOIDED]
+    kept = [event for event in standing if event.name != VOIDED]
     is_void = not kept
     # A void overtakes the versions that it knew, so the current version is one that no void knew, while there is one.
     current = kept[0] if kept else Writes(Write(event, None) for event in versions).candidates()[0].event

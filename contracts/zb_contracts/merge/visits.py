@@ -112,7 +112,8 @@ def _settle(visit: Presence, abandonments: Sequence[MergeEvent], acknowledged: A
     equipment: dict[str, Writes] = defaultdict(Writes)
     for event in visit.events:
         name = FACT_OF[event.name].name
-        if isinstance(event.body, EquipmentStateSet):
+        if name == "equipment_state":
+            assert isinstance(event.body, EquipmentStateSet)
             equipment[event.body.equipment].add(Write(event, event.value))
         elif name not in ("paused", "resumed"):
             writes[name].add(Write(event, event.value))

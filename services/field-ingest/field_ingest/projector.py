@@ -25,7 +25,7 @@ from zb_contracts.events import read_body
 from zb_contracts.events.office import EventAdmitted
 from zb_contracts.merge.state import RULE_VERSION, InterventionState
 
-BATCH_ROWS: Final = 500
+BATCH_ROWS: Final = 1_000
 """Rows of its partitions that a step takes of each shard, about; the span that it reads for them is fixed."""
 ADMISSION: Final = "event.admitted.v1"
 log: Final = structlog.get_logger(__name__)
