@@ -10,28 +10,22 @@ from typing import Any, TypeVar
 
 import click
 
-from field_ingest import app, dead_letters, rejects, warden
-from field_ingest.admission import Admission
+from field_ingest import app, rejects, warden
 from field_ingest.audit_commands import COMMANDS
 from field_ingest.audit_verify import verify_ledger
 from field_ingest.checkpoints import LedgerBehind
 from field_ingest.config import SERVICE, Settings
-from field_ingest.dead_letters import NoSuchLetter
+from field_ingest.dead_letter_commands import deadletters
 from field_ingest.founding import AuthorKeyDiffers, ShardCountDiffers
 from field_ingest.keyring import KeysUnusable, read_keys
-from field_ingest.ledger import PostgresLedger
 from field_ingest.proof.commands import export_command, log_command
 from field_ingest.repartition import partitions_command
 from field_ingest.shards import chosen
-from field_ingest.verification import Verifier
 from zb_chassis import command_line
-from zb_chassis.broker import connect
-from zb_chassis.claims import Credentials
-from zb_chassis.clock import clock_of
 from zb_chassis.config import load
 from zb_chassis.database import Pool, open_pool
 
-OWN = (AuthorKeyDiffers, KeysUnusable, LedgerBehind, NoSuchLetter, ShardCountDiffers)
+OWN = (AuthorKeyDiffers, KeysUnusable, LedgerBehind, ShardCountDiffers)
 """What stops a command here, beside the chassis' own refusals, as one sentence."""
 
 T = TypeVar("T")
@@ -103,6 +97,9 @@ def verify(as_json: bool) -> None:
     sys.exit(0 if report.sound else 1)
 
 
+main.add_command(deadletters)
+
+
 @main.group("rejects")
 def rejects_group() -> None:
     """What was set aside as unsigned or misplaced."""
@@ -121,81 +118,12 @@ def list_rejects(subject: str | None) -> None:
         click.echo(json.dumps(row))
 
 
-@main.group()
-def deadletters() -> None:
-    """Messages that no bounded number of tries could handle."""
-
-
-@deadletters.command("list")
-@click.option("--service", help="Only of this service.")
-def list_letters(service: str | None) -> None:
-    """Number, service, subject, reason and tries of each, one JSON object a line."""
-
-    async def work(jetstream: Any, pool: Pool, _: Settings) -> list[dict[str, Any]]:
-        again = await dead_letters.retried(pool)
-        found = [one.summary() async for one in dead_letters.letters(jetstream, service=service)]
-        return [one | {"retried": again.get(one["number"])} for one in found]
-
-    for row in _run(_with_broker(load(Settings), work)):
-        click.echo(json.dumps(row))
-
-
-@deadletters.command()
-@click.argument("number", type=click.IntRange(min=1))
-def show(number: int) -> None:
-    """One dead letter with its headers."""
-
-    async def work(jetstream: Any, _pool: Pool, _settings: Settings) -> dict[str, Any]:
-        return (await dead_letters.letter(jetstream, number)).whole()
-
-    click.echo(json.dumps(_run(_with_broker(load(Settings), work)), indent=2))
-
-
-@deadletters.command()
-@click.argument("number", type=click.IntRange(min=1))
-def retry(number: int) -> None:
-    """Give a dead letter of field-ingest to admission again. Exit code 1 unless it was decided."""
-
-    async def work(jetstream: Any, pool: Pool, settings: Settings) -> str:
-        found = await dead_letters.letter(jetstream, number)
-        clock = clock_of(settings.clock_file)
-        with Verifier(read_keys(settings.keys_dir).escrow) as verifier:
-            return repr(await dead_letters.retry(pool, Admission(PostgresLedger(pool), verifier, clock), found, clock))
-
-    became = _run(_with_broker(load(Settings), work))
-    click.echo(became)
-    sys.exit(0 if became.startswith("Done") else 1)
-
-
-@deadletters.command()
-@click.option("--service", help="Only of this service.")
-def export(service: str | None) -> None:
-    """All of them with their bodies (base64), one JSON object a line."""
-
-    async def work(jetstream: Any, _pool: Pool, _settings: Settings) -> list[dict[str, Any]]:
-        return [one.whole() async for one in dead_letters.letters(jetstream, service=service)]
-
-    for row in _run(_with_broker(load(Settings), work)):
-        click.echo(json.dumps(row))
-
-
 async def _with_pool(settings: Settings, work: Callable[[Pool], Awaitable[T]]) -> T:
     pool = await open_pool(settings.database_url, application_name=f"{SERVICE}-cli", size_max=2)
     try:
         return await work(pool)
     finally:
         await pool.close()
-
-
-async def _with_broker(settings: Settings, work: Callable[[Any, Pool, Settings], Awaitable[T]]) -> T:
-    async def with_pool(pool: Pool) -> T:
-        client = await connect(settings.nats_url, Credentials.read(settings.nats_creds))
-        try:
-            return await work(client.jetstream(), pool, settings)
-        finally:
-            await client.close()
-
-    return await _with_pool(settings, with_pool)
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

@@ -16,7 +16,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 from prometheus_client import Gauge
 
-from field_ingest.admission import Done
+from field_ingest.dead_letters import DEALT_WITH
 from field_ingest.marks import PROJECTION
 from field_ingest.projecting import AGAIN
 from zb_chassis.clock import Clock
@@ -37,7 +37,7 @@ STOPPED: Final = Gauge("zb_ingest_authors_stopped", "Authors whose mark stands b
 GAPS: Final = Gauge("zb_ingest_authors_asked_again", "Authors who were asked for a part of their chain again")
 UNCHECKED: Final = Gauge("zb_ingest_rows_without_checkpoint", "Ledger rows behind the newest checkpoint", ["shard"])
 CHECKPOINT_MS: Final = Gauge("zb_ingest_checkpoint_timestamp_seconds", "When the newest checkpoint was made", ["shard"])
-LETTERS: Final = Gauge("zb_ingest_dead_letters_open", "Dead letters of all services that no new try has settled")
+LETTERS: Final = Gauge("zb_ingest_dead_letters_open", "Dead letters of all services that nobody has dealt with")
 CLOCK_AHEAD: Final = Gauge("zb_ingest_clock_ahead_seconds", "The most by which a device's time was ahead of its receipt lately")
 CLOCK_BACK: Final = Gauge("zb_ingest_clocks_went_back", "Events of the newest, whose author's clock had gone back")
 
@@ -70,8 +70,14 @@ class Backlog:
             await _count_rows(connection)
             await _count_people_s_work(connection)
             await _count_clocks(connection, self.clock())
-            settled = await connection.fetchval("SELECT count(*) FROM dead_letter_retries WHERE disposition = $1", Done.__name__)
-        LETTERS.set((await self.jetstream.stream_info(DEADLETTER.name)).state.messages - settled)
+            letters = (await self.jetstream.stream_info(DEADLETTER.name)).state
+            # Only of those that the stream still has: it forgets letters in time, the table does not.
+            settled = await connection.fetchval(
+                "SELECT count(*) FROM dead_letter_retries WHERE disposition = ANY ($1) AND number >= $2",
+                list(DEALT_WITH),
+                letters.first_seq,
+            )
+        LETTERS.set(letters.messages - settled)
         for reading in self.readings:
             await self._count_messages(reading)
 

@@ -198,11 +198,12 @@ END
 $$;
 CREATE TRIGGER session_cuts_changed AFTER INSERT OR UPDATE ON session_cuts FOR EACH STATEMENT EXECUTE FUNCTION sessions_cut();
 
--- Dead letters that were tried again; the letters themselves stay in their stream.
+-- Dead letters that somebody dealt with; the letters themselves stay in their stream.
 CREATE TABLE dead_letter_retries (
     number bigint PRIMARY KEY,                 -- in the stream DEADLETTER
     at_ms bigint NOT NULL,
-    disposition text NOT NULL
+    disposition text NOT NULL,
+    reason text                                -- what was done about it, in words
 );
 
 -- The read side: rebuilt from the ledger by `audit replay` (but for sync_session), nothing here is the record.

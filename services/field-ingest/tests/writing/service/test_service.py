@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -213,10 +214,39 @@ async def test_the_audit_finds_a_body_that_was_changed_in_the_database(office: A
     assert "the body has another digest" in forged.stdout
 
 
-async def test_dead_letters_are_listed_shown_and_exported(office: Any, service: Any) -> None:
-    for command in (["list"], ["export"]):
-        done = await asyncio.to_thread(service.run, "deadletters", *command)
-        assert (done.returncode, done.stderr) == (0, "")
-    missing = await asyncio.to_thread(service.run, "deadletters", "show", "4000000")
-    assert missing.returncode == 1
-    assert "there is no dead letter 4000000" in missing.stderr
+async def test_dead_letters_are_listed_shown_tried_again_settled_and_exported(office: Any, service: Any, tmp_path: Path) -> None:
+    async def run(*arguments: str) -> tuple[int, list[Any], str]:
+        done = await asyncio.to_thread(service.run, "deadletters", *arguments)
+        return done.returncode, [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")], done.stderr
+
+    client = await service.broker.connect("field-ingest")
+    numbers = []
+    for code in ("segment.spoilt", "segment.spoilt", "segment.other"):
+        headers = {"Zb-Dead-Stream": "FIELD", "Zb-Dead-Subject": "field.v1.0.nobody", "Zb-Dead-Tries": "8", "Zb-Dead-Code": code}
+        numbers.append(
+            (await client.jetstream().publish(subjects.deadletter("field-ingest"), b"no segment", headers=headers)).seq
+        )
+    await client.close()
+    first, second, other = numbers
+
+    code, listed, more = await run("list", "--code", "segment.spoilt", "--limit", "1", "--json")
+    assert (code, [row["number"] for row in listed], more) == (0, [first], f"more: --after {first}\n")
+    shown = await asyncio.to_thread(service.run, "deadletters", "show", str(other))
+    assert json.loads(shown.stdout)["headers"]["Zb-Dead-Code"] == "segment.other"
+    code, [tried], _ = await run("retry", str(first), "--json")
+    assert (code, tried["became"]) == (1, "GivenUp")
+    code, _, _ = await run("settle", str(second), "--reason", "its author sent it again")
+    assert code == 0
+    code, still_open, _ = await run("list", "--open", "--json")
+    assert [(row["number"], row["became"]) for row in still_open if row["number"] in numbers] == [
+        (first, "GivenUp"),
+        (other, None),
+    ]
+    lines = await asyncio.to_thread(service.run, "deadletters", "list", "--code", "segment.other")
+    assert lines.stdout.split()[0] == str(other)
+    file = tmp_path / "letters.jsonl"
+    code, _, told = await run("export", "--code", "segment.spoilt", "--output", str(file))
+    assert (code, told) == (0, "2 letters exported\n")
+    assert [json.loads(line)["number"] for line in file.read_text().splitlines()] == [first, second]
+    code, _, missing = await run("show", "4000000")
+    assert (code, "there is no dead letter 4000000" in missing) == (1, True)
