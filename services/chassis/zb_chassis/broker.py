@@ -14,6 +14,8 @@ from faststream.nats import NatsBroker
 from faststream.nats.security import NatsCredentials
 from nats import errors
 from nats.aio.client import Client, RawCredentials
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
 from nats.js.api import Header
 
 from zb_chassis.claims import Credentials
@@ -103,6 +105,30 @@ class StrictClient(Client):
             # A name that cannot be written would keep the message out of the dead letters, for ever.
             headers = {name: value for name, value in headers.items() if name != Header.STATUS and _HEADER_NAME.fullmatch(name)}
         return super()._build_message(sid, subject, reply, data, headers)
+
+    def jetstream(self, **options: Any) -> JetStreamContext:
+        return _JetStream(self, **options)
+
+
+class _JetStream(JetStreamContext):
+    """nats-py's JetStream, whose pulls end in one kind of time-out.
+
+    On a busy machine `fetch` also raises asyncio's, which FastStream does not expect: it then drops what it had in hand, and a
+    batch comes again only after its ack wait (measured: one batch in five at a load of three a core).
+    """
+
+    async def pull_subscribe_bind(self, *arguments: Any, **options: Any) -> JetStreamContext.PullSubscription:
+        subscription = await super().pull_subscribe_bind(*arguments, **options)
+        fetch = subscription.fetch
+
+        async def patient(*arguments: Any, **options: Any) -> list[Msg]:
+            try:
+                return await fetch(*arguments, **options)
+            except TimeoutError as fault:
+                raise errors.TimeoutError from fault
+
+        subscription.fetch = patient  # type: ignore[method-assign]
+        return subscription
 
 
 class _StrictBroker(NatsBroker):
