@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zb_contracts import canonical
-from zb_contracts.envelope import BODY_BYTES_MAX, SEEN_AUTHORS_MAX, Header, SignedEvent, digest, parse_header, sign_event
+from zb_contracts.envelope import (
+    BODY_BYTES_MAX,
+    HEADER_BYTES_MAX,
+    SEEN_AUTHORS_MAX,
+    Header,
+    SignedEvent,
+    digest,
+    parse_header,
+    sign_event,
+)
 from zb_contracts.problems import Problem
 from zb_contracts.segment import SEGMENT_EVENTS_MAX, cut_segments, decode_segment, encode_segment
 from zb_contracts.times import format_time_ms, parse_time_ms
@@ -47,7 +56,17 @@ def test_a_vector_has_a_limit() -> None:
     assert refused(changed(seen={f"author-{n}": 1 for n in range(SEEN_AUTHORS_MAX + 1)})) == "event.seen_too_large"
 
 
-@pytest.mark.parametrize("data", [b"", b"[" * 20_000, b"\xff" * 10, b'{"v":NaN}', b"{" + b" " * 40_000 + b"}"])
+def test_as_many_authors_as_a_vector_may_name_fit_into_a_header() -> None:
+    """A site to which a new incarnation comes every week is full after twenty years. Ids are of the length that devices have."""
+    crowd = {f"dev-{number:010x}-a": 10**6 + number for number in range(SEEN_AUTHORS_MAX)}
+    data = changed(seen=crowd)
+    assert parse_header(data).seen == crowd
+    assert len(data) < HEADER_BYTES_MAX
+    long = {f"{number:064x}": 2**53 - 1 for number in range(SEEN_AUTHORS_MAX)}
+    assert refused(changed(seen=long)) == "event.header_malformed"
+
+
+@pytest.mark.parametrize("data", [b"", b"[" * 20_000, b"\xff" * 10, b'{"v":NaN}', b"{" + b" " * 80_000 + b"}"])
 def test_hostile_headers_are_refused_by_name(data: bytes) -> None:
     assert refused(data) == "event.header_malformed"
 

@@ -28,8 +28,9 @@ from zb_contracts.times import parse_time_ms
 PAYLOAD_TYPE: Final = "application/vnd.zoneblanche.event.v1+json"
 BODY_TYPE: Final = "application/json"
 BODY_BYTES_MAX: Final = 64 * 1024
-HEADER_BYTES_MAX: Final = 32 * 1024
-SEEN_AUTHORS_MAX: Final = 256
+HEADER_BYTES_MAX: Final = 64 * 1024
+SEEN_AUTHORS_MAX: Final = 1024
+"""Authors that a vector may name: with ids of the usual length about 30 KiB of the header."""
 GENESIS: Final = "0" * 64
 """`prev` of an author's first event."""
 
@@ -37,11 +38,19 @@ SIGNATURE_BYTES: Final = 64
 
 STREAM_KINDS: Final = ("intervention", "site", "equipment", "stock", "shift", "device")
 
+SUMMED_KINDS: Final = frozenset({"stock"})
+"""Kinds of stream whose state is a sum: no order of knowledge decides there, so an author's `seen` names nobody on them."""
+
 _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _TYPE = re.compile(r"[a-z][a-z_]{0,31}\.[a-z][a-z_]{0,47}\.v[1-9][0-9]{0,2}")
 _STREAM = re.compile(rf"(?:{'|'.join(STREAM_KINDS)}):[a-z0-9-]{{1,64}}")
+
+
+def is_summed(stream: str) -> bool:
+    """Whether the stream is of a kind whose state is a sum (SUMMED_KINDS)."""
+    return stream.partition(":")[0] in SUMMED_KINDS
 
 
 class Anchor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,12 +1,13 @@
 """What the technician sees: the server's document with the device's own work over it, at once and without a network."""
 
+import msgspec
 import pytest
 
 from zb_contracts.envelope import Header
 from zb_contracts.events import AuthorKind
 from zb_contracts.events.fieldwork import CommentAdded, Done, Started
 from zb_contracts.events.office import Assigned, InterventionCreated, Planned, Policy
-from zb_contracts.events.places import ShiftStarted
+from zb_contracts.events.places import ShiftStarted, StockMoved
 from zb_contracts.events.registry import type_of
 from zb_contracts.merge.causality import MergeEvent
 from zb_contracts.merge.fold import fold
@@ -38,6 +39,12 @@ def office(seq: int, body) -> MergeEvent:
         body_type="application/json",
     )
     return MergeEvent(header, body, AuthorKind.OFFICE)
+
+
+def stocked(body):
+    """An office's event on the van."""
+    event = office(1, body)
+    return MergeEvent(msgspec.structs.replace(event.header, stream="stock:van-tech-anna"), body, event.kind)
 
 
 PLANNED = [
@@ -74,6 +81,23 @@ async def test_events_repeat_the_documents_vector_in_seen(device, platform):
         {"office-main": 3},
         {"office-main": 3, "dev-1-a": 1},
     ]
+
+
+async def test_a_movement_of_stock_names_nobody_that_the_device_knows(device, platform):
+    """A sum needs no order of knowledge, and a depot's vector would grow with everybody who ever took a part."""
+    van = "stock:van-tech-anna"
+    loaded = StockMoved(part="seal-12", quantity="8", cause="loaded")
+    platform.put_document(BOILER, PLANNED)
+    platform.put_document(van, [stocked(loaded)])
+    await device.sync()
+    await device.record(Started(), stream=BOILER)
+    await run(device, "part", {"intervention": "leaky-boiler", "part": "seal-12", "quantity": "2"})
+    await device.sync()
+
+    state = device.state(van).state
+    assert (state.quantities, state.movement_count) == ({"seal-12": "6"}, 2)
+    (moved,) = [row.event.header for row in platform.rows if row.event.header.stream == van]
+    assert moved.seen == {}
 
 
 async def test_once_the_document_covers_all_it_is_shown_as_it_is(device, platform):

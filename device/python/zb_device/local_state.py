@@ -83,7 +83,11 @@ def _overlaid(state: State, stream: str, own: Sequence[ParsedEvent], pending: Se
         for part, quantity in newest.quantities.items():
             quantities[part] = _sum(quantities.get(part, "0"), quantity)
         return msgspec.structs.replace(
-            state, vector=vector, quantities=quantities, movements=[*state.movements, *newest.movements]
+            state,
+            vector=vector,
+            quantities=quantities,
+            movements=[*state.movements, *newest.movements],
+            movement_count=(state.movement_count or len(state.movements)) + len(newest.movements),
         )
     if isinstance(newest, SiteState | EquipmentState) and isinstance(state, SiteState | EquipmentState):
         # Own writes know the document, so they stand until somebody writes who knows them.
