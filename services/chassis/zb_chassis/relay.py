@@ -12,6 +12,7 @@ import os
 import socket
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -102,12 +103,15 @@ class Relay:
         *,
         limits: RelayLimits | None = None,
         holder: str | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`monotonic` gives seconds and never goes back: the relay judges its lease by it."""
         self.holder = holder or f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.failures = 0
         """How often in a row the relay could not go on: for readiness and alarms."""
         self._pool = pool
         self._publisher = publisher
+        self._monotonic = monotonic
         self._limits = limits or RelayLimits()
         self._lease: Lease | None = None
         self._wake = asyncio.Event()
@@ -173,19 +177,19 @@ class Relay:
     async def _hold(self) -> Lease | None:
         if self._lease is not None and not self._renewal_due(self._lease):
             return self._lease
-        asked = time.monotonic()  # before the question: our clock must run out before the database's does
+        asked = self._monotonic()  # before the question: our clock must run out before the database's does
         fence = await self._pool.fetchval(TAKE_LEASE, LEASE_NAME, self.holder, self._limits.lease_s)
         self._lease = None if fence is None else Lease(fence, asked + self._limits.lease_s)
         return self._lease
 
     def _renewal_due(self, lease: Lease) -> bool:
-        return time.monotonic() > lease.until - self._limits.lease_s / 2
+        return self._monotonic() > lease.until - self._limits.lease_s / 2
 
     async def _send(self, row: Any, lease: Lease) -> bool:
         """True when the stream has the message, False when it was parked."""
         headers: dict[str, Any] = msgspec.json.decode(row["headers"])
         headers |= {MESSAGE_ID_HEADER: row["message_id"], FENCE_HEADER: str(lease.fence)}
-        if time.monotonic() >= lease.until:
+        if self._monotonic() >= lease.until:
             raise LeaseLost(f"the lease of fence {lease.fence} ran out before {row['message_id']} was published")
         try:
             timeout_s = self._limits.publish_timeout_s
