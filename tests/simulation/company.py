@@ -204,8 +204,15 @@ class Company:
     # --- Devices ---
 
     def _handset(self, home: Path, device: str, technician: str) -> Handset:
-        line = Line(self.world, self.broker, self.ingest.answer, self._lie, device, lambda: handset.session_technician())
         shard = shard_of(device, len(self.ingest.ledger.shards))
+        origin = self.ingest.ledger.shards[shard].origin
+
+        def lie(request: bytes, honest: bytes) -> bytes:
+            if self.world.dice.random() < 0.5:
+                return hostile.another_log(origin, request, honest)
+            return hostile.false_receipts(self.broker, request, honest)
+
+        line = Line(self.world, self.broker, self.ingest.answer, lie, device, lambda: handset.session_technician())
         handset = Handset(
             world=self.world,
             home=home,
@@ -213,7 +220,7 @@ class Company:
             technician=technician,
             line=line,
             shard=shard,
-            origin=self.ingest.ledger.shards[shard].origin,
+            origin=origin,
             confirmed=self._confirm,
             lost=self.gone.add,
             moved=self._move,
@@ -232,6 +239,3 @@ class Company:
         for event in self.confirmed.values():
             if event.folder == before:
                 event.folder = after
-
-    def _lie(self, request: bytes, honest: bytes) -> bytes:
-        return hostile.false_receipts(self.broker, request, honest)

@@ -16,6 +16,7 @@ from tests.simulation.keys import LEDGER, key_of
 from tests.simulation.world import World
 from zb_contracts import ledger_leaf, subjects
 from zb_contracts.envelope import BODY_TYPE, GENESIS, Header, SignedEvent, digest, parse_header, sign_event
+from zb_contracts.notes import Checkpoint, NoteSigner, sign_checkpoint
 from zb_contracts.problems import Problem
 from zb_contracts.segment import decode_segment, encode_segment
 from zb_contracts.signed import sign_document
@@ -125,6 +126,10 @@ class Hostile:
     def opaque(self) -> bytes:
         return encode_segment([self.write(seen=self._knowledge(), body=b'{"nonsense":1}')])
 
+    def as_the_office(self) -> bytes:
+        body = b'{"reason":"no technician wants to go there"}'
+        return encode_segment([self.write(seen=self._knowledge(), type="intervention.cancelled.v1", body=body)])
+
     def not_canonical(self) -> bytes:
         return encode_segment([self.write(seen=self._knowledge(), body=b'{"text": "two spaces"}')])
 
@@ -193,6 +198,7 @@ _TRICKS: Final[tuple[Trick, ...]] = (
     Hostile.in_another_s_name,
     Hostile.as_another_person,
     Hostile.opaque,
+    Hostile.as_the_office,
     Hostile.not_canonical,
 )
 
@@ -207,6 +213,16 @@ def false_receipts(broker: Broker, request: bytes, honest: bytes) -> bytes:
             if header is not None and header.author == asked.author and header.seq > answer.mark:
                 receipts.append(_receipt(event, header))
     return _signed(msgspec.structs.replace(answer, receipts=(*answer.receipts, *receipts)))
+
+
+def another_log(origin: str, request: bytes, honest: bytes) -> bytes:
+    """An answer, truly signed, with the head of another log in place of the one that the device has seen grow."""
+    asked, answer = unpack_request(request), _read(honest)
+    if not asked.checkpoint_size or answer.checkpoint is None:
+        return honest  # a device that has seen nothing yet could not know
+    size = int(answer.checkpoint.split("\n")[1])
+    note = sign_checkpoint(Checkpoint(origin, size, bytes(32)), NoteSigner(origin, LEDGER))
+    return _signed(msgspec.structs.replace(answer, checkpoint=note, receipts=()))
 
 
 def _receipt(event: SignedEvent, header: Header) -> Receipt:

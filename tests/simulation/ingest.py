@@ -104,9 +104,18 @@ class Ingest:
 
     def _admission(self, stream: str, shard: int) -> tuple[Worker, Consumer]:
         consumer = self.broker.consumer(stream, ack_wait_s=ACK_WAIT_S, shard=shard, fault="broker out of order")
-        admission = Admission(self.ledger, Verifier(ESCROW, threads=0), self.world.clock, nonce=lambda: next(self._nonces))
         letters = DeadLetters(self.broker, "field-ingest")  # type: ignore[arg-type]
-        intake = Intake(admission, letters, (), pause=lambda s: self.world.pause(round(s * SECOND_MS)))
+
+        def born() -> Intake:
+            verifier = Verifier(ESCROW, threads=0)
+            admission = Admission(self.ledger, verifier, self.world.clock, nonce=lambda: next(self._nonces))
+            return Intake(admission, letters, (), pause=lambda s: self.world.pause(round(s * SECOND_MS)))
+
+        intake = born()
+
+        def restarted() -> None:
+            nonlocal intake
+            intake = born()
 
         async def work() -> int | None:
             batch = consumer.fetch(self.world.dice.randint(1, BATCH_MAX))
@@ -118,7 +127,7 @@ class Ingest:
                 self._projection.wake()
             return consumer.due_in_ms()
 
-        worker = Worker(self.world, f"admission {stream} {shard}", work)
+        worker = Worker(self.world, f"admission {stream} {shard}", work, restarted)
         self.broker.streams[stream].heard.append(lambda: worker.wake(self.world.dice.randint(*FETCH_MS)))
         return worker, consumer
 

@@ -6,21 +6,23 @@ concerns devices is in `promises`. Each fault is a Broken that names the invaria
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
 
 from field_ingest.appending import Row
+from field_ingest.domain import Author
 from field_ingest.routing import as_published
 from tests.simulation.broker import Delivered
 from tests.simulation.company import Company
 from tests.simulation.keys import ESCROW
 from tests.simulation.world import Broken
-from zb_contracts import ledger_leaf, merkle, subjects
+from zb_contracts import canonical, ledger_leaf, merkle, subjects
 from zb_contracts.announcements import InterventionAnnounced
 from zb_contracts.envelope import PAYLOAD_TYPE, Header, digest, parse_header
-from zb_contracts.events import AuthorKind, read_body
+from zb_contracts.events import EVENT_TYPES, AuthorKind, read_body
 from zb_contracts.events.office import EventAdmitted
 from zb_contracts.fields import REGISTERS_OF, unversioned
 from zb_contracts.keys import dsse_pae, verify
@@ -84,6 +86,7 @@ class Watch:
             return
         header = parse_header(row.header)
         author = self._ledger.authors[row.author]
+        self._claims(row, header, author)
         if row.kind == "admitted" and author.revoked_at_ms is not None and row.received_at_ms > author.revoked_at_ms:
             raise Broken(HELD, f"event {row.seq} of {row.author} was admitted")
         for other, seq in header.seen.items():
@@ -93,6 +96,17 @@ class Watch:
         if any(header.seen.get(other, 0) < seq for other, seq in before.items()):
             raise Broken(CLOSED, f"event {row.seq} of {row.author} knows less than an earlier one")
         self._vectors[row.stream, row.author] = header.seen
+
+    def _claims(self, row: Row, header: Header, author: Author) -> None:
+        """Whoever wrote it was one who may, in their own name, in bytes that mean one thing."""
+        kind = EVENT_TYPES.get(row.type)
+        if kind is not None and author.kind not in kind.writers:
+            raise Broken(ITSELF, f"{row.author} wrote {row.type}")
+        people = {author.technician, *self._ledger.people[row.author]}
+        if row.kind == "admitted" and author.device and header.actor not in people:
+            raise Broken(ITSELF, f"event {row.seq} of {row.author} was admitted in the name of {header.actor}")
+        if canonical.encode(msgspec.json.decode(row.body)) != row.body:
+            raise Broken(SOUND, f"the body of event {row.seq} of {row.author} has more than one spelling")
 
 
 def check(company: Company) -> None:
@@ -108,6 +122,9 @@ def check(company: Company) -> None:
 
 def _ledger_is_sound(company: Company) -> None:
     ledger = company.ingest.ledger
+    ids = Counter(row.event_id for row in ledger.rows() if row.kind != "refusal")
+    if ids and max(ids.values()) > 1:
+        raise Broken(SOUND, f"two rows have the id {ids.most_common(1)[0][0]}")
     for number, shard in ledger.shards.items():
         if [row.position for row in shard.rows] != list(range(len(shard.rows))):
             raise Broken(SOUND, f"the positions of shard {number} are not dense")

@@ -75,4 +75,5 @@ class Relays:
         self._lives += 1
         pool: Any = self._outbox
         holder = f"{name}, life {self._lives}"
-        return Relay(pool, _Publisher(self._world, self._broker, self._outbox, holder), limits=LIMITS, holder=holder)
+        publisher = _Publisher(self._world, self._broker, self._outbox, holder)
+        return Relay(pool, publisher, limits=LIMITS, holder=holder, monotonic=lambda: self._world.now_ms / SECOND_MS)
