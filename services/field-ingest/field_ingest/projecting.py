@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import asyncpg
 import structlog
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 
 from field_ingest.hints import Hints, devices_concerned
 from field_ingest.partitions import assigned
@@ -19,6 +19,7 @@ from field_ingest.projector import Projector, Step
 from field_ingest.read_ports import ReadStore
 from field_ingest.scoping import Scopes
 from zb_chassis.database import LOST, Pool
+from zb_contracts.envelope import SEEN_AUTHORS_MAX
 
 CHANNEL: Final = "ledger_grew"
 POLL_S: Final = 2.0
@@ -42,6 +43,9 @@ AGAIN: Final = (
 ROWS: Final = Counter("zb_ingest_projected_rows", "Ledger rows folded by the projection")
 STATES: Final = Counter("zb_ingest_projected_states", "States written by the projection")
 QUARANTINED: Final = Counter("zb_ingest_quarantined_streams", "Times that a stream could not be folded")
+VECTOR: Final = Histogram(
+    "zb_ingest_vector_authors", "Authors in the widest vector of a step", buckets=(16, 64, 256, 512, 768, SEEN_AUTHORS_MAX)
+)
 MOVED: Final = Counter("zb_ingest_scopes_moved", "Times that a technician's scope got changes")
 
 log: Final = structlog.get_logger(__name__)
@@ -151,6 +155,8 @@ class Projection:
         ROWS.inc(step.rows)
         STATES.inc(step.states)
         QUARANTINED.inc(step.quarantined)
+        if step.rows:
+            VECTOR.observe(step.vector_authors_max)
         if step.authors or step.states:
             self._following.note(step.authors)
 

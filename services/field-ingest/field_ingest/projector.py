@@ -15,7 +15,7 @@ from field_ingest import causal_cut
 from field_ingest.announce import announce
 from field_ingest.folding import REASON_MAX, Folded, Folds, by_stream
 from field_ingest.partitions import partition_of
-from field_ingest.read_ports import Batch, LedgerRow, Lift, Marks, ProjectionTransaction, ReadStore, StateRow, Taken
+from field_ingest.read_ports import Batch, LedgerRow, Lift, Marks, ProjectionTransaction, ReadStore, Rest, StateRow, Taken
 from field_ingest.scope import ScopeLimits, members, shortened
 from field_ingest.states import hash_of
 from zb_chassis.clock import Clock
@@ -33,7 +33,10 @@ log: Final = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step did: positions passed, rows folded, states written, streams quarantined, and whose rows they were."""
+    """What one step did: positions passed, rows folded, states written, streams quarantined, and whose rows they were.
+
+    `vector_authors_max`: how many authors the widest vector among these states names.
+    """
 
     passed: int = 0
     rows: int = 0
@@ -41,6 +44,7 @@ class Step:
     announced: int = 0
     quarantined: int = 0
     authors: frozenset[str] = frozenset()
+    vector_authors_max: int = 0
 
 
 _Stepped = tuple[Step, Mapping[int, Marks]]
@@ -141,6 +145,8 @@ class Projector:
             lifted = named & await transaction.lifted_streams(sorted(ids))
             # A lifted event stands before the cached fold's end: the stream is folded again, whole.
             self._folds.forget(lifted)
+            if lifted:
+                await transaction.forget_rests(sorted(lifted))
         return sorted({row.stream for row in rows if row.kind == "admitted"} | lifted)
 
     async def _project(
@@ -152,7 +158,7 @@ class Projector:
         passed: int = 0,
     ) -> Step:
         missing = set(self._folds.missing(streams))
-        fresh = by_stream(await transaction.stream_rows(sorted(missing), at.marks, at.of)) if missing else {}
+        fresh = await self._loaded(transaction, at, sorted(missing)) if missing else {}
         known = by_stream(row for row in rows if row.kind == "admitted" and row.stream not in missing)
         folded, faults = self._folds.add(fresh | known)
         before = await transaction.stored(streams) if streams else {}
@@ -170,7 +176,14 @@ class Projector:
             announced=len(batch.messages),
             quarantined=len(batch.faults),
             authors=frozenset(row.author for row in rows),
+            vector_authors_max=max((len(one.state.vector) for one in folded.values()), default=0),
         )
+
+    async def _loaded(self, transaction: ProjectionTransaction, at: Taken, streams: Sequence[str]) -> dict[str, list[LedgerRow]]:
+        """The rows of streams that are not in the cache: all, or what a fold that was put away lacks."""
+        resumed = self._folds.resume(await transaction.rests(streams))
+        rows = by_stream(await transaction.stream_rows(streams, at.marks, at.of, resumed))
+        return {stream: rows.get(stream, []) for stream in {*resumed, *rows}}
 
     def _take(self, batch: Batch, stream: str, one: Folded, marks: Marks, before: tuple[int, bytes] | None) -> None:
         now_ms = self._clock()
@@ -183,6 +196,8 @@ class Projector:
             batch.faults[stream] = f"{type(fault).__name__}: {fault}"[:REASON_MAX]
             return
         batch.whole.append(stream)
+        if one.rest is not None:
+            batch.rests.append(Rest(stream, RULE_VERSION, one.events, one.received_ms, marks, one.rest))
         if found is not None:
             batch.members[stream] = found
         changed = before is None or before[1] != row.state_hash
