@@ -6,7 +6,7 @@ in order, whose signature and body digest were verified, and gives one outcome e
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from field_ingest.facts import MESSAGE_MAX, Session, Vouches, anchor_fact, clock_facts, refusal_facts, token_fact
 from zb_contracts import canonical
@@ -34,6 +34,10 @@ STRAY_REFUSALS_MAX: Final = 1_000
 """Refusal rows beside the chain (forks, broken links) that one author may leave in the ledger; beyond it: rejects."""
 ADMISSION_TYPE: Final = "event.admitted.v1"
 """A supervisor's word that a held event is admitted."""
+
+# What a chain that goes on is free of: columns of its author's row.
+_GOES_ON: Final[Mapping[str, Any]] = dict.fromkeys(("stopped_seq", "stopped_code", "stopped_message", "stopped_at_ms"))
+_NO_GAP: Final[Mapping[str, Any]] = dict.fromkeys(("gap_nonce", "gap_at_ms", "gap_to"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +159,16 @@ def ends_segment(outcome: Outcome) -> bool:
 
 
 class Chain:
-    """One author's chain while events are decided. `author` is its row as it will be, `outcomes` what was decided.
+    """One author's chain while events are decided; `outcomes` is what was decided so far.
 
     `vouches` tells the ledger's own anchors from others; without it no fact says so.
     """
 
     def __init__(self, author: Author, known: Known, *, received_at_ms: int, vouches: Vouches | None = None) -> None:
-        self.author = author
         self.outcomes: list[Outcome] = []
+        self._author = author
+        self._mark, self._head_hash, self._last_at_ms = author.mark, author.head_hash, author.last_at_ms
+        self._noted: dict[str, Any] = {}
         self._known = known
         self._received_at_ms = received_at_ms
         self._vouches = vouches
@@ -170,7 +176,12 @@ class Chain:
         self._chained = dict(known.chained)
         self._strays = set(known.strays)
         self._ids = dict(known.ids)
-        self._vectors = {stream: dict(seen) for stream, seen in known.vectors.items()}
+        self._vectors = dict(known.vectors)
+
+    @property
+    def author(self) -> Author:
+        """The author's row as it will be."""
+        return replace(self._author, mark=self._mark, head_hash=self._head_hash, last_at_ms=self._last_at_ms, **self._noted)
 
     def take(self, event: Event) -> Outcome:
         """Decide one event. Events of one segment come in order; stop when `ends_segment` says so."""
@@ -188,18 +199,18 @@ class Chain:
         if to <= author.mark:
             return
         if author.gap_nonce is None or used:
-            author = replace(author, gap_nonce=nonce, gap_at_ms=self._received_at_ms)
-        self.author = replace(author, gap_to=max(to, author.gap_to or 0))
+            self._noted |= {"gap_nonce": nonce, "gap_at_ms": self._received_at_ms}
+        self._noted["gap_to"] = max(to, author.gap_to or 0)
 
     def _decided(self, event: Event) -> Outcome:
-        mark = self.author.mark
+        mark = self._mark
         if event.seq <= mark:
             if self._chained.get(event.seq) == event.header_hash:
                 return Duplicate(event)
             return self._stray(event, Problem(FORK, seq=event.seq))
         if event.seq > mark + 1:
             return Waiting(event, Problem(SEGMENT_AHEAD, first=event.seq, mark=mark))
-        if event.prev != self.author.head_hash:
+        if event.prev != self._head_hash:
             return self._stray(event, Problem(LINK_BROKEN, seq=event.seq))
         if event.header is None:
             return self._refused(event, event.fault or Problem(HEADER_MALFORMED, reason="unreadable"))
@@ -221,9 +232,9 @@ class Chain:
 
     def _wrong_type(self, header: Header) -> Problem | None:
         known = EVENT_TYPES.get(header.type)
-        if known is None or self.author.kind in known.writers:
+        if known is None or self._author.kind in known.writers:
             return None
-        return Problem(TYPE_NOT_ALLOWED, kind=self.author.kind.value, type=header.type)
+        return Problem(TYPE_NOT_ALLOWED, kind=self._author.kind.value, type=header.type)
 
     def _taken_id(self, event: Event) -> Problem | None:
         taken = self._ids.get(event.id)
@@ -271,12 +282,12 @@ class Chain:
 
     def _admitted(self, event: Event, header: Header) -> Appended:
         received_at_ms = self._received_at_ms
-        facts = clock_facts(header, received_at_ms, self.author.last_at_ms) | anchor_fact(header, self._vouches)
-        facts |= token_fact(header, self.author.device, self._known.sessions, received_at_ms)
+        facts = clock_facts(header, received_at_ms, self._last_at_ms) | anchor_fact(header, self._vouches)
+        facts |= token_fact(header, self._author.device, self._known.sessions, received_at_ms)
         body = read_body(header.type, event.signed.body)
         if isinstance(body, Opaque):
             facts["opaque"] = body.reason
-        revoked_at_ms = self.author.revoked_at_ms
+        revoked_at_ms = self._author.revoked_at_ms
         facts |= {"key": "valid"} if revoked_at_ms is None else {"key": "revoked", "revoked_at_ms": revoked_at_ms}
         if self._is_stranger(header.actor):
             facts["actor"] = "without_session"
@@ -285,7 +296,7 @@ class Chain:
 
     def _is_stranger(self, actor: str | None) -> bool:
         """A device that acts in the name of somebody who never had a session on it: a supervisor decides, nothing is lost."""
-        return self.author.kind is AuthorKind.DEVICE and actor not in (None, self.author.technician, *self._known.people)
+        return self._author.kind is AuthorKind.DEVICE and actor not in (None, self._author.technician, *self._known.people)
 
     def _refused(self, event: Event, problem: Problem) -> Appended:
         return Appended(event, "refusal", refusal_facts(problem), problem=problem)
@@ -293,45 +304,39 @@ class Chain:
     def _stray(self, event: Event, problem: Problem) -> Outcome:
         if (event.seq, event.header_hash) in self._strays:
             return Duplicate(event, chained=False)
-        if self.author.stray_refusals >= STRAY_REFUSALS_MAX:
+        if self._stray_refusals() >= STRAY_REFUSALS_MAX:
             return Dropped(event, problem)
         return Appended(event, "refusal", refusal_facts(problem), chained=False, problem=problem)
 
+    def _stray_refusals(self) -> int:
+        return int(self._noted.get("stray_refusals", self._author.stray_refusals))
+
     def _advance(self, outcome: Appended) -> None:
-        event, author = outcome.event, self.author
+        event = outcome.event
         if not outcome.chained:
             self._strays.add((event.seq, event.header_hash))
-            self.author = replace(author, stray_refusals=author.stray_refusals + 1)
+            self._noted["stray_refusals"] = self._stray_refusals() + 1
             return
         self._chained[event.seq] = event.header_hash
-        last_at_ms = author.last_at_ms
         if outcome.kind == "admitted" and (named := admission_in(event)) is not None:
             self._lifted.add(named.event)
         if outcome.kind != "refusal" and event.header is not None:
             self._ids[event.id] = event.header_hash
-            self._vectors[event.stream] = dict(event.header.seen)
-            last_at_ms = event.header.at_ms
-        self.author = replace(
-            author,
-            mark=event.seq,
-            head_hash=event.header_hash,
-            last_at_ms=last_at_ms,
-            stopped_seq=None,
-            stopped_code=None,
-            stopped_message=None,
-            stopped_at_ms=None,
-        )
-        if author.gap_to is None or event.seq >= author.gap_to:
-            self.author = replace(self.author, gap_nonce=None, gap_at_ms=None, gap_to=None)
+            self._vectors[event.stream] = event.header.seen
+            self._last_at_ms = event.header.at_ms
+        self._mark, self._head_hash = event.seq, event.header_hash
+        self._noted |= _GOES_ON
+        gap_to = self._noted.get("gap_to", self._author.gap_to)
+        if gap_to is None or event.seq >= gap_to:
+            self._noted |= _NO_GAP
 
     def _stop(self, event: Event, problem: Problem) -> None:
-        self.author = replace(
-            self.author,
-            stopped_seq=event.seq,
-            stopped_code=problem.code,
-            stopped_message=str(problem)[:MESSAGE_MAX],
-            stopped_at_ms=self._received_at_ms,
-        )
+        self._noted |= {
+            "stopped_seq": event.seq,
+            "stopped_code": problem.code,
+            "stopped_message": str(problem)[:MESSAGE_MAX],
+            "stopped_at_ms": self._received_at_ms,
+        }
 
 
 def admission_in(event: Event) -> EventAdmitted | None:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from field_ingest.admission import TRIES_MAX, Done, GivenUp, Message, PutOff
-from zb_contracts.envelope import SignedEvent
+from zb_contracts.envelope import SEEN_AUTHORS_MAX, SignedEvent
 from zb_contracts.segment import encode_segment
 
 
@@ -148,7 +148,7 @@ async def test_samples_of_rejects_are_limited_and_their_counts_are_not(house: An
 
 
 async def test_a_signed_header_that_we_cannot_read_is_refused_in_its_place_and_the_next_goes_on(house: Any, leaky: Any) -> None:
-    crowd = {f"author-{number}": 1 for number in range(257)}
+    crowd = {f"author-{number}": 1 for number in range(SEEN_AUTHORS_MAX + 1)}
     events = [leaky.write(), _unchecked(leaky, crowd), leaky.write()]
     assert await house.deliver(leaky, events) == Done(admitted=2, refused=1)
     assert [row["code"] for row in await house.rows(leaky)] == [None, "event.seen_too_large", None]
