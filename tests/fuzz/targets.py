@@ -253,7 +253,7 @@ def _letter(data: bytes) -> None:
     """The headers of a dead letter: whoever writes to DEADLETTER chose them."""
     headers = msgspec.json.decode(data, type=dict[str, str])
     letter = dead_letters._letter(RawStreamMsg("deadletter.v1.media", 7, data, headers=headers))
-    json.dumps([letter.summary(), letter.whole()])
+    json.dumps([letter.summary(NOW_S * 1000), letter.whole(NOW_S * 1000)])
 
 
 def _time(data: bytes) -> None:

@@ -22,6 +22,8 @@ from zb_contracts import subjects
 from zb_contracts.subjects import DEADLETTER, FIELD, OFFICE
 from zb_contracts.times import format_time_ms
 
+TRIES_DIGITS_MAX: Final = 9
+"""Whoever wrote the letter wrote the number: a list shows every letter that there is."""
 LIST_MAX: Final = 10_000
 REASON_MAX: Final = 1_000
 SETTLED: Final = "Settled"
@@ -62,7 +64,7 @@ class Letter:
             "subject": self.header("Subject"),
             "code": self.code,
             "reason": self.header("Reason"),
-            "tries": int(tries) if tries.isdecimal() else 0,
+            "tries": int(tries[:TRIES_DIGITS_MAX]) if tries.isdecimal() else 0,
             "bytes": len(self.data),
         }
 
