@@ -126,7 +126,8 @@ def _is_gone(connection: Connection) -> bool:
 def _away() -> Iterator[None]:
     try:
         yield
-    except LedgerAway:
+    except (LedgerAway, asyncpg.QueryCanceledError):
+        # A statement beyond its time-out would be so at every try: it is some message's matter, found by taking each alone.
         raise
     except _PASSES as fault:
         raise LedgerAway(str(fault) or type(fault).__name__) from fault

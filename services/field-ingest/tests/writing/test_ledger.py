@@ -13,9 +13,9 @@ from field_ingest.admission import Done
 from field_ingest.checkpoints import Checkpoints, LedgerBehind
 from field_ingest.founding import AuthorKeyDiffers, ShardCountDiffers, found
 from field_ingest.keyring import ServerAuthor
-from field_ingest.ledger import PostgresTransaction
+from field_ingest.ledger import PostgresLedger, PostgresTransaction
 from field_ingest.ports import LedgerAway
-from zb_chassis.database import transaction
+from zb_chassis.database import open_pool, transaction
 from zb_contracts import ledger_leaf, merkle
 from zb_contracts.keys import SigningKey
 from zb_contracts.notes import NoteVerifier, verify_checkpoint
@@ -75,6 +75,50 @@ async def test_a_session_killed_by_the_server_leaves_nothing_half_done(house: An
     await locker.close()
     assert (await house.row(leaky))["mark"] == 2
     assert await house.deliver(leaky, leaky.events[2:], tries=2) == Done(admitted=2)
+
+
+async def test_a_session_that_died_is_the_ledgers_absence(house: Any) -> None:
+    async def dies() -> None:
+        async with PostgresLedger(house.pool).transaction() as transaction:
+            pid = await transaction._connection.fetchval("SELECT pg_backend_pid()")
+            await house.pool.execute("SELECT pg_terminate_backend($1)", pid)
+            await transaction.lock_authors(["ingest"])
+
+    with pytest.raises(LedgerAway):
+        await dies()
+
+
+async def test_a_call_that_we_should_not_have_made_is_our_fault_and_no_absence(house: Any) -> None:
+    # The driver raises the same class for both; taken for an absence, it would be tried for ever and never be buried.
+    with pytest.raises(asyncpg.InterfaceError, match="expects 1 argument"):
+        async with PostgresLedger(house.pool).transaction() as transaction:
+            await transaction._connection.fetchval("SELECT $1::text")
+    assert await PostgresLedger(house.pool).read_authors(["ingest"])
+
+
+async def test_a_statement_that_took_too_long_is_a_messages_fault_and_no_absence(house: Any) -> None:
+    with pytest.raises(asyncpg.QueryCanceledError):
+        async with PostgresLedger(house.pool).transaction() as transaction:
+            await transaction._connection.execute("SET LOCAL statement_timeout = '1ms'; SELECT pg_sleep(60)")
+
+
+async def test_a_lock_that_could_not_be_had_passes_by_itself(house: Any) -> None:
+    async def wait_in_vain() -> None:
+        async with PostgresLedger(house.pool).transaction() as waiting:
+            await waiting._connection.execute("SET LOCAL lock_timeout = '1ms'")
+            await waiting.lock_authors(["ingest"])
+
+    async with PostgresLedger(house.pool).transaction() as holding:
+        await holding.lock_authors(["ingest"])
+        with pytest.raises(LedgerAway):
+            await wait_in_vain()
+
+
+async def test_a_pool_that_is_closed_is_the_ledgers_absence(database: str, house: Any) -> None:
+    pool = await open_pool(database, application_name="test")
+    await pool.close()
+    with pytest.raises(LedgerAway, match="no connection"):
+        await PostgresLedger(pool).read_authors(["ingest"])
 
 
 async def test_segments_delivered_in_every_order_end_in_the_same_chain(house: Any) -> None:
