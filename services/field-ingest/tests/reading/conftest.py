@@ -16,6 +16,7 @@ from field_ingest.ledger import PostgresTransaction
 from field_ingest.projector import Projector
 from field_ingest.read_store import PostgresReadStore
 from field_ingest.scope import ScopeLimits
+from field_ingest.shards import shard_of
 from field_ingest.scoping import Scopes
 from field_ingest.sync import SyncResponder
 from field_ingest.sync_store import PostgresSyncStore
@@ -31,7 +32,7 @@ from zb_contracts.times import format_time_ms, parse_time_ms
 
 TEN_MS = parse_time_ms("2026-11-23T10:00:00.000Z")
 DAY_MS = 86_400_000
-ORIGIN = "zone-blanche.test/ledger/0"
+LOG = "zone-blanche.test/ledger"
 BOILER = "11111111-1111-4111-8111-111111111111"
 LIFT = "22222222-2222-4222-8222-222222222222"
 INGEST_MIGRATIONS = MigrationSet("field-ingest", "field_ingest")
@@ -54,8 +55,9 @@ class Pen:
 class Company:
     """Writes events, admits them, projects them."""
 
-    def __init__(self, pool: Pool, folder: Path) -> None:
+    def __init__(self, pool: Pool, folder: Path, shards: int = 1) -> None:
         self.pool = pool
+        self.shards = shards
         self.now_ms = TEN_MS
         self.ledger_key = SigningKey.from_seed(b"ledger key of the test company!!")
         self.checkpoints = Checkpoints(self.ledger_key, folder, self.clock)
@@ -82,7 +84,7 @@ class Company:
         )
 
     async def hire(
-        self, name: str, kind: str = "device", *, device: str | None = None, technician: str | None = None, shard: int = 0
+        self, name: str, kind: str = "device", *, device: str | None = None, technician: str | None = None, shard: int | None = None
     ) -> Pen:
         """Registers an author; a device's incarnation is named like its device unless said otherwise."""
         device = (device or name) if kind == "device" else None
@@ -98,7 +100,7 @@ class Company:
             device,
             technician,
             pen.key.public,
-            shard,
+            shard_of(device or name, self.shards) if shard is None else shard,
             bytes(32),
             self.now_ms,
         )
@@ -107,9 +109,9 @@ class Company:
     async def add_shard(self, shard: int) -> None:
         """A further log of the ledger."""
         await self.pool.execute(
-            "INSERT INTO shards (shard, origin, root, frontier) VALUES ($1, $2, $3, $4)",
+            "INSERT INTO shards (shard, origin, root, frontier) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
             shard,
-            f"zone-blanche.test/ledger/{shard}",
+            f"{LOG}/{shard}",
             merkle.EMPTY_ROOT,
             merkle.Frontier().to_bytes(),
         )
@@ -197,22 +199,20 @@ async def admit(connection: Any, events: Any, now_ms: int) -> None:
         await writing.write([chain], received_at_ms=now_ms)
 
 
-async def company_on(dsn: str, folder: Path) -> Company:
+async def company_on(dsn: str, folder: Path, shards: int = 1) -> Company:
     """A company on an empty database."""
     await migrate.upgrade(dsn, [CHASSIS_MIGRATIONS, INGEST_MIGRATIONS])
     pool = await open_pool(dsn, application_name="test")
-    await pool.execute(
-        "INSERT INTO shards (shard, origin, root, frontier) VALUES (0, $1, $2, $3) ON CONFLICT DO NOTHING",
-        ORIGIN,
-        merkle.EMPTY_ROOT,
-        merkle.Frontier().to_bytes(),
-    )
-    return Company(pool, folder)
+    company = Company(pool, folder, shards)
+    for shard in range(shards):
+        await company.add_shard(shard)
+    return company
 
 
 @pytest.fixture
-async def company(database: str, tmp_path: Path) -> AsyncIterator[Company]:
-    company = await company_on(database, tmp_path)
+async def company(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Company]:
+    """A company whose ledger has one shard, or as many as a module says (`parametrize("company", ..., indirect=True)`)."""
+    company = await company_on(database, tmp_path, getattr(request, "param", 1))
     yield company
     await company.pool.close()
 

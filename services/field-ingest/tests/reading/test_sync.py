@@ -17,7 +17,7 @@ from zb_contracts.signed import verify_document
 from zb_contracts.sync import ANSWER_TYPE, SyncAnswer, SyncRequest, Verdict, pack, read_answer, unpack_document
 
 BOILER = "intervention:11111111-1111-4111-8111-111111111111"
-ORIGIN = "zone-blanche.test/ledger/0"
+LOG = "zone-blanche.test/ledger"
 NONCE = "0123456789abcdef0123456789abcdef"
 
 
@@ -42,8 +42,9 @@ class Asking:
 
     def checkpoint(self, answer: SyncAnswer) -> notes.Checkpoint:
         assert answer.checkpoint is not None
-        verifier = notes.NoteVerifier(ORIGIN, self.company.ledger_key.public)
-        return notes.verify_checkpoint(answer.checkpoint, ORIGIN, [verifier])
+        origin = f"{LOG}/{answer.shard}"
+        verifier = notes.NoteVerifier(origin, self.company.ledger_key.public)
+        return notes.verify_checkpoint(answer.checkpoint, origin, [verifier])
 
 
 @pytest.fixture

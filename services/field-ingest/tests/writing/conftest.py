@@ -215,9 +215,9 @@ async def empty_house(database: str, verifier: Verifier, tmp_path: Path) -> Asyn
 
 
 @pytest.fixture
-async def house(empty_house: House) -> House:
-    """A ledger of one shard."""
-    await empty_house.found()
+async def house(empty_house: House, request: pytest.FixtureRequest) -> House:
+    """A ledger of one shard, or of as many as a module says (`parametrize("house", ..., indirect=True)`)."""
+    await empty_house.found(getattr(request, "param", 1))
     return empty_house
 
 
