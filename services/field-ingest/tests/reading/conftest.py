@@ -16,7 +16,6 @@ from field_ingest.ledger import PostgresTransaction
 from field_ingest.projector import Projector
 from field_ingest.read_store import PostgresReadStore
 from field_ingest.scope import ScopeLimits
-from field_ingest.shards import shard_of
 from field_ingest.scoping import Scopes
 from field_ingest.sync import SyncResponder
 from field_ingest.sync_store import PostgresSyncStore
@@ -84,9 +83,15 @@ class Company:
         )
 
     async def hire(
-        self, name: str, kind: str = "device", *, device: str | None = None, technician: str | None = None, shard: int | None = None
+        self,
+        name: str,
+        kind: str = "device",
+        *,
+        device: str | None = None,
+        technician: str | None = None,
+        shard: int | None = None,
     ) -> Pen:
-        """Registers an author; a device's incarnation is named like its device unless said otherwise."""
+        """Registers an author; a device's incarnation is named like its device. Shards are given in turn, unless said otherwise."""
         device = (device or name) if kind == "device" else None
         pen = Pen(name, kind, SigningKey.from_seed(hashlib.sha256(name.encode()).digest()), device, technician)
         self.pens[name] = pen
@@ -100,7 +105,7 @@ class Company:
             device,
             technician,
             pen.key.public,
-            shard_of(device or name, self.shards) if shard is None else shard,
+            len(self.pens) % self.shards if shard is None else shard,
             bytes(32),
             self.now_ms,
         )

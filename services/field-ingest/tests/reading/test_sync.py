@@ -20,6 +20,8 @@ BOILER = "intervention:11111111-1111-4111-8111-111111111111"
 LOG = "zone-blanche.test/ledger"
 NONCE = "0123456789abcdef0123456789abcdef"
 
+pytestmark = pytest.mark.parametrize("company", [2], indirect=True)
+
 
 class Asking:
     """A device's view: it asks, and believes only what it can verify."""
