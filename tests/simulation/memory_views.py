@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from field_ingest.appending import Row
 from field_ingest.partitions import partition_of
-from field_ingest.read_ports import Batch, Claim, Crew, Due, LedgerRow, Lift, Marks, Place, StateRow, Taken
+from field_ingest.read_ports import Batch, Claim, Crew, Due, LedgerRow, Lift, Marks, Place, Rest, StateRow, Taken
 from field_ingest.read_store import IN_SCOPES
 from field_ingest.scope import Document, Given, Member, Moved
 from field_ingest.scope_store import Counter
@@ -105,7 +105,16 @@ class MemoryProjectionTransaction:
                         found[claim] = (row.seq, Place(number, row.position))
         return {claim: place for claim, (_, place) in found.items()}
 
-    async def stream_rows(self, streams: Sequence[str], marks: Mapping[int, Marks], of: int) -> list[LedgerRow]:
+    async def rests(self, streams: Sequence[str]) -> list[Rest]:
+        """See read_ports.ProjectionTransaction: none is kept, so every restart folds from the first event."""
+        return []
+
+    async def forget_rests(self, streams: Sequence[str]) -> None:
+        """See read_ports.ProjectionTransaction."""
+
+    async def stream_rows(
+        self, streams: Sequence[str], marks: Mapping[int, Marks], of: int, after: Mapping[str, Marks]
+    ) -> list[LedgerRow]:
         return [
             self._row(row)
             for number, shard in self._views.ledger.shards.items()

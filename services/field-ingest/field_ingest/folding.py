@@ -9,38 +9,51 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
+
 from field_ingest.partitions import partition_of
-from field_ingest.read_ports import LedgerRow, Marks, Taken
+from field_ingest.read_ports import LedgerRow, Marks, Rest, Taken
 from zb_contracts.envelope import stored_header
 from zb_contracts.events import AuthorKind, written_body
 from zb_contracts.merge.causality import MergeEvent
 from zb_contracts.merge.fold import StreamFold
+from zb_contracts.merge.snapshots import SnapshotRefused
 from zb_contracts.merge.state import State, state_bytes
 
 STREAMS_KEPT_MAX: Final = 5_000
 EVENTS_KEPT_MAX: Final = 100_000
 REASON_MAX: Final = 500
+REST_FROM: Final = 500
+"""Events from which on a stream's fold is put away now and then."""
+REST_GROWTH: Final = 1.25
+"""It is put away again when it has so many times the events of the last time: what that costs stays a share of the fold."""
 BOOKKEEPING: Final = ("billing.",)
 """Types that do not put off the end of a closed intervention's time in the scopes."""
+log: Final = structlog.get_logger(__name__)
 _KINDS: Final = {kind.value: kind for kind in AuthorKind}
 
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """A stream's state. `received_ms`: when the ledger received the newest event that is not mere bookkeeping."""
+    """A stream's state after `events` events. `received_ms`: when the ledger received the newest that is not mere bookkeeping.
+
+    `rest` is the fold's snapshot where it is time to put it away.
+    """
 
     state: State
     state_json: bytes
     received_ms: int
+    events: int
+    rest: bytes | None
 
 
 class _Kept:
-    __slots__ = ("events", "fold", "received_ms")
+    __slots__ = ("events", "fold", "received_ms", "rested")
 
-    def __init__(self, stream: str) -> None:
-        self.fold = StreamFold(stream)
-        self.events = 0
-        self.received_ms = 0
+    def __init__(self, fold: StreamFold, events: int = 0, received_ms: int = 0) -> None:
+        self.fold = fold
+        self.events = self.rested = events
+        self.received_ms = received_ms
 
     def add(self, rows: Sequence[LedgerRow]) -> Folded:
         for row in rows:
@@ -49,7 +62,13 @@ class _Kept:
         times = (row.received_ms for row in rows if not row.type.startswith(BOOKKEEPING))
         self.received_ms = max(self.received_ms, max(times, default=0))
         state = self.fold.state()
-        return Folded(state, state_bytes(state), self.received_ms)
+        return Folded(state, state_bytes(state), self.received_ms, self.events, self._rest())
+
+    def _rest(self) -> bytes | None:
+        if self.events < max(REST_FROM, self.rested * REST_GROWTH):
+            return None
+        self.rested = self.events
+        return self.fold.snapshot()
 
 
 class Folds:
@@ -92,13 +111,31 @@ class Folds:
         """Those of the streams that must be loaded whole."""
         return [stream for stream in streams if stream not in self._kept]
 
+    def resume(self, rests: Iterable[Rest]) -> dict[str, Marks]:
+        """Takes up folds that were put away: stream -> the positions from which on its events are missing.
+
+        What older rules or another program put away is left: those streams are folded from their first event.
+        """
+        found = {}
+        for rest in rests:
+            try:
+                fold = StreamFold.restore(rest.stream, rest.data)
+            except SnapshotRefused as fault:
+                log.info("fold not taken up", stream=rest.stream, reason=str(fault))
+                continue
+            self.forget([rest.stream])
+            self._kept[rest.stream] = _Kept(fold, rest.events, rest.received_ms)
+            self._events += rest.events
+            found[rest.stream] = rest.positions
+        return found
+
     def add(self, rows: Mapping[str, Sequence[LedgerRow]]) -> tuple[dict[str, Folded], dict[str, str]]:
         """Folds the rows into their streams; the states, and the reason for each stream that could not be folded."""
         folded: dict[str, Folded] = {}
         faults: dict[str, str] = {}
         for stream, found in rows.items():
             try:
-                kept = self._kept.get(stream) or _Kept(stream)
+                kept = self._kept.get(stream) or _Kept(StreamFold(stream))
                 self.forget([stream])
                 folded[stream] = kept.add(found)
             except Exception as fault:  # a fold is total: whatever it raises is a fault of ours, listed and not hidden

@@ -107,12 +107,27 @@ class Lift:
     position: int
 
 
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """The fold of a long stream, put away: `data` is its snapshot after `events` events, all that count below `positions`.
+
+    An economy, never the truth. `received_ms` is when the ledger received the newest of them that is no mere bookkeeping.
+    """
+
+    stream: str
+    rule_version: int
+    events: int
+    received_ms: int
+    positions: Marks
+    data: bytes
+
+
 @dataclass(slots=True)
 class Batch:
     """What a step writes of the streams that it touched.
 
     `faults` are the streams that go into quarantine, with the reason; `whole` those whose state has every event. `members`
-    are the technicians of an intervention, for each one whose members were found anew.
+    are the technicians of an intervention, for each one whose members were found anew. `rests` may be left unwritten.
     """
 
     states: list[StateRow] = field(default_factory=list)
@@ -120,6 +135,7 @@ class Batch:
     members: dict[str, Mapping[str, Member]] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
     whole: list[str] = field(default_factory=list)
+    rests: list[Rest] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +171,17 @@ class ProjectionTransaction(Protocol):
     async def places(self, claims: Sequence[Claim]) -> dict[Claim, Place]:
         """Where the newest row of each claim lies that is no refusal; a claim on nothing has no place."""
 
-    async def stream_rows(self, streams: Sequence[str], marks: Mapping[int, Marks], of: int) -> list[LedgerRow]:
-        """All that counts on these streams below their partition's marks: what is admitted, and held events let in."""
+    async def stream_rows(
+        self, streams: Sequence[str], marks: Mapping[int, Marks], of: int, after: Mapping[str, Marks]
+    ) -> list[LedgerRow]:
+        """All that counts on these streams below their partition's marks: what is admitted, and held events let in. Of a
+        stream in `after` only from those positions on."""
+
+    async def rests(self, streams: Sequence[str]) -> list[Rest]:
+        """The folds of these streams that were put away. A store may keep none."""
+
+    async def forget_rests(self, streams: Sequence[str]) -> None:
+        """The folds of these streams that were put away lack an event: they are gone."""
 
     async def lift(self, lifts: Sequence[Lift]) -> None:
         """Notes which events were let in. One that was noted before changes nothing."""

@@ -1,4 +1,5 @@
-"""The projection's store in Postgres: `read_ports` over the statements of `marks`, `states` and `scope_store`.
+"""The projection's store in Postgres: `read_ports` over the statements of `marks`, `states`,
+`rest_store` and `scope_store`.
 
 One transaction a step, on a connection of its own; nothing is committed but at the end of its block. It decides nothing.
 """
@@ -7,9 +8,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
-from field_ingest import marks, scope_store, states
+from field_ingest import marks, rest_store, scope_store, states
 from field_ingest.partitions import PARTITIONS_DEFAULT
-from field_ingest.read_ports import Batch, Claim, Crew, Due, LedgerRow, Lift, Marks, Place, Taken
+from field_ingest.read_ports import Batch, Claim, Crew, Due, LedgerRow, Lift, Marks, Place, Rest, Taken
 from field_ingest.scope import Document, Member, Moved
 from zb_chassis import outbox
 from zb_chassis.database import Connection
@@ -61,8 +62,16 @@ class PostgresProjectionTransaction:
     async def places(self, claims: Sequence[Claim]) -> dict[Claim, Place]:
         return await states.places(self._connection, claims)
 
-    async def stream_rows(self, streams: Sequence[str], before: Mapping[int, Marks], of: int) -> list[LedgerRow]:
-        return await states.stream_rows(self._connection, streams, before, of)
+    async def stream_rows(
+        self, streams: Sequence[str], before: Mapping[int, Marks], of: int, after: Mapping[str, Marks]
+    ) -> list[LedgerRow]:
+        return await states.stream_rows(self._connection, streams, before, of, after)
+
+    async def rests(self, streams: Sequence[str]) -> list[Rest]:
+        return await rest_store.rests(self._connection, streams)
+
+    async def forget_rests(self, streams: Sequence[str]) -> None:
+        await rest_store.forget(self._connection, streams)
 
     async def lift(self, lifts: Sequence[Lift]) -> None:
         await states.lift(self._connection, lifts)
@@ -80,6 +89,8 @@ class PostgresProjectionTransaction:
         await states.release(connection, [stream for stream in batch.whole if stream not in batch.faults])
         if batch.states:
             await states.write_states(connection, batch.states)
+        if batch.rests:
+            await rest_store.write(connection, batch.rests)
         changed = [row.stream for row in batch.states if row.stream.startswith(IN_SCOPES)]
         technicians = await scope_store.replace_members(connection, batch.members) if batch.members else set()
         await scope_store.note_due(connection, streams=changed, technicians=sorted(technicians))

@@ -1,4 +1,4 @@
-"""Gives the projection another number of partitions: all of them meet at one place of the ledger and are cut anew.
+"""Gives the projection another number of partitions: all of them meet at the end of the ledger and are cut anew.
 
 One transaction that holds every partition; workers wait for it and go on with the new ones. No state changes but those that
 the ledger asks for anyway. Which stream lies in which partition is `partitions`' matter.
@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager
 import asyncpg
 import click
 
-from field_ingest import marks
+from field_ingest import marks, states
 from field_ingest.audit_commands import DATABASE
 from field_ingest.partitions import PARTITIONS_MAX
 from field_ingest.projector import Projector
-from field_ingest.read_ports import Marks, ReadStore
+from field_ingest.read_ports import ReadStore
 from field_ingest.read_store import PostgresReadStore
 from field_ingest.scope_settings import ScopeSettings
 from zb_chassis.clock import system_clock
@@ -49,19 +49,17 @@ async def repartition(connection: Connection, make_projector: Callable[[ReadStor
         held = await connection.fetch(
             "SELECT partition FROM projection_partition WHERE projection = $1 ORDER BY partition FOR UPDATE", marks.PROJECTION
         )
-        meeting = _furthest(list((await marks.read_all(connection)).values()))
+        meeting = await states.ledger_sizes(connection)  # of one moment: no event below them lacks what it had seen
         projector = make_projector(PostgresReadStore(lent))
         while (await projector.step(until={row["partition"]: meeting for row in held})).passed:
             pass
+        if any(one != meeting for one in (await marks.read_all(connection)).values()):
+            raise RuntimeError("the partitions did not meet at the ledger's end")
         await connection.execute("DELETE FROM projection_partition WHERE projection = $1", marks.PROJECTION)
         await connection.execute("DELETE FROM partition_mark WHERE projection = $1", marks.PROJECTION)
         await marks.found(connection, of)
         await marks.move(connection, dict.fromkeys(range(of), meeting))
     return len(held)
-
-
-def _furthest(each: list[dict[int, int]]) -> Marks:
-    return {shard: max(one[shard] for one in each) for shard in (each[0] if each else {})}
 
 
 async def _on(dsn: str, make_projector: Callable[[ReadStore], Projector], of: int) -> int:

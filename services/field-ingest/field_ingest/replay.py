@@ -28,6 +28,7 @@ TABLES: Final = (
     "states",
     "quarantine",
     "lifted",
+    "fold_rest",
     "scope_member",
     "scope_due",
 )

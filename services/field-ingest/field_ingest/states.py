@@ -85,24 +85,29 @@ async def _tell_gap(connection: Connection, shard: int, begin: int, end: int) ->
     raise LedgerGap(f"shard {shard} has no position {missing}, although its log has {end} rows or more")
 
 
-async def stream_rows(connection: Connection, streams: Sequence[str], marks: Mapping[int, Marks], of: int) -> list[LedgerRow]:
-    """All that is admitted on these streams, also held events that were let in, below their partition's marks."""
-    places = [(partition, shard, position) for partition, one in marks.items() for shard, position in one.items()]
+async def stream_rows(
+    connection: Connection, streams: Sequence[str], marks: Mapping[int, Marks], of: int, after: Mapping[str, Marks]
+) -> list[LedgerRow]:
+    """All that is admitted on these streams, also held events that were let in, below their partition's marks; of a stream
+    in `after` from those positions on."""
+    spans = [
+        (stream, shard, after.get(stream, {}).get(shard, 0), position)
+        for stream in streams
+        for shard, position in marks[partition_of(stream, of)].items()
+    ]
     rows = await connection.fetch(
         f"""
-        SELECT {_ROW} FROM unnest($1::text[], $2::integer[]) AS w (stream, partition)
-        JOIN unnest($3::integer[], $4::integer[], $5::bigint[]) AS m (partition, shard, position) ON m.partition = w.partition
-        JOIN ledger l ON l.stream = w.stream AND l.shard = m.shard AND l.position < m.position
+        SELECT {_ROW} FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[]) AS w (stream, shard, first, next)
+        JOIN ledger l ON l.stream = w.stream AND l.shard = w.shard AND l.position >= w.first AND l.position < w.next
         JOIN authors a ON a.author = l.author
         WHERE l.kind = 'admitted' OR (l.kind = 'held' AND EXISTS (
             SELECT 1 FROM lifted f
             WHERE f.event_id = l.event_id AND f.author = l.author AND f.seq = l.seq AND f.stream = l.stream))
         """,  # noqa: S608 a constant of this module
-        list(streams),
-        [partition_of(stream, of) for stream in streams],
-        [partition for partition, _, _ in places],
-        [shard for _, shard, _ in places],
-        [position for _, _, position in places],
+        [stream for stream, _, _, _ in spans],
+        [shard for _, shard, _, _ in spans],
+        [first for _, _, first, _ in spans],
+        [position for _, _, _, position in spans],
     )
     return [LedgerRow(*row) for row in rows]
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from field_ingest import marks, scope_store, states
+from field_ingest import marks, rest_store, scope_store, states
 from field_ingest.projector import Projector, announcement_of
 from field_ingest.read_ports import Marks
 from zb_chassis import outbox
@@ -92,6 +92,7 @@ async def _swap_partition(connection: Connection, places: _Places, projector: Pr
         changed = await _write_states(connection, places, damaged, at, clock())
         members = await _write_members(connection, places)
         await _write_lists(connection, places)
+        await rest_store.forget(connection, changed)
         await scope_store.note_due(connection, streams=changed, technicians=members)
         announced = await _announce(connection, changed, at)
     return Swapped(len(changed), len(members), announced, round(1000 * (time.monotonic() - began)))

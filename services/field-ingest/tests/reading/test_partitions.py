@@ -217,7 +217,7 @@ async def test_another_number_of_partitions_changes_no_state(
     try:
         assert await repartition(connection, lambda store: company.new_projector(store=store), of) == PARTITIONS_DEFAULT
         assert await marks.how_many(connection) == of
-        assert await marks.read_marks(connection) == {0: 5}
+        assert await marks.read_marks(connection) == {0: 9}
     finally:
         await connection.close()
     await company.record(camille, STREAMS[0], CommentAdded(text="life goes on"))
