@@ -4,6 +4,7 @@ The new author's name follows from the key, so recording waits for nobody; the p
 log of the one before is closed: nothing is added, what it still has is sent and stays. Who decides that it is time is `syncing`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,9 +42,14 @@ def closed_incarnations(connection: Connection) -> tuple[Closed, ...]:
     return tuple(Closed(*row) for row in rows)
 
 
+def fresh_keys() -> tuple[SigningKey, WrapKey]:
+    """Event and wrap key of a new incarnation, from the system's randomness."""
+    return SigningKey.generate(), WrapKey.generate()
+
+
 @dataclass(frozen=True, slots=True)
 class Succession:
-    """How the current incarnation of a store is followed by the next."""
+    """How the current incarnation of a store is followed by the next. `fresh` makes its event and wrap key."""
 
     connection: Connection
     settings: Settings
@@ -52,10 +58,11 @@ class Succession:
     keys: DeviceKeys
     sessions: Sessions
     clock: Clock
+    fresh: Callable[[], tuple[SigningKey, WrapKey]] = fresh_keys
 
     def begin(self, reason: str) -> None:
         """Close the log and go on under new keys, in one transaction; the parts have to be opened anew."""
-        fresh = DeviceKeys(self.keys.login, SigningKey.generate(), WrapKey.generate())
+        fresh = DeviceKeys(self.keys.login, *self.fresh())
         author = incarnation_author(self.pinned.device, fresh.event.public)
         before, real_ms = self.pinned.author, self.clock.real_ms()
         with transaction(self.connection):
