@@ -4,7 +4,7 @@ Every route carries a dependency that says who may call it (`stated`); an applic
 start. Health, readiness and metrics are here. Who a caller is, `identity` says.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 
@@ -127,15 +127,18 @@ async def _refused(_request: Request, problem: Problem) -> JSONResponse:
 
 
 async def _invalid(_request: Request, fault: RequestValidationError) -> JSONResponse:
-    """Names the faults, as many as help: a body of unknown keys alone must not come back as an answer many times its size."""
-    errors = [
-        {
-            "field": ".".join(str(part) for part in error["loc"])[:FIELD_CHARACTERS_MAX],
-            "reason": error["msg"][:REASON_CHARACTERS_MAX],
-        }
-        for error in fault.errors()[:ERRORS_MAX]
+    return problem_response(INPUT_INVALID, INPUT_INVALID.message, errors=named_faults(fault.errors()))
+
+
+def named_faults(errors: Sequence[Any]) -> list[dict[str, str]]:
+    """pydantic's errors as field and reason, as many and as long as help somebody.
+
+    A body of nothing but unknown keys must not come back as an answer many times its size.
+    """
+    return [
+        {"field": ".".join(map(str, error["loc"]))[:FIELD_CHARACTERS_MAX], "reason": error["msg"][:REASON_CHARACTERS_MAX]}
+        for error in errors[:ERRORS_MAX]
     ]
-    return problem_response(INPUT_INVALID, INPUT_INVALID.message, errors=errors)
 
 
 async def _plain(request: Request, fault: HTTPException) -> JSONResponse:

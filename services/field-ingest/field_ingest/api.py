@@ -18,7 +18,7 @@ from field_ingest.suspensions import HOURS_MAX, Suspensions
 from field_ingest.tokens import Person, Proof, Tokens
 from zb_chassis.clock import Clock
 from zb_chassis.database import Pool, transaction
-from zb_chassis.http import PUBLIC, stated
+from zb_chassis.http import PUBLIC, named_faults, stated
 from zb_chassis.identity import ALL_AGENCIES, Principal, Role, TokenVerifier, allow
 from zb_contracts.enrolment import (
     DEVICE_HEADER,
@@ -235,8 +235,7 @@ def _signed_body(kind: type[M], body: bytes) -> M:
     try:
         return kind.model_validate_json(body)
     except ValidationError as fault:
-        errors = tuple({"field": ".".join(map(str, error["loc"])), "reason": error["msg"]} for error in fault.errors())
-        raise Problem(INPUT_INVALID, errors=errors) from fault
+        raise Problem(INPUT_INVALID, errors=tuple(named_faults(fault.errors()))) from fault
 
 
 async def _person(request: Request) -> Person | None:
