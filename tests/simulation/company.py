@@ -12,10 +12,11 @@ from field_ingest.shards import shard_of
 from tests.simulation import hostile
 from tests.simulation.bridge import Bridge
 from tests.simulation.broker import Broker
+from tests.simulation.doorway import Doorway
 from tests.simulation.evidence import Media
 from tests.simulation.handset import CLOCK_ERRORS_MS, Confirmed, Handset
 from tests.simulation.ingest import Ingest
-from tests.simulation.keys import wrap_key_of
+from tests.simulation.keys import key_of, wrap_key_of
 from tests.simulation.network import Line
 from tests.simulation.office import AUTHOR as OFFICE
 from tests.simulation.office import Office
@@ -44,7 +45,7 @@ class Company:
         self.ingest = Ingest(world, self.broker, shards, dice.choice((1, 2, 4)))
         self.ingest.enrol(OFFICE, AuthorKind.OFFICE)
         self.ingest.enrol("billing-bridge", AuthorKind.SERVICE)
-        self.ingest.enrol(hostile.AUTHOR, AuthorKind.DEVICE, hostile.DEVICE, hostile.TECHNICIAN)
+        self.ingest.enrol_device(hostile.AUTHOR, hostile.DEVICE, hostile.TECHNICIAN, key_of(hostile.AUTHOR).public)
         self.office = Office(world, self.broker, sorted({technician for _, technician in CREW}))
         self.media = Media(world, self.broker)
         self.bridge = Bridge(world, self.broker)
@@ -81,8 +82,9 @@ class Company:
         begun_ms = self.world.now_ms
         while self.world.now_ms < begun_ms + CALM_MS:
             for handset in self.handsets:
-                handset.line.up, handset.is_locked = True, False
-                handset.use_session(person=True)
+                handset.line.up, handset.is_locked = True, self.is_revoked(handset.device)
+                handset.doorway.is_refused = lambda: False
+                handset.rounds.drain_until_ms = 0
                 self._sync(handset)
             self._supervise()
             self.bridge.make_batch()
@@ -112,9 +114,10 @@ class Company:
 
     def _work_of(self, handset: Handset) -> list[str]:
         log, scope = handset.parts.log.counts(), handset.reading.scope()
-        is_revoked = self.ingest.ledger.authors[handset.author].revoked_at_ms is not None
-        # A revoked device is told nothing of the scope any more.
-        behind = not is_revoked and scope.cursor != self._change_of(handset.technician)
+        if self.is_revoked(handset.device) and handset.author not in self.ingest.ledger.authors:
+            return []  # it went on as somebody whom the platform does not take any more: a person has to look
+        # A revoked device is told nothing of the scope any more, and what the ledger never had of a fork stays with it.
+        behind = not self.is_revoked(handset.device) and scope.cursor != self._change_of(handset.technician)
         waits = {
             "syncs": handset.is_syncing,
             "has events to send": log["queued"],
@@ -123,6 +126,10 @@ class Company:
             f"is at change {scope.cursor} of its scope": behind,
         }
         return [what for what, is_so in waits.items() if is_so]
+
+    def is_revoked(self, device: str) -> bool:
+        authors = self.ingest.ledger.authors.values()
+        return any(author.device == device and author.revoked_at_ms is not None for author in authors)
 
     def _change_of(self, technician: str) -> int:
         counter = self.ingest.views.counters.get(technician)
@@ -176,7 +183,8 @@ class Company:
             case 2:
                 handset.is_locked = dice.random() < 0.5
             case _:
-                self._guarded(handset, lambda: handset.use_session(person=dice.random() < 0.7))
+                is_refused = dice.random() < 0.3
+                handset.doorway.is_refused = lambda: is_refused
 
     def _mishap(self, handset: Handset) -> None:
         faults, dice = self.world.faults, self.world.dice
@@ -191,7 +199,7 @@ class Company:
         if faults.bites("device destroyed"):
             handset.destroy()
         if faults.bites("device revoked"):
-            self.ingest.revoke(handset.device, handset.author)
+            self.ingest.revoke(handset.device)
 
     def _elsewhere(self) -> None:
         if self.world.faults.bites("broker loses its end"):
@@ -215,6 +223,7 @@ class Company:
         line = Line(self.world, self.broker, self.ingest.answer, lie, device, lambda: handset.session_technician())
         handset = Handset(
             world=self.world,
+            doorway=Doorway(self.ingest, line, technician),
             home=home,
             device=device,
             technician=technician,
@@ -224,13 +233,9 @@ class Company:
             confirmed=self._confirm,
             lost=self.gone.add,
             moved=self._move,
-            reenrol=self._enrol,
+            enrolled=self.ingest.enrol_device,
         )
-        self._enrol(handset)
         return handset
-
-    def _enrol(self, handset: Handset) -> None:
-        self.ingest.enrol(handset.author, AuthorKind.DEVICE, handset.device, handset.technician)
 
     def _confirm(self, event: Confirmed) -> None:
         self.confirmed[event.id] = event

@@ -5,30 +5,34 @@ confirmation is noted only when recording returned. What a technician does with 
 """
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tests.simulation.disk import Disk, copied
+from tests.simulation.doorway import SESSION_MS, Doorway, session_token
 from tests.simulation.keys import CERTIFICATES, ROOT, key_of, wrap_key_of
 from tests.simulation.network import Line
-from tests.simulation.world import Killed, Task, World
+from tests.simulation.world import MORNING_MS, Killed, Task, World
 from zb_contracts.envelope import ParsedEvent, parse_event
+from zb_contracts.keys import SigningKey, WrapKey
 from zb_contracts.problems import Problem
 from zb_device.clock import Clock
 from zb_device.database import transaction
-from zb_device.faults import Refused, StoreRestored, Unreachable
+from zb_device.faults import DeviceFault
 from zb_device.folder import DATABASE_FILE, Folder, Parts
 from zb_device.keys import DeviceKeys
 from zb_device.log import ReaderBox
 from zb_device.media import Prepared
-from zb_device.outbox import OpenReader
+from zb_device.opened import Opened
 from zb_device.reading import ReadModel, database_path
 from zb_device.recording import Draft
-from zb_device.settings import Pinned, Session, Settings, SignedIn
+from zb_device.rounds import Rounds
+from zb_device.sessions import session_of
+from zb_device.settings import Pinned, Settings, SignedIn
+from zb_device.vault import Unlocked
 
-FOR_EVER_MS: Final = 2**50
 CLOCK_ERRORS_MS: Final = (0, 0, 0, 3_600_000, -3_600_000, 31_536_000_000, -31_536_000_000)
 
 
@@ -62,59 +66,89 @@ class Handset:
     device: str
     technician: str
     line: Line
+    doorway: Doorway
     shard: int
     origin: str
     confirmed: Callable[[Confirmed], None]
     lost: Callable[[Path], None]
     moved: Callable[[Path, Path], None]
-    reenrol: Callable[["Handset"], None]
+    enrolled: Callable[[str, str, str, bytes], None]
     heard: Callable[["Handset"], None] = lambda _: None
     """Called after each sync that ended well."""
     incarnation: int = 1
     is_locked: bool = False
-    has_session: bool = True
     clocks: Clocks = field(default_factory=Clocks)
     backups: list[Path] = field(default_factory=list)
-    attic: list[Path] = field(default_factory=list)
     copies: int = 0
+    lives: int = 0
     path: Path = field(default=Path(), init=False)
     parts: Parts = field(init=False)
-    reading: ReadModel = field(init=False)
     disks: list[Disk] = field(default_factory=list, init=False)
-    own: dict[str, list[ParsedEvent]] = field(default_factory=dict, init=False)
+    opened: Opened = field(init=False)
+    rounds: Rounds = field(init=False)
     _folder: Folder = field(init=False)
     _task: Task | None = field(default=None, init=False)
 
     @property
+    def reading(self) -> ReadModel:
+        return self.opened.reading
+
+    @property
     def author(self) -> str:
-        return f"{self.device}-i{self.incarnation}"
+        """The current incarnation."""
+        return self.parts.pinned.author
+
+    def authors(self) -> dict[int, str]:
+        """Every incarnation that this folder has been, by number."""
+        return {**{one.number: one.author for one in self.parts.closed}, self.parts.log.incarnation: self.author}
 
     # --- Its life ---
 
     def begin(self) -> None:
         """A fresh folder, as enrolment leaves it."""
+        author = f"{self.device}-i{self.incarnation}"
+        self.enrolled(author, self.device, self.technician, key_of(author).public)
         self.path = copied(_enrolled(self), self._place("life"))
         self.switch_on()
 
     def switch_on(self) -> None:
         """The process starts on the folder."""
+        self._folder = Folder.open(self.path)
+        log = Disk(self._folder.connection, self.path / DATABASE_FILE, self._fate)
+        self._folder.connection = log
+        self._reopen()
+        reading = ReadModel(self.path, self.technician, _read_key(self.technician))
+        # The read model opens its file by itself; its connection is replaced by one that may die as well.
+        pages = Disk(reading._db, database_path(self.path, self.technician), self._fate)
+        reading._db = pages
+        self.disks = [log, pages]
+        wrap = wrap_key_of(self.technician)
+        self.opened = Opened(Unlocked(self.technician, wrap, _read_key(self.technician)), reading)
+        self.opened.remember([parse_event(signed) for signed in self.parts.log.opened(wrap, self.technician)])
+        client: Any = self.doorway
+        self.rounds = Rounds(lambda: self.parts, self._reopen, self._at_hand, self._lock, client)
+
+    def _reopen(self) -> None:
+        """The parts, as the folder has them now; what they would ask the system for comes from the world."""
         clock = Clock(
             wall_ms=lambda: self.world.now_ms + self.clocks.wall_error_ms,
             elapsed_ms=lambda: self.world.now_ms - self.clocks.booted_ms,
             real_ms=self.world.clock,
             boot=f"boot-{self.device}-{self.clocks.boots}",
         )
-        self._folder = Folder.open(self.path)
-        log = Disk(self._folder.connection, self.path / DATABASE_FILE, self._fate)
-        self._folder.connection = log
-        self.parts = Parts.of(self._folder, clock)
-        self.reading = ReadModel(self.path, self.technician, _read_key(self.technician))
-        # The read model opens its file by itself; its connection is replaced by one that may die as well.
-        pages = Disk(self.reading._db, database_path(self.path, self.technician), self._fate)
-        self.reading._db = pages
-        self.disks = [log, pages]
-        self.own = {}
-        self.remember(parse_event(signed) for signed in self.parts.log.opened(wrap_key_of(self.technician), self.technician))
+        parts = Parts.of(self._folder, clock)
+        self.parts = replace(parts, succession=replace(parts.succession, fresh=self._fresh_keys))
+
+    def _fresh_keys(self) -> tuple[SigningKey, WrapKey]:
+        self.lives += 1
+        name = f"{self.device} life {self.lives}"
+        return key_of(name), wrap_key_of(name)
+
+    def _at_hand(self) -> Opened | None:
+        return None if self.is_locked else self.opened
+
+    def _lock(self) -> None:
+        self.is_locked = True
 
     def switch_off(self) -> None:
         """The process ends, however it was going."""
@@ -159,20 +193,8 @@ class Handset:
         self.world.note(self.device, "destroyed")
         self.switch_off()
         self.lost(self.path)
-        self._renewed()
-
-    def retire_folder(self) -> None:
-        """The ledger knows more of this device than the folder does: it goes on as a new incarnation, the folder is kept."""
-        self.world.note(self.device, "goes on as a new incarnation")
-        self.switch_off()
-        self.attic.append(self.path)
-        self._renewed()
-
-    def _renewed(self) -> None:
         self.incarnation += 1
         self.backups.clear()
-        self.has_session = True
-        self.reenrol(self)
         self.begin()
 
     # --- What it does ---
@@ -181,7 +203,7 @@ class Handset:
         """As `Device.record_all`; notes what the screen confirmed. Killed when the process dies in it."""
         also = (lambda: self.parts.media.enqueue(attachment, self.world.now_ms)) if attachment else None
         events = self.parts.recorder.record(drafts, actor=self.technician, reader=self.reader_box(), known=self._known, also=also)
-        self.remember(events)
+        self.opened.remember(events)
         for event in events:
             header = event.header
             self.world.note(self.device, "recorded", header.seq, header.type, header.stream, header.id)
@@ -201,35 +223,20 @@ class Handset:
     def is_syncing(self) -> bool:
         return self._task is not None and not self._task.ended
 
-    def remember(self, events: Iterable[ParsedEvent]) -> None:
-        for event in events:
-            self.own.setdefault(event.header.stream, []).append(event)
-
     async def _sync(self) -> None:
-        reader = None if self.is_locked else OpenReader(self.technician, wrap_key_of(self.technician))
         try:
-            report = await self.parts.syncer.sync(self.line, None if self.is_locked else self.reading, reader)
-        except (Unreachable, Refused, Problem) as fault:
+            report = await self.rounds.sync(self.line)
+        except (DeviceFault, Problem) as fault:
             self.world.note(self.device, "sync:", getattr(fault, "code", type(fault).__name__))
-        except StoreRestored:
-            self.world.after(1, self.retire_folder)
         except Killed:
             where = self.world.dice.random()
             self.world.after(1, lambda: self.die(where))
         else:
             self.world.note(self.device, "synced", report.sent, report.receipts, report.documents, report.mark)
             self.heard(self)
-            if report.commands:
-                self.is_locked = True
 
     def session_technician(self) -> str | None:
-        return self.technician if self.has_session else None
-
-    def use_session(self, person: bool) -> None:
-        """The session of the technician, or one of a drain."""
-        self.has_session = person
-        with transaction(self.parts.syncer.connection):
-            self.parts.settings.put(_session(self.device, self.technician if person else None))
+        return self.parts.sessions.current().technician
 
     def _known(self, stream: str) -> dict[str, int]:
         document = None if self.is_locked else self.reading.document(stream)
@@ -264,14 +271,15 @@ def _enrolled(handset: Handset) -> Path:
     root = handset.home.parent / "enrolled"
     key = (root, handset.device, handset.incarnation, handset.origin)
     if key not in _templates:
-        place = root / f"{handset.author}-{len(_templates)}"
+        place = root / f"{handset.device}-{len(_templates)}"
         folder = Folder.open(place, create=True)
         settings = Settings(folder.connection)
-        keys = DeviceKeys(key_of(f"login {handset.author}"), key_of(handset.author), wrap_key_of(handset.author))
+        author = f"{handset.device}-i{handset.incarnation}"
+        keys = DeviceKeys(key_of(f"login {author}"), key_of(author), wrap_key_of(author))
         with transaction(folder.connection):
             settings.put(keys.stored())
             settings.put(_pinned(handset))
-            settings.put(_session(handset.device, handset.technician))
+            settings.put(session_of(session_token(handset.device, handset.technician, MORNING_MS + SESSION_MS)))
             settings.put(SignedIn(technician=handset.technician))
         ReadModel(place, handset.technician, _read_key(handset.technician)).close()
         folder.close()
@@ -283,7 +291,7 @@ def _enrolled(handset: Handset) -> Path:
 def _pinned(handset: Handset) -> Pinned:
     return Pinned(
         device=handset.device,
-        author=handset.author,
+        author=f"{handset.device}-i{handset.incarnation}",
         agency="main",
         shard=handset.shard,
         shards=1,
@@ -294,10 +302,6 @@ def _pinned(handset: Handset) -> Pinned:
         nats_url="",
         media_url="",
     )
-
-
-def _session(device: str, technician: str | None) -> Session:
-    return Session(token="", token_id=f"token-{device}", technician=technician, expires_ms=FOR_EVER_MS)
 
 
 def _read_key(technician: str) -> bytes:

@@ -42,7 +42,7 @@ FETCH_MS: Final = (2, 40)
 
 
 class Ingest:
-    """The service. `authors`: (name, kind, device, technician) come in through `enrol`."""
+    """The service."""
 
     def __init__(self, world: World, broker: Broker, shards: int, partitions: int) -> None:
         self.world, self.broker = world, broker
@@ -63,16 +63,24 @@ class Ingest:
 
     # --- Authors, and what the ledger itself says ---
 
-    def enrol(self, name: str, kind: AuthorKind, device: str | None = None, technician: str | None = None) -> None:
-        """A new author with the key of its name."""
-        shard = shard_of(device or name, len(self.ledger.shards))
-        self.ledger.register(Author(name, kind, "main", device, technician, key_of(name).public, shard, 0, bytes(32)))
+    def enrol(self, name: str, kind: AuthorKind) -> None:
+        """A server-side author with the key of its name."""
+        shard = shard_of(name, len(self.ledger.shards))
+        self.ledger.register(Author(name, kind, "main", None, None, key_of(name).public, shard, 0, bytes(32)))
 
-    def revoke(self, device: str, author: str) -> None:
-        """What this author sends from now on is held."""
+    def enrol_device(self, author: str, device: str, technician: str, event_key: bytes) -> None:
+        """An incarnation of a device."""
+        shard = shard_of(device, len(self.ledger.shards))
+        self.ledger.register(Author(author, AuthorKind.DEVICE, "main", device, technician, event_key, shard, 0, bytes(32)))
+        self.world.note("enrolled", author)
+
+    def revoke(self, device: str) -> None:
+        """What any incarnation of this device sends from now on is held."""
         with self._undisturbed():
-            self.ledger.revoke(author, self.world.now_ms)
-            self._state(Statement(f"device:{device}", DeviceRevoked(device=device, author=author, cause="lost")))
+            for author in [one for one in self.ledger.authors.values() if one.device == device]:
+                if author.revoked_at_ms is None:
+                    self.ledger.revoke(author.author, self.world.now_ms)
+                    self._state(Statement(f"device:{device}", DeviceRevoked(device=device, author=author.author, cause="lost")))
 
     def next_hold(self, author: str) -> Hold | None:
         """The held event of the author that a supervisor must decide next."""

@@ -13,6 +13,7 @@ from tests.simulation.ingest import Ingest
 from tests.simulation.keys import ESCROW
 from tests.simulation.world import Broken
 from zb_contracts import merkle
+from zb_contracts.envelope import ParsedEvent
 from zb_contracts.merge.state import read_state
 from zb_contracts.segment import open_event
 from zb_device.bound_secret import BoundSecret
@@ -34,13 +35,13 @@ _STATES: Final = {"admitted": {"admitted", "held"}, "held": {"held"}, "refused":
 
 def after_sync(handset: Handset, ingest: Ingest) -> None:
     """What the device takes for settled, and drops, is so in the ledger; its view of the log is the log's."""
-    ledger = ingest.ledger
+    ledger, authors = ingest.ledger, handset.authors()
     rows = handset.parts.syncer.connection.execute(
-        "select seq, id, header_sha256, state, for_escrow is null from log where state not in ('queued', 'received')"
-        " or for_escrow is null"
+        "select incarnation, seq, id, header_sha256, state, for_escrow is null from log"
+        " where state not in ('queued', 'received') or for_escrow is null"
     )
-    for seq, event_id, header_sha256, state, is_dropped in rows.fetchall():
-        row = _row_of(ingest, handset.author, seq, bytes.fromhex(header_sha256))
+    for incarnation, seq, event_id, header_sha256, state, is_dropped in rows.fetchall():
+        row = _row_of(ingest, authors[incarnation], seq, bytes.fromhex(header_sha256))
         if is_dropped and (row is None or row.kind == "refusal"):
             raise Broken(COVERED, f"{handset.device} dropped {seq} ({event_id}), which the ledger has not admitted")
         if row is None or row.kind not in _STATES[state]:
@@ -57,7 +58,7 @@ def check(company: Company) -> None:
     _nothing_is_lost(company)
     for handset in company.handsets:
         after_sync(handset, company.ingest)
-        if company.ingest.ledger.authors[handset.author].revoked_at_ms is None:
+        if not company.is_revoked(handset.device):
             _agrees(company, handset)
     rested, injected = company.rested_after_ms or 0, company.world.faults.injected
     if rested > PROMPT_MS and not injected["broker loses its end"]:
@@ -66,26 +67,24 @@ def check(company: Company) -> None:
 
 def _nothing_is_lost(company: Company) -> None:
     for event in company.confirmed.values():
-        if _row_of(company.ingest, event.author, event.seq, event.header_hash) is None and event.folder not in company.gone:
-            if not any(event.folder == kept for handset in company.handsets for kept in handset.attic):
-                raise Broken(KEPT, f"event {event.seq} of {event.author} ({event.id}) is in no ledger")
+        if event.folder not in company.gone and _row_of(company.ingest, event.author, event.seq, event.header_hash) is None:
             _is_kept(event)
     names = {demand.sha256 for row in company.media.rows.values() for demand in row.wanted}
     missing = names - company.media.files.keys()
-    if missing and not company.gone and not any(handset.attic for handset in company.handsets):
+    if missing and not company.gone and not any(company.is_revoked(handset.device) for handset in company.handsets):
         raise Broken(KEPT, f"files are missing: {sorted(missing)}")
 
 
 def _is_kept(event: Confirmed) -> None:
-    """An event that the ledger never had, of a folder that was put away: its bytes are still in it."""
+    """An event that the ledger never had: its bytes are still in the folder."""
     secret = BoundSecret.read(event.folder)
     connection = open_database(event.folder / DATABASE_FILE, secret.derive("device.db"), "device")
     try:
-        row = connection.execute("select for_escrow from log where seq = ? and id = ?", (event.seq, event.id)).fetchone()
+        row = connection.execute("select for_escrow, state from log where id = ?", (event.id,)).fetchone()
     finally:
         connection.close()
     if row is None or row[0] is None or not open_event(ESCROW.private, row[0]).header:
-        raise Broken(KEPT, f"event {event.seq} of {event.author} is neither in the ledger nor in the folder that was put away")
+        raise Broken(KEPT, f"event {event.seq} of {event.author} ({event.id}) is neither in the ledger nor in its folder")
 
 
 def _agrees(company: Company, handset: Handset) -> None:
@@ -100,14 +99,14 @@ def _agrees(company: Company, handset: Handset) -> None:
         document = reading.document(stream)
         if document is None or document.content != (state.document or state.state):
             raise Broken(AGREED, f"{handset.device} has another {stream} than the server")
-        own = [event for event in handset.own.get(stream, []) if _is_admitted(company.ingest, handset.author, event.header.seq)]
-        shown = local_state(stream, document, own, handset.author)
+        own = [event for event in handset.opened.own.get(stream, []) if _is_admitted(company.ingest, event)]
+        shown = local_state(stream, document, own)
         if shown is None or shown.pending or shown.state != read_state(stream, document.content):
             raise Broken(AGREED, f"{handset.device} shows {stream} otherwise than the server")
 
 
-def _is_admitted(ingest: Ingest, author: str, seq: int) -> bool:
-    row = ingest.ledger.chain.get((author, seq))
+def _is_admitted(ingest: Ingest, event: ParsedEvent) -> bool:
+    row = _row_of(ingest, event.header.author, event.header.seq, event.header_hash)
     return row is not None and row.kind != "refusal"
 
 
