@@ -13,9 +13,10 @@ from typing import Final
 import structlog
 
 from field_ingest.anchors import Anchors
-from field_ingest.domain import Appended, Author, Chain, Dropped, Duplicate, Waiting, ends_segment
+from field_ingest.domain import Appended, Author, Chain, Dropped, Duplicate, Waiting
 from field_ingest.ports import Ledger, LedgerAway, LedgerTransaction
 from field_ingest.rejects import Reject
+from field_ingest.turns import Turn, Turns
 from field_ingest.verification import Offer, Segment, Verifier
 from field_ingest.waiting import WaitingRoom
 from zb_chassis.clock import Clock
@@ -118,13 +119,15 @@ class Admission:
         self._clock = clock
         self._nonce = nonce
 
-    async def admit(self, messages: Sequence[Message]) -> list[Disposition]:
+    async def admit(self, messages: Sequence[Message], turns: Turns | None = None) -> list[Disposition]:
         """One disposition for each message, in their order, after everything is committed.
 
+        Batches with the same `turns` may be given side by side: they are decided in the order in which they were given.
         Raises LedgerAway: then nothing is known to be committed, and all must be delivered again.
         """
+        turn = (turns or Turns()).next()
         try:
-            return await self._admit(messages)
+            return await self._admit(messages, turn)
         except LedgerAway:
             raise
         except Exception as error:
@@ -133,10 +136,13 @@ class Admission:
                 return [Failed(error)]
             log.warning("a batch failed, each message alone", messages=len(messages), error=str(error))
             return [disposition for message in messages for disposition in await self.admit([message])]
+        finally:
+            turn.end()
 
-    async def _admit(self, messages: Sequence[Message]) -> list[Disposition]:
+    async def _admit(self, messages: Sequence[Message], turn: Turn) -> list[Disposition]:
         batch = _Batch(messages, self._clock())
-        await self._read(batch)
+        await self._read(batch, turn)
+        await turn.to_decide()
         async with self._ledger.transaction() as transaction:
             chains = await self._decide(transaction, batch)
             await transaction.note_rejects(batch.rejects, at_ms=batch.at_ms)
@@ -146,7 +152,7 @@ class Admission:
                 self._waiting.leave(messages[index].subject, messages[index].sequence)
         return [batch.dispositions[index] for index in range(len(messages))]
 
-    async def _read(self, batch: _Batch) -> None:
+    async def _read(self, batch: _Batch, turn: Turn) -> None:
         """Segments that can be placed, cut to what their authors signed; every other message has its disposition."""
         offers: dict[int, Offer] = {}
         for index, offer in enumerate(await self._verifier.offers([message.data for message in batch.messages])):
@@ -160,7 +166,10 @@ class Admission:
             if problem is not None:
                 del offers[index]
                 self._refuse_sender(batch, index, problem, offer.author)
-        for index, problem in _ahead(offers, authors).items():
+        before = await turn.to_place()
+        ahead, reach = _ahead(offers, authors, before)
+        turn.place(reach, before)
+        for index, problem in ahead.items():
             # Before its signatures cost anything: what one device sends ahead of its mark keeps nobody else waiting.
             self._wait(batch, index, problem, offers.pop(index))
         work = [(authors[offer.author].event_key, offer) for offer in offers.values()]
@@ -202,14 +211,11 @@ class Admission:
                 case Dropped(problem=problem):
                     self._reject(batch, index, problem, segment.author)
                     return
-            if ends_segment(outcome):
-                break
-        else:
-            if segment.fault is not None:
-                # The good prefix is in; the rest is asked for again, because the honest device has the true bytes.
-                batch.asked.append(_Asked(index, segment.author, segment.last + 1))
-                self._reject(batch, index, segment.fault, segment.author)
-                return
+        if segment.fault is not None:
+            # The good prefix is in; the rest is asked for again, because the honest device has the true bytes.
+            batch.asked.append(_Asked(index, segment.author, segment.last + 1))
+            self._reject(batch, index, segment.fault, segment.author)
+            return
         batch.dispositions[index] = Done(**count)
 
     def _wait(self, batch: _Batch, index: int, problem: Problem, what: Offer | Segment) -> None:
@@ -236,16 +242,21 @@ class Admission:
         batch.dispositions[index] = GivenUp(problem)
 
 
-def _ahead(offers: Mapping[int, Offer], authors: Mapping[str, Author]) -> dict[int, Problem]:
-    """The offers that begin beyond all that the ledger has of their author and this batch may add."""
-    reach = {name: author.mark for name, author in authors.items()}
+def _ahead(
+    offers: Mapping[int, Offer], authors: Mapping[str, Author], before: Mapping[str, int]
+) -> tuple[dict[int, Problem], dict[str, int]]:
+    """The offers that begin beyond all that the ledger has of their author and the batches in hand may add.
+
+    `before` is how far the batches before this one may go; with this one's offers, how far this one may.
+    """
+    reach = {name: max(author.mark, before.get(name, 0)) for name, author in authors.items()}
     ahead: dict[int, Problem] = {}
     for index, offer in sorted(offers.items(), key=lambda item: item[1].first):
         if offer.first <= reach[offer.author] + 1:
             reach[offer.author] = max(reach[offer.author], offer.last)
         else:
             ahead[index] = Problem(SEGMENT_AHEAD, first=offer.first, mark=authors[offer.author].mark)
-    return ahead
+    return ahead, reach
 
 
 def _wrong_sender(subject: str, name: str, author: Author | None) -> Problem | None:

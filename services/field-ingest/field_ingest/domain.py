@@ -153,11 +153,6 @@ class Dropped:
 Outcome = Appended | Duplicate | Waiting | Dropped
 
 
-def ends_segment(outcome: Outcome) -> bool:
-    """Whether the events after this one hang in the air: they descend from what is not in the chain."""
-    return isinstance(outcome, Waiting | Dropped) or not outcome.chained
-
-
 class Chain:
     """One author's chain while events are decided; `outcomes` is what was decided so far.
 
@@ -184,7 +179,7 @@ class Chain:
         return replace(self._author, mark=self._mark, head_hash=self._head_hash, last_at_ms=self._last_at_ms, **self._noted)
 
     def take(self, event: Event) -> Outcome:
-        """Decide one event. Events of one segment come in order; stop when `ends_segment` says so."""
+        """Decide one event. Events of one segment come in order; after one that is Waiting or Dropped nothing can be decided."""
         outcome = self._decided(event)
         self.outcomes.append(outcome)
         if isinstance(outcome, Appended):
@@ -209,6 +204,9 @@ class Chain:
                 return Duplicate(event)
             return self._stray(event, Problem(FORK, seq=event.seq))
         if event.seq > mark + 1:
+            if (event.seq - 1, event.prev) in self._strays:
+                # It descends from a fork: nothing that is still to come leads to it, and what was signed is kept.
+                return self._stray(event, Problem(LINK_BROKEN, seq=event.seq))
             return Waiting(event, Problem(SEGMENT_AHEAD, first=event.seq, mark=mark))
         if event.prev != self._head_hash:
             return self._stray(event, Problem(LINK_BROKEN, seq=event.seq))

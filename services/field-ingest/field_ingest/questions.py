@@ -84,7 +84,7 @@ def questions(authors: Mapping[str, Author], events: Sequence[Event]) -> Questio
     new = tuple(event for event in events if event.seq > authors[event.author].mark and event.header is not None)
     others = {other for event in new for other in _seen(event) if other != event.author}
     return Questions(
-        numbers=tuple(sorted({(event.author, event.seq) for event in events})),
+        numbers=tuple(sorted({(event.author, seq) for event in events for seq in _asked_numbers(event, authors)})),
         ids=tuple(sorted({event.id for event in new})),
         marks=tuple(sorted(others)),
         streams=tuple(sorted({(event.author, event.stream) for event in new})),
@@ -93,6 +93,11 @@ def questions(authors: Mapping[str, Author], events: Sequence[Event]) -> Questio
         holds=tuple(sorted({named.event for event in new if (named := admission_in(event)) is not None})),
         _new=new,
     )
+
+
+def _asked_numbers(event: Event, authors: Mapping[str, Author]) -> tuple[int, ...]:
+    """The event's own number; of one beyond the chain also its parent's, which may stand beside it."""
+    return (event.seq - 1, event.seq) if event.seq > authors[event.author].mark + 1 else (event.seq,)
 
 
 def vector_of(header: bytes) -> dict[str, int]:

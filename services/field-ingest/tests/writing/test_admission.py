@@ -60,17 +60,21 @@ async def test_a_body_that_was_changed_on_the_way_is_rejected(house: Any, leaky:
     assert (await house.row(leaky))["mark"] == 1
 
 
-async def test_a_fork_is_recorded_once_and_moves_no_mark(house: Any, leaky: Any) -> None:
+async def test_a_fork_and_what_descends_from_it_is_recorded_once_and_moves_no_mark(house: Any, leaky: Any) -> None:
     restored = leaky.copy()
     await house.deliver(leaky, leaky.writes(2))
-    forked = restored.writes(2)
-    assert await house.deliver(restored, forked) == Done(refused=1)
-    assert await house.deliver(restored, forked) == Done(duplicates=1)
+    forked = restored.writes(5)
+    assert await house.deliver(restored, forked[:4]) == Done(refused=4)
+    assert await house.deliver(restored, forked) == Done(refused=1, duplicates=4)
     rows = await house.rows(leaky)
     assert [(row["kind"], row["code"], row["seq"]) for row in rows] == [
         ("admitted", None, 1),
         ("admitted", None, 2),
         ("refusal", "event.fork", 1),
+        ("refusal", "event.fork", 2),
+        ("refusal", "event.link_broken", 3),
+        ("refusal", "event.link_broken", 4),
+        ("refusal", "event.link_broken", 5),
     ]
     assert (await house.row(leaky))["mark"] == 2
 
