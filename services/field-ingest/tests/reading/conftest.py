@@ -91,7 +91,7 @@ class Company:
         technician: str | None = None,
         shard: int | None = None,
     ) -> Pen:
-        """Registers an author; a device's incarnation is named like its device. Shards are given in turn, unless said otherwise."""
+        """Registers an author: a device's incarnation is named like its device, shards come in turn, unless said otherwise."""
         device = (device or name) if kind == "device" else None
         pen = Pen(name, kind, SigningKey.from_seed(hashlib.sha256(name.encode()).digest()), device, technician)
         self.pens[name] = pen
