@@ -183,7 +183,7 @@ class Projector:
         """The rows of streams that are not in the cache: all, or what a fold that was put away lacks."""
         resumed = self._folds.resume(await transaction.rests(streams))
         rows = by_stream(await transaction.stream_rows(streams, at.marks, at.of, resumed))
-        return {stream: rows.get(stream, []) for stream in {*resumed, *rows}}
+        return {stream: rows.get(stream, []) for stream in sorted({*resumed, *rows})}
 
     def _take(self, batch: Batch, stream: str, one: Folded, marks: Marks, before: tuple[int, bytes] | None) -> None:
         now_ms = self._clock()
