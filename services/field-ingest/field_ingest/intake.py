@@ -27,6 +27,7 @@ from field_ingest.admission import (
 )
 from field_ingest.ports import LedgerAway
 from field_ingest.routing import as_published
+from field_ingest.turns import Turns
 from zb_chassis.consuming import UNKNOWN_CODE, DeadLetters, Subscription, put_off
 from zb_chassis.telemetry import continued
 from zb_contracts.problems import SEGMENT_AHEAD
@@ -35,6 +36,8 @@ from zb_contracts.segment import MESSAGE_ID_HEADER
 PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 DELIVERIES_MAX: Final = 4 * TRIES_MAX
 """Beyond it the process must have ended with this message in hand again and again: it is buried unread."""
+BATCHES_AT_ONCE: Final = 2
+"""Of one reading: while one is written, the next is fetched, read and verified."""
 LEDGER_PAUSE_S: Final = 0.5
 ACK_WAIT_S: Final = 10.0
 """What a killed process had in hand comes back after this: well before the segments behind it are given up, and are asked
@@ -71,17 +74,21 @@ class Intake:
         self._pause = pause
 
     def subscribe(self, broker: NatsBroker) -> None:
-        """Declare the subscribers on a broker that is not started yet. Each batches by itself, beside the others."""
+        """Declare the subscribers on a broker that is not started yet. Each reading batches by itself, beside the others."""
         for subscription in self._readings:
+            turns = Turns()
+            for _ in range(BATCHES_AT_ONCE):
+                self._subscribe(broker, subscription, turns)
 
-            @subscription.on(broker, together=True)  # type: ignore[untyped-decorator]
-            async def take(message: NatsMessage) -> None:
-                raw = message.raw_message
-                await self._take_or_put_off(raw if isinstance(raw, list) else [raw])
+    def _subscribe(self, broker: NatsBroker, subscription: Subscription, turns: Turns) -> None:
+        @subscription.on(broker, together=True)  # type: ignore[untyped-decorator]
+        async def take(message: NatsMessage) -> None:
+            raw = message.raw_message
+            await self._take_or_put_off(raw if isinstance(raw, list) else [raw], turns)
 
-    async def _take_or_put_off(self, raws: Sequence[Msg]) -> None:
+    async def _take_or_put_off(self, raws: Sequence[Msg], turns: Turns) -> None:
         try:
-            await self.take(raws)
+            await self.take(raws, turns)
         except Exception as fault:
             # Settling itself failed; what was settled before stays so, the rest comes again.
             log.exception("a batch was not settled", messages=len(raws))
@@ -89,24 +96,24 @@ class Intake:
                 with suppress(MsgAlreadyAckdError):
                     await put_off(raw, _pause_s(raw.metadata.num_delivered), reason=type(fault).__name__)
 
-    async def take(self, raws: Sequence[Msg]) -> None:
-        """Admit a batch and settle each of its messages."""
+    async def take(self, raws: Sequence[Msg], turns: Turns | None = None) -> None:
+        """Admit a batch and settle each of its messages. Batches of the same `turns` may be in hand at a time."""
         readable = [raw for raw in raws if raw.metadata.num_delivered <= DELIVERIES_MAX]
         for raw in raws:
             if raw.metadata.num_delivered > DELIVERIES_MAX:
                 await self._bury(raw, f"the process ended in each of {DELIVERIES_MAX} tries")
-        dispositions = await self._admitted(readable)
+        dispositions = await self._admitted(readable, turns)
         for raw, disposition in zip(readable, dispositions, strict=True):
             # A batch is one transaction of many traces: each is continued where its own message is settled.
             with continued("segment settled", raw.headers) as span:
                 span.set_attribute("zb.disposition", type(disposition).__name__)
                 await self._settle(raw, disposition)
 
-    async def _admitted(self, raws: Sequence[Msg]) -> list[Disposition]:
+    async def _admitted(self, raws: Sequence[Msg], turns: Turns | None) -> list[Disposition]:
         messages = [_message(raw) for raw in raws]
         while True:
             try:
-                dispositions = await self._admission.admit(messages) if messages else []
+                dispositions = await self._admission.admit(messages, turns) if messages else []
             except LedgerAway as fault:
                 log.warning("the ledger is away, the batch waits", messages=len(messages), error=str(fault))
             else:
