@@ -116,7 +116,9 @@ class ScopeDelta(msgspec.Struct, frozen=True, kw_only=True):
     """Documents alive after this delta and its continuations."""
     more: bool
     omitted: tuple[str, ...] = ()
-    """What the budget left out, by id."""
+    """What the budget left out, by id: the first of it."""
+    omitted_count: Count = 0
+    """How many documents the budget left out."""
 
 
 class SyncAnswer(msgspec.Struct, frozen=True, kw_only=True):

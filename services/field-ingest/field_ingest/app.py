@@ -219,10 +219,10 @@ async def _projection(parts: Parts, stop: asyncio.Event) -> None:
         store = PostgresReadStore(parts.pool.acquire)
         limits, clock = parts.settings.scope_limits, parts.clock
         following = Following(parts.pool, Scopes(store, limits=limits, clock=clock, new_epoch=lambda: uuid4().hex), hints)
-        projector = Projector(store, limits=limits, clock=clock)
-        projection = Projection(parts.pool, store, projector, following, worker=uuid4().hex)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(projection.run(stop))
+            for _ in range(parts.settings.projector_workers):
+                projector = Projector(store, limits=limits, clock=clock)
+                tasks.create_task(Projection(parts.pool, store, projector, following, worker=uuid4().hex).run(stop))
             tasks.create_task(following.run(stop))
             tasks.create_task(hints.run(stop))
             tasks.create_task(Backlog(parts.pool, jetstream, _every_reading(parts.settings), clock).run(stop))

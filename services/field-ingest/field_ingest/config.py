@@ -34,6 +34,9 @@ class Settings(ServiceSettings, ScopeSettings):
     token_hours: int = Field(default=HOURS_MIN, ge=HOURS_MIN, le=HOURS_MAX)
     batch_max: int = Field(default=64, ge=1, le=256)
     """Messages that admission takes in one transaction."""
+    projector_workers: int = Field(default=1, ge=1, le=3)
+    """Workers of the projection in this process: a second one folds while the first waits for the database. For more cores,
+    more processes: all workers share the partitions."""
     flood_messages_max: int = Field(default=5_000, ge=1)
     """Of one device within `flood_window_h`: a week off line is some hundred messages, FIELD keeps 20,000 a device."""
     flood_bytes_max: int = Field(default=256 << 20, ge=1)

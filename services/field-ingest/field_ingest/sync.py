@@ -258,6 +258,7 @@ async def _scope(snapshot: Snapshot, technician: str, request: SyncRequest, room
             count=counter.documents,
             more=more,
             omitted=counter.omitted,
+            omitted_count=counter.omitted_count,
         ),
         more,
     )

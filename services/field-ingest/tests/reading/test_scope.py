@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from field_ingest import scope_store
-from field_ingest.scope import Member, ScopeLimits, select
+from field_ingest.scope import OMITTED_LISTED_MAX, Member, ScopeLimits, select
 from zb_contracts import canonical
 from zb_contracts.events.fieldwork import CommentAdded, Done, Started
 from zb_contracts.events.office import Assigned, InterventionCreated, Planned, Policy
@@ -141,6 +141,17 @@ async def test_what_the_budget_leaves_out_is_named_and_the_soonest_planned_comes
     alive = {name for name, is_alive in await changes(company, "camille") if is_alive}
     assert alive == {streams[3], streams[1]}
     assert (await counter(company, "camille")).omitted == (streams[0], streams[2])
+
+
+async def test_of_what_the_budget_leaves_out_the_first_is_named_and_all_is_counted(company: Any, office: Any) -> None:
+    company.scopes = company.new_scopes(limits=ScopeLimits(documents_max=1))
+    for number in range(OMITTED_LISTED_MAX + 4):
+        stream = f"intervention:00000000-0000-4000-8000-{number:012x}"
+        await company.record(office, stream, created())
+        await company.record(office, stream, Assigned(assignee="camille"))
+    await company.project()
+    found = await counter(company, "camille")
+    assert (found.documents, len(found.omitted), found.omitted_count) == (1, OMITTED_LISTED_MAX, OMITTED_LISTED_MAX + 3)
 
 
 async def test_a_comment_on_one_intervention_moves_no_other_technicians_order(company: Any, office: Any, camille: Any) -> None:
