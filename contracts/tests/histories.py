@@ -229,12 +229,24 @@ _FIELD_BODIES: tuple[Callable[[_Play], Body], ...] = (
     lambda play: photo(str(play.dice.randint(1, 99))),
     lambda play: part(quantity=str(play.dice.randint(1, 9)), replaces=play.dice.choice((None, play.pick("part_used")))),
     lambda play: payment(play.dice.randint(1, 9999)),
-    lambda play: fieldwork.LineVoided(line=play.pick("part_used", "photo_taken", "payment_taken"), reason="mistake"),
+    lambda play: fieldwork.TravelEnded(),
+    lambda play: fieldwork.Measured(quantity="pressure", value=f"1.{play.dice.randint(1, 9)}", unit="bar"),
+    lambda play: fieldwork.ChecklistAnswered(
+        checklist="boiler", item="leak", answer=play.dice.random() < 0.5, replaces=play.pick("checklist_answered")
+    ),
+    lambda play: fieldwork.CommentAdded(text="ring twice"),
+    lambda play: fieldwork.CommentEdited(text="ring once", replaces=play.pick("comment_added", "comment_edited", "measured")),
+    lambda play: fieldwork.SignatureRefused(reason="nobody there"),
+    lambda play: fieldwork.FollowUpRequested(reason="a part", kind="parts"),
+    lambda play: fieldwork.LineVoided(
+        line=play.pick("part_used", "photo_taken", "payment_taken", "comment_added"), reason="mistake"
+    ),
     lambda play: office.RequestMade(
         field=play.dice.choice(("planned_start", "priority", "title", "assignee")),
         value=play.dice.choice(("2026-11-23T08:00:00.000Z", "high")),
     ),
     lambda play: office.RequestAccepted(request=play.pick("request_made", "corrected")),
+    lambda play: office.RequestDeclined(request=play.pick("request_made"), reason="not now"),
     lambda play: office.SetAsideAcknowledged(event=play.pick("cancelled", "rescheduled"), field="cancelled"),
 )
 
@@ -261,6 +273,11 @@ def _office_move(play: _Play, author: Author) -> MergeEvent:
 
 
 def _service_move(play: _Play, author: Author) -> MergeEvent:
+    if play.dice.random() < 0.3:
+        held = office.EventAdmitted(
+            event=play.pick("started"), author="device-a", author_seq=1, supervisor="alix", reason="it was lost later"
+        )
+        return author.write(held)
     return author.write(office.BillingExported(profile="erp", batch=1, kind="invoice", lines_sha256="0" * 64))
 
 

@@ -2,10 +2,11 @@
 
 import pytest
 
-from contracts.tests.histories import Author, everything, part, planned
+from contracts.tests.histories import INTERVENTION, Author, everything, part, planned
 from contracts.tests.test_merge_story import Story, merged, morning
 from zb_contracts.events import fieldwork, office
 from zb_contracts.merge.cancellation import COLUMNS, ROWS, TABLE
+from zb_contracts.merge.fold import fold
 from zb_contracts.merge.state import InterventionState
 
 CELLS = {
@@ -149,6 +150,19 @@ def test_going_on_after_the_cancel_is_known_is_flagged_and_obeying_is_not(step: 
     story.anna.learn(story.office)
     story.anna.write(step, visit=visit)
     assert ("continued_after_cancel" in story.state().visits[0].flags) is flagged
+
+
+@pytest.mark.parametrize(("version", "status"), [(1, "cancelled"), (2, "assigned")])
+def test_a_cancel_that_a_visit_set_aside_does_not_cancel_when_the_technician_has_left(version: int, status: str) -> None:
+    """Rules 1 said cancelled beside a cancel that was set aside; the dispatcher, who is asked, decides since rules 2."""
+    story = morning()
+    visit = set_out(story.anna, "begun")
+    cancel(story)
+    story.anna.write(fieldwork.Left(), visit=visit)
+    state = fold(INTERVENTION, story.events, version)
+    assert isinstance(state, InterventionState)
+    assert (state.status, state.fields["cancelled"].value) == (status, False)
+    assert [conflict.code for conflict in state.conflicts] == ["cancelled_too_late"]
 
 
 def test_work_on_a_known_cancel_is_flagged_on_the_visit() -> None:

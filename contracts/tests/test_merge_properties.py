@@ -14,7 +14,7 @@ from contracts.tests.histories import INTERVENTION, Author, device, dice, is_clo
 from contracts.tests.test_merge_story import merged, morning
 from zb_contracts import canonical
 from zb_contracts.envelope import Anchor
-from zb_contracts.events import EVENT_TYPES, AuthorKind, Opaque, fieldwork, read_body
+from zb_contracts.events import EVENT_TYPES, AuthorKind, Opaque, fieldwork, written_body
 from zb_contracts.fields import FACT_OF, FIELDS, LINE_OF, REGISTERS_OF, unversioned
 from zb_contracts.merge import rules, wording
 from zb_contracts.merge.cancellation import TABLE
@@ -120,6 +120,28 @@ def test_a_register_is_the_value_of_one_of_its_writes_that_no_other_knew(history
         assert not any(knows(other, winner) for other in others)
 
 
+@given(histories)
+@few
+def test_what_is_said_of_a_cancel_never_contradicts_itself(history: list[MergeEvent]) -> None:
+    state = merged(history)
+    register = state.fields.get("cancelled")
+    assert bool(state.cancels) == (register is not None)
+    if state.status == "cancelled":
+        assert register is not None
+        assert register.value is True
+
+
+@given(histories)
+@few
+def test_holders_are_at_work_and_were_sent(history: list[MergeEvent]) -> None:
+    state = merged(history)
+    for technician in state.held_by:
+        visits = [visit for visit in state.visits if visit.technician == technician and visit.phase != "ended"]
+        assert any("not_assigned" not in visit.flags for visit in visits)
+    if state.held_by:
+        assert state.status == "in_progress"
+
+
 @given(histories, st.integers(0, 2**32))
 @few
 def test_unknown_types_and_unreadable_bodies_change_no_known_field(history: list[MergeEvent], seed: int) -> None:
@@ -196,10 +218,12 @@ bodies = st.dictionaries(
         max_size=25,
     ),
     st.randoms(use_true_random=False),
+    st.sampled_from([INTERVENTION, "site:x-1", "equipment:x-1", "stock:x-1", "shift:x-1", "device:x-1"]),
+    st.sampled_from(sorted(RULES)),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_the_fold_is_total_and_order_independent_on_hostile_events(
-    drawn: list[tuple[str, dict[str, int], dict[str, Any], AuthorKind, str]], shuffler: Any
+    drawn: list[tuple[str, dict[str, int], dict[str, Any], AuthorKind, str]], shuffler: Any, stream: str, version: int
 ) -> None:
     """Vectors that are not closed, that form circles, that cover the author's own future; bodies of any shape."""
     authors = {
@@ -210,12 +234,12 @@ def test_the_fold_is_total_and_order_independent_on_hostile_events(
     for type_name, seen, body, kind, name in drawn:
         author = authors[name]
         author.kind = kind
-        author.knowledge[INTERVENTION] = dict(seen)
-        read = read_body(type_name, canonical.encode({key: value for key, value in body.items() if value is not None}))
-        events.append(author.write(read, opens=shuffler.random() < 0.3))
-    expected = state_hash(merged(events))
+        author.knowledge[stream] = dict(seen)
+        read = written_body(type_name, canonical.encode({key: value for key, value in body.items() if value is not None}))
+        events.append(author.write(read, stream=stream, opens=shuffler.random() < 0.3))
+    expected = state_hash(fold(stream, events, version))
     shuffler.shuffle(events)
-    assert state_hash(merged(events)) == expected
+    assert state_hash(fold(stream, events, version)) == expected
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), vectors), min_size=1, max_size=12, unique_by=lambda item: id(item)))

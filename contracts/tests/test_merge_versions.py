@@ -53,8 +53,12 @@ def test_events_of_the_first_versions_give_under_rules_2_the_state_that_rules_1_
     history = written_by_version_1(random_history(dice(seed), steps))
     assert {each.header.type for each in history} <= TYPES_V1
     first, second = fold(INTERVENTION, history, 1), fold(INTERVENTION, history, 2)
+    assert isinstance(second, InterventionState)
     assert (first.rule_version, second.rule_version) == (1, 2)
     expected = msgspec.to_builtins(first) | {"rule_version": 2}
+    if expected["status"] == "cancelled" and not expected["fields"]["cancelled"]["value"]:
+        assert second.status in ("draft", "planned", "assigned")  # the one thing that rules 2 judge otherwise
+        expected["status"] = second.status
     assert without_what_version_2_adds(msgspec.to_builtins(second)) == expected
 
 

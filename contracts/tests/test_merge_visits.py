@@ -1,5 +1,7 @@
 """Visits, status and assignment: what the field recorded is kept per visit and whole."""
 
+import pytest
+
 from contracts.tests.histories import Author, device, everything, part, uuid7
 from contracts.tests.test_merge_story import Story, merged, morning
 from zb_contracts.events import AuthorKind, fieldwork, office
@@ -59,6 +61,22 @@ def test_an_informed_reassignment_does_not_end_a_visit() -> None:
     story.office.write(office.Assigned(assignee="boris"))
     state = story.state()
     assert (state.assignee, state.held_by, state.status) == ("boris", ["anna"], "in_progress")
+
+
+@pytest.mark.parametrize(
+    "end",
+    [fieldwork.Done(), fieldwork.NotDone(reason_code="absent"), fieldwork.Left(), fieldwork.Released(reason="no key"), None],
+)
+def test_the_end_of_a_visit_ends_the_holding_whatever_the_end_is(end: fieldwork.Body | None) -> None:
+    """None: the office ended it, because the device was lost."""
+    story = morning()
+    visit = story.anna.write(fieldwork.Started(), opens=True).id
+    assert story.state().held_by == ["anna"]
+    if end is not None:
+        story.anna.write(end, visit=visit)
+    else:
+        story.office.learn(story.anna).write(office.VisitAbandoned(visit=visit, reason="in the lake"))
+    assert story.state().held_by == []
 
 
 def test_a_visit_of_somebody_who_was_not_sent_is_kept_and_flagged() -> None:

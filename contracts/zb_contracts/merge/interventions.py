@@ -58,9 +58,11 @@ class InterventionFold:
             cancellation.judge(visit, cancels)
         direct = requests.standing_proposals(self.named["intervention.request_made"], self.registers["policy"])
         fields = self._fields(direct, acknowledged)
-        cancelled = cancellation.cancelled_register(cancels, present, acknowledged)
-        if cancelled is not None:
-            fields["cancelled"] = cancelled
+        register = cancellation.cancelled_register(cancels, present, acknowledged)
+        if register is not None:
+            fields["cancelled"] = register
+        # Rules 1 said cancelled also of what was begun too early for the cancel and then left.
+        cancelled = bool(cancels) if self.record.rule_version == 1 else register is not None and register.value
         merged_lines, voids = lines.build_lines(self.lines, self.named["intervention.line_voided"], acknowledged)
         layers, early, unplaced = requests.split_corrections(self.named["intervention.corrected"], present)
         asked, unasked, own = requests.build_requests(
@@ -75,7 +77,7 @@ class InterventionFold:
         reopened = by_rank(self.named["intervention.reopened"])
         return InterventionState(
             **self.record.header({rules.NAMES_NOTHING: [*lost, *voids, *unplaced, *unasked], rules.ANSWERED_BY_ASKER: own}),
-            status=status.derive(present, reopened, cancels, fields, assignee),
+            status=status.derive(present, reopened, cancelled, fields, assignee),
             fields=fields,
             assignee=assignee,
             held_by=held_by,

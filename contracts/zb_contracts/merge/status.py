@@ -14,11 +14,11 @@ from zb_contracts.merge.visits import Presence
 def derive(
     visits: Sequence[Presence],
     reopenings: Sequence[MergeEvent],
-    cancels: Sequence[MergeEvent],
+    cancelled: bool,
     fields: Mapping[str, Register],
     assignee: str | None,
 ) -> Status:
-    """The one status of an intervention."""
+    """The one status of an intervention. `cancelled`: a cancel stands that no visit set aside."""
     if any(visit.is_open for visit in visits):
         return "in_progress"
     outcomes = {visit.outcome for visit in visits if not _answered(visit, reopenings)}
@@ -26,7 +26,7 @@ def derive(
         return "done"
     if "not_done" in outcomes:
         return "not_done"
-    return _office_view(cancels, fields, assignee)
+    return _office_view(cancelled, fields, assignee)
 
 
 def _answered(visit: Presence, reopenings: Sequence[MergeEvent]) -> bool:
@@ -34,8 +34,8 @@ def _answered(visit: Presence, reopenings: Sequence[MergeEvent]) -> bool:
     return any(knows_up_to(reopening, end.author) >= end.seq for reopening in reopenings)
 
 
-def _office_view(cancels: Sequence[MergeEvent], fields: Mapping[str, Register], assignee: str | None) -> Status:
-    if cancels:
+def _office_view(cancelled: bool, fields: Mapping[str, Register], assignee: str | None) -> Status:
+    if cancelled:
         return "cancelled"
     if assignee is not None:
         return "assigned"
