@@ -157,7 +157,7 @@ class MemoryProjectionTransaction:
                 self._undo.put(self._views.marks, (partition, shard), position)
 
     async def of_older_rules(self, partitions: Sequence[int], of: int, rule_version: int, limit: int) -> list[str]:
-        old = [row.stream for row in self._views.states.values() if row.rule_version != rule_version]
+        old = [row.stream for row in self._views.states.values() if row.rule_version < rule_version]
         return [stream for stream in old if partition_of(stream, of) in partitions][:limit]
 
     async def to_retry(self, partitions: Sequence[int], of: int, now_ms: int, limit: int) -> list[str]:

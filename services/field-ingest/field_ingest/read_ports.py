@@ -199,7 +199,7 @@ class ProjectionTransaction(Protocol):
         """Sets the marks of partitions that are taken."""
 
     async def of_older_rules(self, partitions: Sequence[int], of: int, rule_version: int, limit: int) -> list[str]:
-        """Streams folded by another version of the rules that are not in quarantine."""
+        """Streams folded by older rules that are not in quarantine."""
 
     async def to_retry(self, partitions: Sequence[int], of: int, now_ms: int, limit: int) -> list[str]:
         """Streams in quarantine whose pause (`quarantine_pause_ms`) is over."""

@@ -143,11 +143,12 @@ async def versions(connection: Connection, streams: Sequence[str]) -> dict[str, 
 
 
 async def of_older_rules(connection: Connection, partitions: Sequence[int], of: int, rule_version: int, limit: int) -> list[str]:
-    """Streams whose state was folded by another version of the rules, and that are not in quarantine."""
+    """Streams whose state was folded by older rules, and that are not in quarantine. Newer ones are left alone: two programs
+    that run beside each other during an update would fold them to and fro."""
     rows = await connection.fetch(
         """
         SELECT s.stream FROM states s
-        WHERE s.rule_version <> $1 AND stream_partition(s.stream, $3) = ANY($2)
+        WHERE s.rule_version < $1 AND stream_partition(s.stream, $3) = ANY($2)
             AND NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.stream = s.stream) LIMIT $4
         """,
         rule_version,

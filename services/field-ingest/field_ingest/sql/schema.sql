@@ -252,6 +252,7 @@ CREATE TABLE states (
     changed_ms bigint NOT NULL
 ) WITH (fillfactor = 80);
 CREATE INDEX states_kind ON states (kind);
+CREATE INDEX states_rule_version ON states (rule_version);
 
 -- Streams whose newest events could not be taken into their state, with the reason. They stop nobody else.
 CREATE TABLE quarantine (

@@ -5,6 +5,7 @@ import itertools
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -19,6 +20,7 @@ from field_ingest.replay import replay
 from field_ingest.scope import Member, ScopeLimits, select, stock_of
 from field_ingest.scoping import Scopes
 from zb_chassis.database import Pool, open_pool
+from zb_chassis.migrate import CHASSIS_MIGRATIONS, Migration, MigrationSet, upgrade
 from zb_contracts.announcements import InterventionAnnounced
 from zb_contracts.events.fieldwork import CommentAdded, Done, Started
 from zb_contracts.events.office import Assigned, InterventionCreated
@@ -55,6 +57,30 @@ async def test_a_worker_that_leaves_or_falls_silent_gives_its_share_up(company: 
     await company.store.crew("c")
     await company.pool.execute("UPDATE projection_worker SET seen_at = seen_at - interval '6 seconds' WHERE worker = 'c'")
     assert (await company.store.crew("a")).workers == ("a",)
+
+
+class BeforePartitions(MigrationSet):
+    """The schema as it was when one projector read everything."""
+
+    def migrations(self) -> list[Migration]:
+        return [migration for migration in super().migrations() if migration.number <= 100]
+
+
+async def test_marks_of_a_database_without_partitions_go_on_where_they_stood(
+    company_at: Any, database: str, tmp_path: Path
+) -> None:
+    await upgrade(database, [CHASSIS_MIGRATIONS, BeforePartitions("field-ingest", "field_ingest")])
+    connection = await asyncpg.connect(database)
+    await connection.execute("INSERT INTO projection_mark VALUES ('states', 0, 7), ('states', 1, 9)")
+    await connection.close()
+    company = await company_at(database, tmp_path)
+    try:
+        await company.add_shard(1)
+        async with company.store.projection() as transaction:
+            taken = await transaction.take(None)
+    finally:
+        await company.pool.close()
+    assert taken.marks == {partition: {0: 7, 1: 9} for partition in range(PARTITIONS_DEFAULT)}
 
 
 @asynccontextmanager
