@@ -29,7 +29,7 @@ CREW: Final = (("device-a", "tech-a"), ("device-b", "tech-b"), ("device-c", "tec
 """Two people, three devices: one of them has two."""
 STORM_MS: Final = (4 * HOUR_MS, 12 * HOUR_MS, 3 * DAY_MS, 9 * DAY_MS)
 GESTURES: Final = 18
-COMMANDS: Final = 14
+COMMANDS: Final = 16
 CALM_MS: Final = 4 * HOUR_MS
 CALM_STEP_MS: Final = 3 * MINUTE_MS
 
@@ -70,9 +70,10 @@ class Company:
             self._now_and_then(GESTURES, lambda one=handset: self._sync(one))  # type: ignore[misc]
             self._now_and_then(8, lambda one=handset: self._mishap(one))  # type: ignore[misc]
             self._now_and_then(6, lambda one=handset: self._habit(one))  # type: ignore[misc]
+        self.office.open_day()
         self._now_and_then(COMMANDS, self.office.act)
         self._now_and_then(5, self.bridge.make_batch)
-        self._now_and_then(10, self._elsewhere)
+        self._now_and_then(16, self._elsewhere)
         self.world.run(self.world.now_ms + self.storm_ms)
 
     def calm(self) -> None:
@@ -122,7 +123,7 @@ class Company:
             "syncs": handset.is_syncing,
             "has events to send": log["queued"],
             "waits for the ledger": log["received"],
-            "has files to send": handset.parts.media.waiting(),
+            "has files to send": handset.parts.media.waiting() and not handset.is_locked,
             f"is at change {scope.cursor} of its scope": behind,
         }
         return [what for what, is_so in waits.items() if is_so]

@@ -29,7 +29,7 @@ from tests.simulation.memory_outbox import MemoryOutbox
 from tests.simulation.memory_sync import MemorySyncStore
 from tests.simulation.memory_views import MemoryViews
 from tests.simulation.relaying import Relays
-from tests.simulation.world import DAY_MS, MINUTE_MS, SECOND_MS, Killed, Worker, World, instantly
+from tests.simulation.world import HOUR_MS, SECOND_MS, Killed, Worker, World, instantly
 from zb_chassis.consuming import DeadLetters
 from zb_contracts.envelope import parse_header
 from zb_contracts.events import AuthorKind
@@ -39,6 +39,7 @@ from zb_contracts.events.office import EventAdmitted
 BATCH_MAX: Final = 16
 LIMITS: Final = ScopeLimits(documents_max=40, keep_days=3)
 FETCH_MS: Final = (2, 40)
+SWEEP_MS: Final = 6 * HOUR_MS
 
 
 class Ingest:
@@ -156,7 +157,7 @@ class Ingest:
         if moved is not None or any(not self._caught_up(partition) for partition in partitions):
             return self.world.dice.randint(1, 200)
         await self._scopes.sweep()
-        return 30 * MINUTE_MS if not self.views.due else 1
+        return SWEEP_MS if not self.views.due else 1
 
     def _caught_up(self, partition: int) -> bool:
         return all(self.views.marks.get((partition, shard), 0) == len(log.rows) for shard, log in self.ledger.shards.items())
@@ -191,6 +192,3 @@ class Ingest:
     def _views_gate(self, _: str) -> None:
         if not self._quiet and self.world.faults.bites("ingest killed at a write"):
             raise Killed
-
-
-LONGEST_STAY_MS: Final = LIMITS.keep_days * DAY_MS

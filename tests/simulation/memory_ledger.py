@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 from field_ingest import domain
 from field_ingest.appending import Decision, Row, decision, grow
 from field_ingest.domain import Appended, Author, Chain, Event, Known
+from field_ingest.facts import Session
 from field_ingest.questions import Answers, Vectors, questions, vector_of
 from field_ingest.rejects import Reject
 from tests.simulation.undo import Undo
@@ -63,6 +64,7 @@ class MemoryLedger:
         self.shards: dict[int, Shard] = {number: Shard(f"{log_name}/{number}") for number in range(shards)}
         self.authors: dict[str, Author] = {}
         self.people: dict[str, set[str]] = {}
+        self.sessions: dict[str, Session] = {}
         self.chain: dict[tuple[str, int], Row] = {}
         self.strays: dict[tuple[str, int, bytes], Row] = {}
         self.ids: dict[str, Row] = {}
@@ -130,6 +132,7 @@ class MemoryTransaction:
             vectors=vectors,
             knowledge=self._knowledge(asked.knowledge(vectors)),
             people={one: frozenset(ledger.people[one]) for one in asked.people if ledger.people.get(one)},
+            sessions={one: ledger.sessions[one] for one in asked.sessions if one in ledger.sessions},
             holds={one: self._hold(ledger.holds[one]) for one in asked.holds if one in ledger.holds},
         )
         return {name: answers.known(name) for name in authors}

@@ -60,19 +60,19 @@ _admitted: Final = Chain._admitted
 
 
 def _any_number(chain: Chain, event: Event) -> Any:
-    if event.seq > chain.author.mark + 1:
-        chain.author = replace(chain.author, mark=event.seq - 1, head_hash=event.prev)
+    if event.seq > chain._mark + 1:
+        chain._mark, chain._head_hash = event.seq - 1, event.prev
     return _decided(chain, event)
 
 
 def _any_link(chain: Chain, event: Event) -> Any:
-    if event.seq == chain.author.mark + 1:
-        chain.author = replace(chain.author, head_hash=event.prev)
+    if event.seq == chain._mark + 1:
+        chain._head_hash = event.prev
     return _decided(chain, event)
 
 
 def _no_forks(chain: Chain, event: Event) -> Any:
-    return Duplicate(event) if event.seq <= chain.author.mark else _decided(chain, event)
+    return Duplicate(event) if event.seq <= chain._mark else _decided(chain, event)
 
 
 def _always_admitted(chain: Chain, event: Event, header: Any) -> Appended:

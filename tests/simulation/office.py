@@ -55,6 +55,16 @@ class Office:
         intervention = dice.choice(list(self.events))
         self.command(intervention, dice.choice(_MOVES)(self, self.load(intervention)))
 
+    def open_day(self) -> None:
+        """The first interventions, planned and given to somebody, as a morning begins."""
+        for technician in self._technicians:
+            self._create()
+            intervention = list(self.events)[-1] if self.events else ""
+            for move in (_plan, lambda office, state: _give(office, state, technician)):  # noqa: B023 called at once
+                state = self.load(intervention)
+                if not isinstance(state.office, NotThere):
+                    self.command(intervention, move(self, state))
+
     def command(self, intervention: str, command: c.Command | None) -> None:
         """Give one command; a refusal of the domain is an answer like another."""
         if command is None:
@@ -155,6 +165,10 @@ def _assign(office: Office, state: Intervention) -> c.Command:
     if not isinstance(state.office, Planned | Assigned):
         return _plan(office, state)
     return c.AssignTechnician(technician=office.technician(), **office.edit(state))
+
+
+def _give(office: Office, state: Intervention, technician: str) -> c.Command:
+    return c.AssignTechnician(technician=technician, **office.edit(state))
 
 
 def _move(office: Office, state: Intervention) -> c.Command:

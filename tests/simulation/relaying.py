@@ -13,7 +13,7 @@ from zb_chassis.relay import LeaseLost, NotNow, Relay, RelayLimits
 RELAYS: Final = 2
 STANDS_STILL_MS: Final = (1 * SECOND_MS, 300 * SECOND_MS)
 LIMITS: Final = RelayLimits(lease_s=15.0)
-RETRY_MS: Final = 700
+RETRY_MS: Final = 3 * SECOND_MS
 ONE: Final = "one relay publishes"
 
 
@@ -47,7 +47,7 @@ class Relays:
 
     def wake(self) -> None:
         """Something may lie in the outbox."""
-        for worker in self._workers:
+        for worker in self._workers if self._outbox.unsent() else ():
             worker.wake(self._world.dice.randint(1, 100))
 
     def _worker(self, name: str) -> Worker:

@@ -92,6 +92,7 @@ def simulate(seed: int, mutation: str = "") -> Outcome:
             what = f"{type(fault).__name__}: {fault}\n{''.join(traceback.format_tb(fault.__traceback__)[-4:])}"
         finally:
             company.close()
+    recent = tuple(world.recent) if invariant else ()
     for row in company.ingest.ledger.rows():
         world.note("row", row.shard, row.position, row.kind, row.leaf_hash.hex())
     for stream, state in sorted(company.ingest.views.states.items()):
@@ -106,7 +107,7 @@ def simulate(seed: int, mutation: str = "") -> Outcome:
         injected=world.faults.injected,
         invariant=invariant,
         what=what,
-        recent=tuple(world.recent) if invariant else (),
+        recent=recent,
     )
 
 
@@ -184,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for outcome in many(range(chosen.first, chosen.first + chosen.seeds), chosen.workers):
         totals.add(outcome)
         if not outcome.held and len(totals.failures) <= FAILURES_SHOWN_MAX:
-            _say(_failure(outcome))
+            _say(describe(outcome))
         if time.monotonic() - said >= PROGRESS_S:
             said = time.monotonic()
             _say(f"{totals.runs} of {chosen.seeds} runs, {len(totals.failures)} failed, {said - begun:.0f} s")
@@ -196,7 +197,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if totals.failures else 0
 
 
-def _failure(outcome: Outcome) -> str:
+def describe(outcome: Outcome) -> str:
+    """What broke, the end of the trace, and how to see it again."""
     lines = [f"seed {outcome.seed} broke: {outcome.what}", *(f"    {line}" for line in outcome.recent)]
     again = f"make simulate SEEDS=1 FIRST={outcome.seed}"
     return "\n".join([*lines, f"again: {again}   (trace {outcome.trace_hash[:16]})"])

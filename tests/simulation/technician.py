@@ -33,7 +33,8 @@ class Technician:
         if not interventions or self.world.dice.random() < 0.1:
             self._record(self._elsewhere())
             return
-        stream = self.world.dice.choice(interventions)
+        begun = [one for one in interventions if self._is_begun(one)]
+        stream = self.world.dice.choice(begun if begun and self.world.dice.random() < 0.6 else interventions)
         visit = self.handset.parts.log.visit(stream, self.handset.technician)
         moves = _MOVES[visit.status if visit else VisitStatus.CLOSED]
         self._record(self.world.dice.choice((*moves, *_ALWAYS))(self, stream))
@@ -48,6 +49,10 @@ class Technician:
         """What the technician can see, or when it is locked remembers."""
         seen = [] if self.handset.is_locked else self.handset.reading.ids("intervention")
         return sorted({*seen, *(stream for stream in self.handset.opened.own if stream.startswith("intervention:"))})
+
+    def _is_begun(self, stream: str) -> bool:
+        visit = self.handset.parts.log.visit(stream, self.handset.technician)
+        return visit is not None and visit.open
 
     def _elsewhere(self) -> list[Draft]:
         dice = self.world.dice
