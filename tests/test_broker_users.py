@@ -15,7 +15,7 @@ from zb.nats import NatsStartError
 from zb_chassis import claims
 from zb_chassis.broker import BrokerRefused
 from zb_chassis.claims import ClaimError, Credentials, Kind, Nkey, Permissions
-from zb_chassis.revocation import push, revoke
+from zb_chassis.revocation import push, reconcile, revoke
 
 
 def token(broker: Broker, key: Nkey, **changes: object) -> str:
@@ -114,6 +114,23 @@ async def test_a_revoked_device_is_cut_at_once_and_stays_out_after_a_restart(
         await again.connect(credentials)
     later = again.layout.device_token(key.public, "mallory", "eve", issued_at=int(now) + 1)
     await (await again.connect(Credentials(later, key))).close()
+
+
+async def test_more_cut_sessions_than_a_claim_can_name_end_all_that_are_older(
+    own_broker: Callable[[], Broker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zb_chassis.revocation.REVOCATIONS_MAX", 3)
+    broker, key, ears, now = own_broker(), Nkey.generate(Kind.USER), Ears("alice"), int(time.time())
+    signer, account = broker.layout.keys["operator-signer"], broker.layout.account("DEV")
+    await broker.connect(broker.device("alice", "anna", key), ears)
+    system = await broker.connect("system")
+    wanted = {Nkey.generate(Kind.USER).public: now + number for number in range(4)}
+    assert await reconcile(system, signer, account, wanted, now=now) == 1
+    assert await reconcile(system, signer, account, wanted, now=now) is None
+    await ears.cut()
+    later = broker.layout.device_token(key.public, "alice", "anna", issued_at=now + 4)
+    await (await broker.connect(Credentials(later, key))).close()
+    await system.close()
 
 
 async def test_an_account_claim_of_a_stranger_lets_nobody_in_and_is_found_at_the_next_start(
