@@ -11,9 +11,6 @@ import io
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ import pytest
 from PIL import Image
 
 from tests.fixtures.invariants import Confirmed, check_invariants, eventually, query, waiting
+from tests.fixtures.working import working
 from zb.office import Refused
 from zb.play.export import PROFILE, READY
 from zb.play.stage import Stage, in_thread, until
@@ -38,54 +36,6 @@ WAIT_S = 60.0
 def told() -> Confirmed:
     """What was confirmed since the module began: every test adds to it, every check looks at all of it."""
     return Confirmed()
-
-
-@dataclass
-class Pace:
-    """A technician who goes on recording, whatever becomes of the platform."""
-
-    stage: Stage
-    technician: str
-    intervention: str
-    told: Confirmed
-    recorded: int = 0
-    done: bool = False
-
-    async def work(self) -> None:
-        """One remark after the other until `done`; what the screen confirms is noted."""
-        handheld = self.stage.handhelds[self.technician]
-        while not self.done:
-            body = {"text": f"remark {self.recorded}"}
-            made = await handheld.call("record", type="intervention.comment_added.v1", intervention=self.intervention, body=body)
-            self.told.events.add(made["id"])
-            self.recorded += 1
-
-    async def more(self, events: int) -> None:
-        """Return when so many more are confirmed."""
-        goal = self.recorded + events
-
-        async def reached() -> bool:
-            return self.recorded >= goal
-
-        await eventually(f"{self.technician} has recorded {goal} events", reached)
-
-    async def outstanding(self) -> int:
-        """How many events of the device have no receipt."""
-        events = (await self.stage.handhelds[self.technician].call("status"))["events"]
-        return int(events["head"] - events["mark"])
-
-
-@asynccontextmanager
-async def working(stage: Stage, technician: str, told: Confirmed) -> AsyncIterator[Pace]:
-    """The technician records on the first intervention of the day while the block runs."""
-    (first, *_) = await stage.handhelds[technician].call("list")
-    pace = Pace(stage, technician, first["intervention"], told)
-    task = asyncio.create_task(pace.work())
-    try:
-        yield pace
-    finally:
-        pace.done = True
-        await task
 
 
 async def test_field_ingest_killed_while_receipts_are_outstanding(crew: Stage, told: Confirmed) -> None:

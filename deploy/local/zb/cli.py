@@ -19,9 +19,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from zb.backup_commands import backup_command, restore_command
 from zb.datasets.city import french_city
 from zb.datasets.db_lifts import DatasetMissing, berlin_and_around
 from zb.keys import KeysError
+from zb.manifest import BackupError
 from zb.nats import NatsStartError
 from zb.office import Person, Refused
 from zb.postgres import PostgresError
@@ -36,7 +38,7 @@ DATA_FOLDER: Final = Path(".zb")
 UP_TIMEOUT_S: Final = 120.0
 DOWN_TIMEOUT_S: Final = 60.0
 DATABASE_ANSWERS_S: Final = 2.0
-MENDABLE: Final = (StackError, ServiceFailed, NatsStartError, PostgresError, KeysError, DatasetMissing, Refused)
+MENDABLE: Final = (StackError, ServiceFailed, NatsStartError, PostgresError, KeysError, DatasetMissing, Refused, BackupError)
 
 # A pipe has no width of its own; the tables want room.
 console = Console(width=None if sys.stdout.isatty() else 150)
@@ -199,7 +201,8 @@ def _shortcut(name: str, text: str) -> None:
         hand_over(folder, "field-ingest", (name, *arguments))
 
 
-main.add_command(witness)
+for _command in (witness, backup_command, restore_command):
+    main.add_command(_command)
 _shortcut("audit", "Replay, verify and explain the ledger.")
 _shortcut("rejects", "List the bytes that no known key signed.")
 _shortcut("deadletters", "List, show, retry and export dead letters.")

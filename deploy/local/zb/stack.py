@@ -147,6 +147,8 @@ class Stack:
                 f"the data in {self.folder} is of version {found}, this program knows {DATA_VERSION}: "
                 "update the program, or give another folder"
             )
+        if restored_file(self.folder).exists():
+            raise StackError(f"{self.folder} was restored from a backup: zb heal has to be told what came after it")
         write_secret(version_file, str(DATA_VERSION).encode())
         self.shards = checked_shards(self.folder, self._wanted_shards)
         write_secret(shards_file(self.folder), str(self.shards).encode())
@@ -266,6 +268,11 @@ class Stack:
             },
         }
         write_secret(self.run_file, json.dumps(run, indent=2).encode())
+
+
+def restored_file(folder: Path) -> Path:
+    """There while nobody has said yet what became of a restored folder's platform after its backup was made."""
+    return folder / "RESTORED"
 
 
 def shards_file(folder: Path) -> Path:

@@ -66,10 +66,11 @@ def _told(decision: Explanation) -> str:
 @click.command("state-hash")
 @DATABASE
 @click.argument("stream", required=False)
-def state_hash_command(database_url: str, stream: str | None) -> None:
+@click.option("--snapshot", help="Of all states as another session's exported snapshot (pg_export_snapshot) shows them.")
+def state_hash_command(database_url: str, stream: str | None, snapshot: str | None) -> None:
     """The hash over all states, or that of one stream."""
     try:
-        click.echo(json.dumps(asyncio.run(_state_hash(database_url, stream))))
+        click.echo(json.dumps(asyncio.run(_state_hash(database_url, stream, snapshot))))
     except Problem as fault:
         raise click.ClickException(str(fault)) from fault
 
@@ -98,11 +99,11 @@ async def _explain(dsn: str, name: str, field: str | None, language: Language) -
         await connection.close()
 
 
-async def _state_hash(dsn: str, stream: str | None) -> dict[str, Any]:
+async def _state_hash(dsn: str, stream: str | None, snapshot: str | None) -> dict[str, Any]:
     connection = await asyncpg.connect(dsn)
     try:
         if stream is None:
-            total = await live_hash(connection)
+            total = await live_hash(connection, snapshot)
             return {"streams": total.streams, "state_hash": total.state_hash}
         current = await current_state(connection, stream)
         return {"stream": stream, "version": current.row.version, "state_hash": current.row.state_hash.hex()}

@@ -97,9 +97,12 @@ async def replay(
         await connection.close()
 
 
-async def live_hash(connection: Connection) -> TotalHash:
-    """The hash over all states as they are now."""
+async def live_hash(connection: Connection, snapshot: str | None = None) -> TotalHash:
+    """The hash over all states as they are now, or as an exported snapshot of another session shows them."""
+    quoted = await connection.fetchval("SELECT quote_literal($1)", snapshot)
     async with connection.transaction(isolation="repeatable_read", readonly=True):
+        if snapshot is not None:
+            await connection.execute(f"SET TRANSACTION SNAPSHOT {quoted}")
         return await states.total_hash(connection)
 
 
