@@ -178,14 +178,14 @@ async def _admission(parts: Parts, admission: Admission, stop: asyncio.Event) ->
     subscriber = broker.faststream_broker(settings.nats_url, credentials, watch)
     mine = chosen(settings.admission_shards, settings.shards)
     log.info("admission begins", shards=mine, of=settings.shards)
+    jetstream = client.jetstream()
+    floods = FloodWatch(parts.pool, Suspensions(parts.pool, system_clock), settings.flood_limits, system_clock)
+    intake = Intake(admission, DeadLetters(jetstream, SERVICE), _readings(settings, mine), noted=floods.note)
+    intake.subscribe(subscriber)
     try:
-        jetstream = client.jetstream()
         await prepare_streams(jetstream, settings.shards)
         # Also those of shards that no process admits: what waits there is seen to wait.
         await prepare_consumers(jetstream, _every_reading(settings))
-        floods = FloodWatch(parts.pool, Suspensions(parts.pool, system_clock), settings.flood_limits, system_clock)
-        intake = Intake(admission, DeadLetters(jetstream, SERVICE), _readings(settings, mine), noted=floods.note)
-        intake.subscribe(subscriber)
         await subscriber.start()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(floods.run(stop))
@@ -194,6 +194,7 @@ async def _admission(parts: Parts, admission: Admission, stop: asyncio.Event) ->
         raise faults.exceptions[0] from faults  # the first one has the sentence; the others were cancelled for it
     finally:
         watch.stopping = True
+        await intake.settle()
         await subscriber.stop()
         await client.close()
 

@@ -28,6 +28,7 @@ from field_ingest.admission import (
 from field_ingest.ports import LedgerAway
 from field_ingest.routing import as_published
 from field_ingest.turns import Turns
+from zb_chassis.broker import GRACEFUL_TIMEOUT_S
 from zb_chassis.consuming import UNKNOWN_CODE, DeadLetters, Subscription, put_off
 from zb_chassis.telemetry import continued
 from zb_contracts.problems import SEGMENT_AHEAD
@@ -37,7 +38,7 @@ PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 DELIVERIES_MAX: Final = 4 * TRIES_MAX
 """Beyond it the process must have ended with this message in hand again and again: it is buried unread."""
 BATCHES_AT_ONCE: Final = 2
-"""Of one reading: while one is written, the next is fetched, read and verified."""
+"""Batches of one reading in hand: while one is written, the next is read and verified."""
 LEDGER_PAUSE_S: Final = 0.5
 ACK_WAIT_S: Final = 10.0
 """What a killed process had in hand comes back after this: well before the segments behind it are given up, and are asked
@@ -72,19 +73,45 @@ class Intake:
         self._readings = tuple(readings)
         self._noted = noted
         self._pause = pause
+        self._in_hand: set[asyncio.Task[None]] = set()
+        self._is_ending = False
 
     def subscribe(self, broker: NatsBroker) -> None:
         """Declare the subscribers on a broker that is not started yet. Each reading batches by itself, beside the others."""
         for subscription in self._readings:
-            turns = Turns()
-            for _ in range(BATCHES_AT_ONCE):
-                self._subscribe(broker, subscription, turns)
+            self._subscribe(broker, subscription)
 
-    def _subscribe(self, broker: NatsBroker, subscription: Subscription, turns: Turns) -> None:
+    def _subscribe(self, broker: NatsBroker, subscription: Subscription) -> None:
+        # One fetches for all: two that ask the broker at a time are given every other message, and no chain is whole.
+        turns, free = Turns(), asyncio.Semaphore(BATCHES_AT_ONCE)
+
         @subscription.on(broker, together=True)  # type: ignore[untyped-decorator]
         async def take(message: NatsMessage) -> None:
             raw = message.raw_message
-            await self._take_or_put_off(raw if isinstance(raw, list) else [raw], turns)
+            raws = raw if isinstance(raw, list) else [raw]
+            await free.acquire()
+            if self._is_ending:
+                free.release()
+                for one in raws:
+                    await one.nak()
+                return
+            task = asyncio.create_task(self._take_or_put_off(raws, turns))
+            self._in_hand.add(task)
+            task.add_done_callback(self._done)
+            task.add_done_callback(lambda _: free.release())
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._in_hand.discard(task)
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            log.error("a batch was left unsettled, it comes again", error=str(fault) or type(fault).__name__)
+
+    async def settle(self) -> None:
+        """Take no batch any more, and finish those in hand; what is not finished in time stays unsettled and comes again."""
+        self._is_ending = True
+        if self._in_hand:
+            _, late = await asyncio.wait(self._in_hand, timeout=GRACEFUL_TIMEOUT_S)
+            for task in late:
+                task.cancel()
 
     async def _take_or_put_off(self, raws: Sequence[Msg], turns: Turns) -> None:
         try:
