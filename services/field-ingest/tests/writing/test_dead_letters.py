@@ -60,8 +60,10 @@ class Graveyard:
         await subscription.unsubscribe()
 
     async def _is_settled(self) -> bool:
-        waits = await self.jetstream.consumer_info("FIELD", "field-ingest-0")
-        return waits.num_pending == 0 and waits.num_ack_pending == 0
+        # The consumer's own count of what is pending may be a moment behind the stream.
+        last = (await self.jetstream.stream_info("FIELD")).state.last_seq
+        reading = await self.jetstream.consumer_info("FIELD", "field-ingest-0")
+        return reading.delivered.stream_seq >= last and reading.num_ack_pending == 0
 
     async def letters(self, became: Mapping[int, str] | None = None, limit: int | None = None, **wanted: Any) -> list[Letter]:
         found = dead_letters.letters(self.jetstream, Wanted(**wanted), became, limit=limit)
