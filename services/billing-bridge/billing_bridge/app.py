@@ -28,7 +28,8 @@ from zb_contracts.subjects import BILLING, DEADLETTER, EVIDENCE, INTERVENTIONS, 
 
 TITLE: Final = "Zone Blanche billing bridge"
 DELIVERY_INTERVAL_S: Final = 60.0
-OUTBOX_KEPT_S: Final = 7 * 86_400.0
+OUTBOX_KEPT_S: Final = BILLING.max_age_s + 86_400.0
+"""Longer than any stream keeps what was sent: one that the broker lost is told again."""
 MESSAGES_AT_ONCE: Final = 16
 NEEDED: Final = (INTERVENTIONS, EVIDENCE, REFERENCE, OFFICE, DEADLETTER)
 

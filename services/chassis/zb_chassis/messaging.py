@@ -1,7 +1,8 @@
 """A service's life on the broker: its relay and its subscriptions, from the connection to the drain.
 
 The relay runs as soon as the service's own streams are there; listening waits for the streams of others, so services start in
-any order. It ends the process when the broker closes the connection for good. What is heard, the service says.
+any order. What a lost stream held of the service's own is told again. It ends the process when the broker closes the connection
+for good. What is heard, the service says.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from zb_chassis.claims import Credentials
 from zb_chassis.consuming import DeadLetters, Handler, Subscription, handle_bounded
 from zb_chassis.database import Pool
 from zb_chassis.relay import Relay, RelayLimits
+from zb_chassis.retelling import tell_again
 from zb_chassis.streams import ensure_streams, wait_for_streams
 from zb_chassis.telemetry import continued
 from zb_contracts.subjects import StreamSpec
@@ -69,6 +71,7 @@ class Messaging:
     async def _until_stopped(self, client: Client, subscriber: NatsBroker, watches: Iterable[Watch], stop: asyncio.Event) -> None:
         jetstream = client.jetstream()
         await ensure_streams(jetstream, self.owned)
+        await tell_again(self.pool, jetstream, self.owned)
         async with asyncio.TaskGroup() as tasks:
             ending = [tasks.create_task(watch.lost()) for watch in watches]
             ending.append(tasks.create_task(self._listen(jetstream, subscriber)))
@@ -79,6 +82,7 @@ class Messaging:
 
     async def _listen(self, jetstream: JetStreamContext, subscriber: NatsBroker) -> None:
         await wait_for_streams(jetstream, self.needed)
+        await tell_again(self.pool, jetstream, self.needed)
         subscribe(subscriber, self.hears, DeadLetters(jetstream, self.service))
         for subscription, _ in self.hears:
             await subscription.prepare(jetstream)

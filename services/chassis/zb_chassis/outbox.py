@@ -21,6 +21,7 @@ MESSAGES_PER_CALL_MAX = 1_000
 MESSAGE_ID_CHARACTERS_MAX = 256
 PARKED_PER_PAGE_MAX = 1_000
 PRUNE_BATCH_MAX = 10_000
+AGAIN_TIMEOUT_S = 600.0
 SUBJECT = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
@@ -125,6 +126,27 @@ async def send_again(connection: Connection, message_id: str) -> bool:
     )
     await connection.execute("SELECT pg_notify($1, '')", CHANNEL)
     return found is True
+
+
+async def send_all_again(connection: Connection, patterns: Sequence[str], *, newer_than_s: float) -> int:
+    """Let the relay publish once more, in their order, what was sent on these subjects since; returns how many.
+
+    A pattern's last token may be `*`. The ids stay: a broker that still knows them stores nothing twice.
+    """
+    subjects = [f"^{re.escape(pattern.removesuffix('*'))}{'[^.]+' if pattern.endswith('*') else ''}$" for pattern in patterns]
+    count: int = await connection.fetchval(
+        """
+        WITH again AS (
+            UPDATE chassis.outbox SET sent_at = NULL
+            WHERE sent_at >= now() - make_interval(secs => $2) AND subject ~ ANY ($1::text[]) RETURNING true
+        ) SELECT count(*) FROM again
+        """,
+        subjects,
+        newer_than_s,
+        timeout=AGAIN_TIMEOUT_S,
+    )
+    await connection.execute("SELECT pg_notify($1, '')", CHANNEL)
+    return count
 
 
 async def backlog(connection: Connection) -> Backlog:

@@ -30,7 +30,8 @@ from zb_contracts.subjects import DEADLETTER, EVIDENCE, INTERVENTIONS
 
 TITLE: Final = "Zone Blanche media"
 SWEEP_INTERVAL_S: Final = 600.0
-OUTBOX_KEPT_S: Final = 7 * 86_400.0
+OUTBOX_KEPT_S: Final = EVIDENCE.max_age_s + 86_400.0
+"""Longer than the stream keeps what was sent: one that the broker lost is told again."""
 STATES_AT_ONCE: Final = 16
 NEEDED: Final = (INTERVENTIONS, DEADLETTER)
 

@@ -88,3 +88,9 @@ CREATE TABLE chassis.access_head (
     hash bytea NOT NULL DEFAULT decode(repeat('00', 32), 'hex')
 ) WITH (fillfactor = 10);
 INSERT INTO chassis.access_head (singleton) VALUES (true);
+
+-- Which stream of the broker this database last worked with: one of the same name, made later, holds nothing of before.
+CREATE TABLE chassis.known_stream (
+    stream text PRIMARY KEY,
+    made_at text NOT NULL                           -- as the broker says it
+);
