@@ -65,13 +65,14 @@ class Delivered:
         self._consumer, self._number = consumer, stored.number
         self.subject, self.data, self.headers = stored.subject, stored.data, dict(stored.headers)
         self.metadata = Metadata(consumer.stream.spec.name, Place(stored.number), tries)
-        self.acked = False
+        self.acked = self.ended = False
 
     async def ack(self) -> None:
         self.acked = True
         self._consumer.settle(self._number)
 
     async def term(self) -> None:
+        self.ended = True
         self._consumer.settle(self._number)
 
     async def nak(self, delay: float = 0) -> None:

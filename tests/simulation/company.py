@@ -235,8 +235,13 @@ class Company:
             lost=self.gone.add,
             moved=self._move,
             enrolled=self.ingest.enrol_device,
+            gap_since=lambda: self._gap_of(handset),
         )
         return handset
+
+    def _gap_of(self, handset: Handset) -> int | None:
+        author = self.ingest.ledger.authors.get(handset.author)
+        return author.gap_at_ms if author is not None and author.gap_nonce is not None else None
 
     def _confirm(self, event: Confirmed) -> None:
         self.confirmed[event.id] = event

@@ -18,6 +18,7 @@ RATES: Final[dict[str, tuple[float, ...]]] = {
     "broker out of order": (0.0, 0.3),
     "broker delivers twice": (0.0, 0.1),
     "broker full": (0.0, 0.0, 0.1),
+    "broker damages a message": (0.0, 0.0, 0.05),
     "broker loses its end": (0.0, 0.0, 0.1),
     "device killed at a write": (0.0, 0.01, 0.05),
     "device's last write torn": (0.0, 0.01, 0.05),

@@ -14,7 +14,7 @@ from tests.simulation.disk import Disk, copied
 from tests.simulation.doorway import SESSION_MS, Doorway, session_token
 from tests.simulation.keys import CERTIFICATES, ROOT, key_of, wrap_key_of
 from tests.simulation.network import Line
-from tests.simulation.world import MORNING_MS, Killed, Task, World
+from tests.simulation.world import MORNING_MS, SECOND_MS, Broken, Killed, Task, World
 from zb_contracts.envelope import ParsedEvent, parse_event
 from zb_contracts.keys import SigningKey, WrapKey
 from zb_contracts.problems import Problem
@@ -33,6 +33,10 @@ from zb_device.sessions import session_of
 from zb_device.settings import Pinned, Settings, SignedIn
 from zb_device.vault import Unlocked
 
+POLLS: Final = 0.6
+POLL_MS: Final = (2 * SECOND_MS, 60 * SECOND_MS)
+"""What was sent has no receipt yet: the device asks again soon, as its background does."""
+PROMPT: Final = "what is asked for again comes at once"
 CLOCK_ERRORS_MS: Final = (0, 0, 0, 3_600_000, -3_600_000, 31_536_000_000, -31_536_000_000)
 
 
@@ -73,6 +77,8 @@ class Handset:
     lost: Callable[[Path], None]
     moved: Callable[[Path, Path], None]
     enrolled: Callable[[str, str, str, bytes], None]
+    gap_since: Callable[[], int | None] = lambda: None
+    """Since when the ledger asks this device for something once more; None while it does not."""
     heard: Callable[["Handset"], None] = lambda _: None
     """Called after each sync that ended well."""
     incarnation: int = 1
@@ -224,6 +230,7 @@ class Handset:
         return self._task is not None and not self._task.ended
 
     async def _sync(self) -> None:
+        asked_ms = self.gap_since()
         try:
             report = await self.rounds.sync(self.line)
         except (DeviceFault, Problem) as fault:
@@ -233,7 +240,11 @@ class Handset:
             self.world.after(1, lambda: self.die(where))
         else:
             self.world.note(self.device, "synced", report.sent, report.receipts, report.documents, report.mark)
+            if report.resent and asked_ms is not None and self.line.stored_ms < asked_ms:
+                raise Broken(PROMPT, f"{self.device} sent {report.resent} events again, and the broker stored nothing")
             self.heard(self)
+            if self.parts.log.counts()["received"] and self.world.dice.random() < POLLS:
+                self.world.after(self.world.dice.randint(*POLL_MS), self.start_sync)
 
     def session_technician(self) -> str | None:
         return self.parts.sessions.current().technician

@@ -51,7 +51,7 @@ class Ingest:
         self.outbox = MemoryOutbox(world.clock)
         self.views = MemoryViews(self.ledger, self.outbox, partitions=partitions, gate=self._views_gate)
         self.sync_store = MemorySyncStore(self.views, LEDGER)
-        self.acknowledged: Callable[[Delivered], None] = lambda _: None
+        self.settled: Callable[[Delivered], None] = lambda _: None
         self._quiet = False
         self._nonces = (f"{number:032x}" for number in itertools.count(1))
         self._signer = LedgerAuthor(key_of(INGEST), world.clock, world.uuid7)
@@ -131,8 +131,7 @@ class Ingest:
             if batch:
                 await intake.take(batch)  # type: ignore[arg-type]
                 for message in batch:
-                    if message.acked:
-                        self.acknowledged(message)
+                    self.settled(message)
                 self._projection.wake()
             return consumer.due_in_ms()
 

@@ -35,6 +35,7 @@ from zb_contracts.segment import decode_segment
 SOUND: Final = "the ledger is what its authors signed"
 ITSELF: Final = "a device writes only as itself"
 DECIDED: Final = "what is acknowledged is decided"
+ASKED: Final = "what is missing is asked for"
 CLOSED: Final = "vectors are closed, never shrink, and name what the ledger has"
 HELD: Final = "what a revoked author sends is held"
 PURE: Final = "the state is a function of the set of admitted events"
@@ -56,9 +57,27 @@ class Watch:
         self._company, self._ledger = company, company.ingest.ledger
         self._seen = dict.fromkeys(self._ledger.shards, 0)
         self._vectors: dict[tuple[str, str], dict[str, int]] = {}
-        company.ingest.acknowledged = self.acknowledged
+        company.ingest.settled = self.settled
 
-    def acknowledged(self, message: Delivered) -> None:
+    def settled(self, message: Delivered) -> None:
+        """A message that admission is done with, or has put off."""
+        if message.acked:
+            self._acknowledged(message)
+        elif message.ended:
+            self._given_up(message)
+
+    def _given_up(self, message: Delivered) -> None:
+        """What is missing before it is asked for."""
+        try:
+            place = msgspec.json.decode(decode_segment(message.data, ESCROW.private)[0].header, type=_Place)
+        except (Problem, msgspec.DecodeError, UnicodeDecodeError):
+            return
+        author = self._ledger.authors.get(place.author)
+        is_own = author is not None and author.device and as_published(message.subject) == subjects.field(author.device)
+        if author is not None and is_own and place.seq > author.mark + 1 and author.gap_nonce is None:
+            raise Broken(ASKED, f"{author.author} waits at {author.mark + 1}, and nobody asks for it")
+
+    def _acknowledged(self, message: Delivered) -> None:
         """Every event in it has its row, and came from whom it says."""
         for number, shard in self._ledger.shards.items():
             for row in shard.rows[self._seen[number] :]:

@@ -148,11 +148,11 @@ def _settled_by_number(self: Any, receipt: Any, settled_ms: int) -> bool:
     return bool(row) and _settle(self, msgspec.structs.replace(receipt, id=row[0], header_sha256=row[1]), settled_ms)
 
 
-def _any_log(view: LedgerView, answer: Any, keys: Any, origin: str) -> LedgerView:
+def _any_log(view: LedgerView, answer: Any, keys: Any, origin: str) -> tuple[LedgerView, None]:
     if answer.checkpoint is None:
-        return view
+        return view, None
     seen = verify_checkpoint(answer.checkpoint, origin, [NoteVerifier(origin, public) for public in keys.values()])
-    return msgspec.structs.replace(view, size=seen.size, root=seen.root, note=answer.checkpoint)
+    return msgspec.structs.replace(view, size=seen.size, root=seen.root, note=answer.checkpoint), None
 
 
 def _whoever_answers(document: Any, keys: Any, *, nonce: str, pinned: Any) -> Any:
@@ -205,7 +205,7 @@ MUTATIONS: Final[dict[str, Mutation]] = {
     "send again": Mutation("what the broker lost is sent again", ((Log, "send_again", _never),)),
     "answer's signature": Mutation("an answer is the ledger's", ((syncing, "open_answer", _whoever_answers),)),
     "receipt proof": Mutation("a receipt is a row of the log", ((syncing, "check_receipt", _never),)),
-    "consistency proof": Mutation("a log only grows", ((syncing, "next_view", _any_log),)),
+    "consistency proof": Mutation("a log only grows", ((syncing, "next_history", _any_log),)),
     "receipt's header": Mutation("a receipt is for this very event", ((Log, "settle", _settled_by_number),)),
     "receipt before delete": Mutation("bytes stay until a receipt", ((Log, "prune", _dropped_when_received),)),
     "recording is one transaction": Mutation("event and head together", ((recording, "transaction", _no_transaction),)),

@@ -33,6 +33,8 @@ class Line:
     device: str
     technician: Callable[[], str | None]
     up: bool = True
+    stored_ms: int = -1
+    """When the broker last stored a message of this device that it did not have."""
     _earlier: bytes = field(default=b"", init=False)
 
     async def publish(self, data: bytes, message_id: str) -> None:
@@ -68,7 +70,10 @@ class Line:
         """As zb_device.transport.Transport."""
 
     def _store(self, data: bytes, message_id: str) -> None:
-        self.broker.store(subjects.field(self.device), data, message_id, {"Nats-Msg-Id": message_id})
+        if self.world.faults.bites("broker damages a message"):
+            data = _changed(data, self.world.dice.random())
+        if self.broker.store(subjects.field(self.device), data, message_id, {"Nats-Msg-Id": message_id}):
+            self.stored_ms = self.world.now_ms
 
     async def _there(self) -> None:
         await self.world.pause(self.world.dice.randint(*LATENCY_MS))
