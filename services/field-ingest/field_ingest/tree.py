@@ -82,11 +82,16 @@ def _span(node: Node, height: int) -> tuple[int, int]:
 async def _entries(connection: Connection, shard: int, height: int, spans: list[tuple[int, int]]) -> dict[int, bytes]:
     """The hashes [first, end) of the tiles at `height`: of leaves at 0, above it the roots of the tiles below."""
     firsts, ends = [first for first, _ in spans], [end for _, end in spans]
+    # OFFSET 0 keeps each span a walk along the index. As a plain join it reads the whole shard once a span, as soon as the
+    # planner believes the ledger to be as small as it was when it last looked: 70 ms an answer instead of 1 (measured).
     if height == 0:
         rows = await connection.fetch(
             """
             SELECT l.position AS number, l.leaf_hash AS hash FROM unnest($2::bigint[], $3::bigint[]) AS span (first, past)
-            JOIN ledger l ON l.shard = $1 AND l.position >= span.first AND l.position < span.past ORDER BY l.position
+            CROSS JOIN LATERAL (
+                SELECT position, leaf_hash FROM ledger
+                WHERE shard = $1 AND position >= span.first AND position < span.past ORDER BY position OFFSET 0
+            ) l ORDER BY l.position
             """,
             shard,
             firsts,
@@ -96,7 +101,10 @@ async def _entries(connection: Connection, shard: int, height: int, spans: list[
         rows = await connection.fetch(
             """
             SELECT t.tile AS number, t.root AS hash FROM unnest($2::bigint[], $3::bigint[]) AS span (first, past)
-            JOIN tiles t ON t.shard = $1 AND t.level = $4 AND t.tile >= span.first AND t.tile < span.past ORDER BY t.tile
+            CROSS JOIN LATERAL (
+                SELECT tile, root FROM tiles
+                WHERE shard = $1 AND level = $4 AND tile >= span.first AND tile < span.past ORDER BY tile OFFSET 0
+            ) t ORDER BY t.tile
             """,
             shard,
             firsts,

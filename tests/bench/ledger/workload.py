@@ -102,12 +102,13 @@ class Pen:
 
 @dataclass
 class Intervention:
-    """One place of work with what the field did on it so far: author -> its last number on the stream."""
+    """One place of work, with the first and last number of its assignee there (0 before the visit)."""
 
     stream: str
     planned: int
     """The office's number that the assignee knows."""
-    written: dict[str, int] = field(default_factory=dict)
+    first: int = 0
+    last: int = 0
 
 
 class Agency:
@@ -120,6 +121,8 @@ class Agency:
         self.office = self._pen(seed, 0, f"office-{self.name}", None, BACKLOG_EVENTS)
         self.devices = [self._device(seed, at, live=at <= live_share * devices) for at in range(1, devices + 1)]
         self._work: dict[str, list[Intervention]] = {}
+        self._known: dict[str, int] = {}
+        self._next_known: dict[str, int] = {}
 
     def planned(self) -> Iterator[Segment]:
         """The office's segments: they are admitted before anybody of the field sends."""
@@ -131,6 +134,8 @@ class Agency:
     def worked(self) -> Iterator[Segment]:
         """The devices' segments in the order in which they are sent, after `planned`."""
         for turn in range(INTERVENTIONS_A_DEVICE):
+            # A technician knows of the others what the ledger gave out, so what was sent a while ago.
+            self._known, self._next_known = self._next_known, {device.author: device.sent for device in self.devices}
             for device in self._dice.sample(self.devices, len(self.devices)):
                 self._visit(device, self._work[device.author][turn])
                 if turn > 1 and self._dice.random() < SECOND_VISIT:
@@ -178,17 +183,24 @@ class Agency:
         return Intervention(stream, known)
 
     def _visit(self, pen: Pen, work: Intervention, also: Pen | None = None) -> None:
-        """One visit, 8 to 30 events. `also`: whose work the technician knows, as far as it was sent."""
+        """One visit, 8 to 30 events. `also`: whose work the technician knows, as far as it was given out."""
         seen = {self.office.author: work.planned}
-        if also is not None and also is not pen and (sent := min(work.written.get(also.author, 0), also.sent)):
-            seen[also.author] = sent
+        if also is not None and also is not pen and (known := self._given_out(work, also)):
+            seen[also.author] = known
+        first = pen.seq + 1
         visit = pen.write(fieldwork.TravelStarted(), work.stream, seen, opens=True)
         for body in _steps(self._dice, visit):
             line = pen.write(body, work.stream, seen, visit)
             if isinstance(body, fieldwork.PartUsed):
                 moved = places.StockMoved(part=body.part, quantity=f"-{body.quantity}", cause="used", line=line)
                 pen.write(moved, f"stock:van-{pen.actor}", {})
-        work.written[pen.author] = pen.seq
+        if work.first == 0:
+            work.first, work.last = first, pen.seq
+
+    def _given_out(self, work: Intervention, pen: Pen) -> int:
+        """The last number of this device on the stream that others may know; 0 for none."""
+        known = min(work.last, self._known.get(pen.author, 0))
+        return known if known >= work.first else 0
 
 
 def _steps(dice: random.Random, visit: str) -> Iterable[Body]:
