@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import asyncpg
 from nats.aio.client import Client, RawCredentials
-from nats.errors import TimeoutError as NoMore
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from tests.bench.ledger.corpus import read_segments
@@ -100,16 +99,14 @@ async def _fetch(machine: Machine) -> float:
         jetstream = client.jetstream()
         await jetstream.add_consumer(FIELD.name, _consumer())
         subscription = await jetstream.pull_subscribe_bind("bench", FIELD.name)
-        began, fetched = time.perf_counter(), 0
-        while fetched < FETCHED:
-            batch = await _batch(subscription)
-            if not batch:
-                break
+        began = last = time.perf_counter()
+        fetched = 0
+        while fetched < FETCHED and (batch := await _batch(subscription)):
             for message in batch:
                 await message.ack()
-            fetched += len(batch)
-        await client.flush()
-        took = time.perf_counter() - began
+            await client.flush()
+            fetched, last = fetched + len(batch), time.perf_counter()
+        took = last - began
         await jetstream.delete_consumer(FIELD.name, "bench")
         return fetched / took
     finally:
@@ -119,7 +116,7 @@ async def _fetch(machine: Machine) -> float:
 async def _batch(subscription: Any) -> list[Any]:
     try:
         return list(await subscription.fetch(FETCH_BATCH, timeout=FETCH_TIMEOUT_S))
-    except NoMore:
+    except TimeoutError:
         return []
 
 
