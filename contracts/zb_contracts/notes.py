@@ -174,6 +174,15 @@ def verify_note(note: str, verifiers: Iterable[NoteVerifier]) -> VerifiedNote:
     return VerifiedNote(text, frozenset(signed_by))
 
 
+def is_signed_by(note: str, verifier: NoteVerifier) -> bool:
+    """Whether this key signed the note, whoever else did. NoteMalformed for what is no note."""
+    text, signatures = split_note(note)
+    return any(
+        (name, key_id) == (verifier.name, verifier.key_id) and verify(verifier.public, text.encode(), signature)
+        for name, key_id, signature in signatures
+    )
+
+
 def split_note(note: str) -> tuple[str, list[tuple[str, bytes, bytes]]]:
     """The note's text, unverified, and of each signature line the name, key id and signature. NoteMalformed."""
     _note_bytes(note)

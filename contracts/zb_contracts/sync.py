@@ -11,6 +11,7 @@ import msgspec
 import zstandard
 
 from zb_contracts.envelope import Anchor
+from zb_contracts.keys import KeyCertificate
 from zb_contracts.problems import SYNC_MALFORMED, Problem
 from zb_contracts.signed import SignedDocument
 
@@ -21,10 +22,14 @@ UNPACKED_BYTES_MAX: Final = 8 * 1024 * 1024
 ANSWER_TYPE: Final = "application/vnd.zoneblanche.sync-answer.v1+msgpack"
 RECEIPTS_MAX: Final = 1024
 DOCUMENTS_MAX: Final = 1024
+CERTIFICATES_MAX: Final = 16
+"""Of ledger keys, in all the time of a ledger: those that have ended stay known."""
 
 Nonce = Annotated[str, msgspec.Meta(pattern="^[a-f0-9]{32}$")]
 Id = Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,64}$")]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+CertificateName = Annotated[str, msgspec.Meta(pattern="^[a-f0-9]{16}$")]
+Certificates = Annotated[tuple[KeyCertificate, ...], msgspec.Meta(max_length=CERTIFICATES_MAX)]
 
 
 class Verdict(StrEnum):
@@ -55,6 +60,8 @@ class SyncRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     wants_scope: bool = True
     """False: receipts alone, from a device that is locked or asks for an incarnation that it was."""
     bytes_max: Annotated[int, msgspec.Meta(ge=16 * 1024, le=ANSWER_BYTES_MAX)] = ANSWER_BYTES_MAX
+    certificates: Annotated[tuple[CertificateName, ...], msgspec.Meta(max_length=CERTIFICATES_MAX)] = ()
+    """Names of the certificates of ledger keys that the device knows."""
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,12 +149,21 @@ class SyncAnswer(msgspec.Struct, frozen=True, kw_only=True):
     more: bool = False
     refusal: str | None = None
     """The code of a Problem, where the request as a whole was refused."""
+    certificates: Certificates = ()
+    """The root's word on ledger keys, as far as the device lacks it: the key that signed this answer may be among them."""
+
+
+class _Certified(msgspec.Struct, frozen=True, kw_only=True):
+    """What is read of an answer before it is believed: the certificates prove themselves."""
+
+    certificates: Certificates = ()
 
 
 T = TypeVar("T")
 
 _request_decoder = msgspec.msgpack.Decoder(SyncRequest)
 _answer_decoder = msgspec.msgpack.Decoder(SyncAnswer)
+_certified_decoder = msgspec.msgpack.Decoder(_Certified)
 _document_decoder = msgspec.msgpack.Decoder(SignedDocument)
 _encoder = msgspec.msgpack.Encoder()
 
@@ -177,6 +193,11 @@ def unpack_document(data: bytes) -> SignedDocument:
 def read_answer(payload: bytes) -> SyncAnswer:
     """The answer in a verified payload. Problem SYNC_MALFORMED else."""
     return _decoded(_answer_decoder, payload)
+
+
+def certificates_unverified(payload: bytes) -> tuple[KeyCertificate, ...]:
+    """The certificates in a payload that nobody has verified yet: each is the root's word or none. Problem SYNC_MALFORMED."""
+    return _decoded(_certified_decoder, payload).certificates
 
 
 def inflated(data: bytes, limit: int) -> bytes:

@@ -22,6 +22,7 @@ from rich.table import Table
 from zb.backup_commands import backup_command, restore_command
 from zb.datasets.city import french_city
 from zb.datasets.db_lifts import DatasetMissing, berlin_and_around
+from zb.key_commands import keys
 from zb.keys import KeysError
 from zb.manifest import BackupError
 from zb.nats import NatsStartError
@@ -201,7 +202,7 @@ def _shortcut(name: str, text: str) -> None:
         hand_over(folder, "field-ingest", (name, *arguments))
 
 
-for _command in (witness, backup_command, restore_command):
+for _command in (witness, keys, backup_command, restore_command):
     main.add_command(_command)
 _shortcut("audit", "Replay, verify and explain the ledger.")
 _shortcut("rejects", "List the bytes that no known key signed.")

@@ -1,4 +1,4 @@
-"""The keys of one deployment, made once: root, ledger, escrow, and the event keys of the server-side authors.
+"""The keys of one deployment: root, escrow, the event keys of the server-side authors, and the ledger's, which is rotated.
 
 The root signs here and then stays behind: `hand_out` gives each service a folder with what it needs and no more. Folders
 have 0700, secrets 0600; on a cluster the same files are one secret a service. The broker's own keys are `accounts`' matter.
@@ -6,14 +6,18 @@ have 0700, secrets 0600; on a cluster the same files are one secret a service. T
 
 import base64
 import json
+import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from zb.accounts import Layout
-from zb.keys import private_folder, write_secret
-from zb_contracts.keys import KeyCertificate, KeyPurpose, SigningKey, WrapKey, certify
+from zb.keys import KeysError, private_folder, write_secret
+from zb_contracts.keys import KeyCertificate, KeyPurpose, SigningKey, WrapKey, certify, kid
+from zb_contracts.sealed import SUBJECT_KEY_BYTES
+from zb_contracts.sync import CERTIFICATES_MAX
 
 SERVICE_AUTHORS: Final = ("ingest", "billing-bridge")
 
@@ -29,7 +33,7 @@ SHARES: Final[Mapping[str, tuple[str, ...]]] = {
         "device-signer.seed",
         "device-signer.pub",
     ),
-    "scheduling": ("root.pub", "escrow.pub.json", "authors.json", "authors/office-*.seed"),
+    "scheduling": ("root.pub", "authors.json", "authors/office-*.seed", "subjects-master.key"),
     "media": ("root.pub", "device-signer.pub"),
     "billing-bridge": ("root.pub", "authors/billing-bridge.seed"),
 }
@@ -56,6 +60,7 @@ def load_or_create(folder: Path, agencies: tuple[str, ...], now_ms: int) -> Keyr
     _ledger_key(folder, root, now_ms)
     _escrow_key(folder, root, now_ms)
     _author_keys(folder, agencies)
+    _subjects_master(folder / "subjects-master.key")
     return Keyring(folder, root.public)
 
 
@@ -66,6 +71,39 @@ def add_device_signer(keyring: Keyring, layout: Layout) -> None:
     _write_json(keyring.folder / "device-signer.pub", {"signer": signer.public, "account": layout.account("DEV")})
 
 
+def rotate_ledger(folder: Path, root_seed: Path, *, overlap_ms: int, now_ms: int | None = None) -> list[dict[str, Any]]:
+    """Give the ledger a new key, certified by the root from now on, and the newest one an end; all certificates, oldest first.
+
+    Only here the root's seed is needed. KeysError when it is another root's, or there would be more certificates than a device
+    is told of.
+    """
+    now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+    if not root_seed.exists():
+        raise KeysError(f"{root_seed} is not there: the root's seed signs a new ledger key, bring it (--root)")
+    root, path = _seed(root_seed), folder / "ledger.json"
+    if root.public.hex() != (folder / "root.pub").read_text().strip():
+        raise KeysError(f"{root_seed} is not the seed of the root in {folder / 'root.pub'}, which devices pinned")
+    stored = json.loads(path.read_text())
+    before: list[dict[str, Any]] = stored.get("keys", [stored])
+    if len(before) >= CERTIFICATES_MAX:
+        raise KeysError(f"the ledger has had {len(before)} keys already, devices are told of {CERTIFICATES_MAX} at most")
+    ended = [_ending(root, one, now_ms + overlap_ms) for one in before]
+    keys = [*ended, _new_ledger_key(root, now_ms)]
+    _write_json(path, {"keys": keys})
+    return [one["certificate"] for one in keys]
+
+
+def _ending(root: SigningKey, stored: dict[str, Any], end_ms: int) -> dict[str, Any]:
+    """The stored key with an end, unless it has one. Its seed stays: it vouches for the anchors that it gave out."""
+    old = stored["certificate"]
+    if old["not_after_ms"] is not None:
+        return stored
+    public = base64.urlsafe_b64decode(old["public"] + "=")
+    assert kid(public) == old["kid"]
+    certificate = certify(root, public, KeyPurpose.LEDGER, not_before_ms=old["not_before_ms"], not_after_ms=end_ms)
+    return {**stored, "certificate": certificate_json(certificate)}
+
+
 def hand_out(keyring: Keyring, service: str, folder: Path) -> Path:
     """Copy what `service` needs into its own folder; `add_device_signer` has been called."""
     private_folder(folder)
@@ -74,6 +112,12 @@ def hand_out(keyring: Keyring, service: str, folder: Path) -> Path:
         for source in keyring.folder.glob(pattern):
             write_secret(folder / source.relative_to(keyring.folder), source.read_bytes())
     return folder
+
+
+def _subjects_master(path: Path) -> None:
+    """The key under which data subjects' keys are stored."""
+    if not path.exists():
+        write_secret(path, secrets.token_bytes(SUBJECT_KEY_BYTES).hex().encode())
 
 
 def _write_json(path: Path, value: object) -> None:
@@ -92,9 +136,13 @@ def _ledger_key(folder: Path, root: SigningKey, now_ms: int) -> None:
     path = folder / "ledger.json"
     if path.exists():
         return
+    _write_json(path, {"keys": [_new_ledger_key(root, now_ms)]})
+
+
+def _new_ledger_key(root: SigningKey, now_ms: int) -> dict[str, Any]:
     key = SigningKey.generate()
     certificate = certify(root, key.public, KeyPurpose.LEDGER, not_before_ms=now_ms, not_after_ms=None)
-    _write_json(path, {"seed": key.seed.hex(), "certificate": certificate_json(certificate)})
+    return {"seed": key.seed.hex(), "certificate": certificate_json(certificate)}
 
 
 def _escrow_key(folder: Path, root: SigningKey, now_ms: int) -> None:

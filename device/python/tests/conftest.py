@@ -82,6 +82,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?nonce=")
+        if path == "/v1/keys":
+            self._send(200, json.dumps(self.platform.server_keys()).encode(), Content_Type="application/json")
+            return
         assert path == "/v1/time"
         self._send(200, json.dumps(self.platform.time(query)).encode(), Content_Type="application/json")
 

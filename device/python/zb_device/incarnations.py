@@ -21,7 +21,7 @@ from zb_device.keys import DeviceKeys
 from zb_device.log import Log
 from zb_device.sessions import Sessions
 from zb_device.settings import Pinned, Problems, Settings, Unregistered
-from zb_device.trust import pinned_certificates
+from zb_device.trust import learned, pinned_certificates
 
 PATH: Final = "/v1/incarnations"
 
@@ -73,7 +73,8 @@ class Succession:
             self.log.forget_beyond(before, self.log.agreed())
             Log(self.connection, self.pinned.escrow.public, self.log.incarnation + 1).begin(self.log.head())
             self.settings.put(fresh.stored())
-            self.settings.put(msgspec.structs.replace(self.pinned, author=author))
+            # Not the pinned values of the store's opening: ledger keys may have been learned since.
+            self.settings.put(msgspec.structs.replace(self.settings.get(Pinned) or self.pinned, author=author))
             self.settings.put(Unregistered(replaces=before))
             text = f"the store is an old copy, or has one: {before} is closed, the device goes on as {author}"
             self.settings.put((self.settings.get(Problems) or Problems()).with_entry(real_ms, reason, text))
@@ -106,10 +107,9 @@ class Succession:
         )
 
     def _confirmed(self, answer: EnrolmentAnswer) -> Pinned:
-        pinned = self.pinned
+        pinned = self.settings.get(Pinned) or self.pinned
         if (answer.device, answer.author) != (pinned.device, pinned.author) or answer.log_origin != pinned.log_origin:
             raise Refused("the answer is about another incarnation", problem="incarnation.answer")
         if from_base64url(answer.root_key) != pinned.root_key:
             raise Refused("the platform's root is not the one that this device pinned", problem="enrolment.root")
-        certificates = pinned_certificates(pinned.root_key, answer.keys, self.clock.real_ms())
-        return msgspec.structs.replace(pinned, certificates=certificates)
+        return learned(pinned, pinned_certificates(pinned.root_key, answer.keys, self.clock.real_ms()))

@@ -10,18 +10,23 @@ from dataclasses import dataclass
 from typing import Final
 
 import httpx
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
+from zb_contracts.enrolment import TrustedKey
+from zb_contracts.faults import CryptoFault
 from zb_contracts.problems import Problem
 from zb_contracts.server_time import TimeAnswer, check_time, read_time_unverified
 from zb_device.database import Connection, transaction
 from zb_device.faults import Refused, Unreachable
 from zb_device.settings import ClockOffset, Pinned, Settings
-from zb_device.trust import ledger_keys
+from zb_device.trust import certificate_of, learned, ledger_keys
 
 PATH: Final = "/v1/time"
-ANSWER_BYTES_MAX: Final = 4 * 1024
+KEYS_PATH: Final = "/v1/keys"
+ANSWER_BYTES_MAX: Final = 16 * 1024
 TIMEOUT_S: Final = 10.0
+
+_keys = TypeAdapter(tuple[TrustedKey, ...])
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +43,35 @@ class RealTime:
         return self.wall_ms() + (self.settings.get(ClockOffset) or ClockOffset()).offset_ms
 
     async def learn(self, client: httpx.AsyncClient) -> None:
-        """Ask the platform. Unreachable; Refused for an answer that no pinned ledger key signed for this question."""
+        """Ask the platform. Unreachable; Refused for an answer that no ledger key of our root signed for this question."""
         nonce = secrets.token_hex(16)
         try:
-            response = await client.get(self.pinned.ingest_url + PATH, params={"nonce": nonce}, timeout=TIMEOUT_S)
+            answer = TimeAnswer.model_validate_json(await self._asked(client, PATH, {"nonce": nonce}))
+            named_ms = read_time_unverified(answer, nonce)
+            pinned = await self._knowing(answer.kid, client)
+            # The wall clock is what is in doubt, so a key counts that was in force at the time that it signed.
+            check_time(answer, ledger_keys(pinned, named_ms).get(answer.kid))
+        except (ValidationError, CryptoFault, Problem) as fault:
+            raise Refused(f"the platform's time cannot be believed: {fault}", problem="clock.answer") from fault
+        with transaction(self.connection):
+            self.settings.put(ClockOffset(offset_ms=named_ms - self.wall_ms()))
+
+    async def _knowing(self, kid: str, client: httpx.AsyncClient) -> Pinned:
+        """What is pinned, with the certificate of this key where the ledger's key was rotated since the last sync."""
+        pinned = self.settings.get(Pinned) or self.pinned
+        if any(one.kid == kid for one in pinned.certificates):
+            return pinned
+        told = _keys.validate_json(await self._asked(client, KEYS_PATH, {}))
+        pinned = learned(pinned, [certificate_of(one) for one in told])
+        with transaction(self.connection):
+            self.settings.put(pinned)
+        return pinned
+
+    async def _asked(self, client: httpx.AsyncClient, path: str, parameters: dict[str, str]) -> bytes:
+        try:
+            response = await client.get(self.pinned.ingest_url + path, params=parameters, timeout=TIMEOUT_S)
         except httpx.HTTPError as fault:
             raise Unreachable(f"the platform's time cannot be asked: {fault or type(fault).__name__}") from fault
         if response.status_code != 200 or len(response.content) > ANSWER_BYTES_MAX:
             raise Unreachable(f"the platform did not tell its time: HTTP {response.status_code}")
-        try:
-            answer = TimeAnswer.model_validate_json(response.content)
-            named_ms = read_time_unverified(answer, nonce)
-            # The wall clock is what is in doubt, so a key counts that was in force at the time that it signed.
-            check_time(answer, ledger_keys(self.pinned, named_ms).get(answer.kid))
-        except (ValidationError, Problem) as fault:
-            raise Refused(f"the platform's time cannot be believed: {fault}", problem="clock.answer") from fault
-        with transaction(self.connection):
-            self.settings.put(ClockOffset(offset_ms=named_ms - self.wall_ms()))
+        return response.content

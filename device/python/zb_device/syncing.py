@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from zb_contracts.envelope import Anchor, is_summed
+from zb_contracts.keys import KeyCertificate, KeyPurpose
 from zb_contracts.problems import SYNC_REPLACED, SYNC_STORE_BEHIND, Problem
-from zb_contracts.sync import ScopeDelta, SyncAnswer, SyncRequest, Verdict, pack, unpack_document
+from zb_contracts.sync import ScopeDelta, SyncAnswer, SyncRequest, Verdict, certificates_unverified, pack, unpack_document
 from zb_contracts.times import parse_time_ms
 from zb_device.clock import AnchorMark, Clock
 from zb_device.database import Connection, transaction
@@ -20,7 +21,7 @@ from zb_device.outbox import OpenReader, segments_of
 from zb_device.reading import ReadModel, Scope
 from zb_device.settings import LedgerView, Pinned, Problems, Session, Settings
 from zb_device.transport import Transport
-from zb_device.trust import check_receipt, ledger_keys, next_view, open_answer
+from zb_device.trust import check_receipt, learned, ledger_keys, next_view, open_answer
 
 ROUNDS_MAX: Final = 64
 """Continuations of one sync; what is left comes with the next."""
@@ -132,12 +133,13 @@ class Syncer:
             scope_cursor=scope.cursor,
             scope_count=count,
             wants_scope=reading is not None,
+            certificates=tuple(one.name for one in self._pinned_now().certificates if one.purpose == KeyPurpose.LEDGER),
         )
         data = await transport.ask(pack(request))
         try:
-            answer = open_answer(
-                unpack_document(data), ledger_keys(self.pinned, self.clock.real_ms()), nonce=request.nonce, pinned=self.pinned
-            )
+            document = unpack_document(data)
+            self._learn_keys(certificates_unverified(document.payload))
+            answer = open_answer(document, self._ledger_keys(), nonce=request.nonce, pinned=self.pinned)
         except Problem as fault:
             self._report(fault)
             raise
@@ -148,6 +150,21 @@ class Syncer:
 
     def _view(self) -> LedgerView:
         return self.settings.get(LedgerView) or LedgerView()
+
+    def _pinned_now(self) -> Pinned:
+        """As the store has it: ledger keys are learned while this object lives."""
+        return self.settings.get(Pinned) or self.pinned
+
+    def _ledger_keys(self) -> dict[str, bytes]:
+        return ledger_keys(self._pinned_now(), self.clock.real_ms())
+
+    def _learn_keys(self, certificates: tuple[KeyCertificate, ...]) -> None:
+        """The root's word on new ledger keys, and on the end of old ones; it needs no other signature."""
+        pinned = self._pinned_now()
+        taught = learned(pinned, certificates)
+        if taught != pinned:
+            with transaction(self.connection):
+                self.settings.put(taught)
 
     # --- Applying ---
 
@@ -169,7 +186,7 @@ class Syncer:
 
     def _apply_ledger(self, answer: SyncAnswer, report: SyncReport, round_trip_ms: int) -> str:
         """Checkpoint, receipts, mark and anchor together: none of them when one cannot be believed."""
-        keys = ledger_keys(self.pinned, self.clock.real_ms())
+        keys = self._ledger_keys()
         view = next_view(self._view(), answer, keys, self.pinned.log_origin)
         for receipt in answer.receipts:
             check_receipt(receipt, view)

@@ -3,8 +3,11 @@
 Pure: bytes and remembered checkpoint in, verified values or a Problem out. Whoever calls reports the Problem and applies nothing.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
+
+import msgspec
 
 from zb_contracts.enrolment import TrustedKey
 from zb_contracts.faults import CryptoFault
@@ -15,9 +18,12 @@ from zb_contracts.notes import Checkpoint, NoteVerifier, verify_checkpoint
 from zb_contracts.problems import SYNC_SIGNATURE_INVALID, SYNC_SPLIT_VIEW, SYNC_WRONG_NONCE, Problem
 from zb_contracts.sealed import from_base64url
 from zb_contracts.signed import SignedDocument, verify_document
-from zb_contracts.sync import ANSWER_TYPE, Receipt, SyncAnswer, Verdict, read_answer
+from zb_contracts.sync import ANSWER_TYPE, CERTIFICATES_MAX, Receipt, SyncAnswer, Verdict, read_answer
 from zb_device.faults import Refused
 from zb_device.settings import LedgerView, Pinned
+
+KEYS_MAX: Final = CERTIFICATES_MAX + 4
+"""Certificates that a device keeps: the ledger's keys through all rotations, and escrow's."""
 
 # A held event that a supervisor let in is admitted, and its row says held for ever.
 _ROW_KINDS: Final[Mapping[Verdict, frozenset[str]]] = {
@@ -40,6 +46,24 @@ def certificate_of(key: TrustedKey) -> KeyCertificate:
     )
 
 
+def learned(pinned: Pinned, certificates: Iterable[KeyCertificate]) -> Pinned:
+    """With what the root says of keys that the device did not know. SYNC_SIGNATURE_INVALID for what the root did not say.
+
+    Of two words on one key the one that ends it sooner stands: nobody can give a rotated key back its time by repeating an old
+    certificate, in whatever order they come.
+    """
+    known = {one.kid: one for one in pinned.certificates}
+    for one in certificates:
+        try:
+            verify_certificate(pinned.root_key, one, purpose=one.purpose, at_ms=one.not_before_ms)
+        except CryptoFault as fault:
+            raise Problem(SYNC_SIGNATURE_INVALID) from fault
+        known[one.kid] = min(known.get(one.kid, one), one, key=lambda word: word.not_after_ms or math.inf)
+    if len(known) > KEYS_MAX:
+        raise Problem(SYNC_SIGNATURE_INVALID)
+    return msgspec.structs.replace(pinned, certificates=tuple(known.values()))
+
+
 def ledger_keys(pinned: Pinned, real_ms: int) -> dict[str, bytes]:
     """The ledger keys in force, by key id."""
     keys = {}
@@ -55,15 +79,19 @@ def ledger_keys(pinned: Pinned, real_ms: int) -> dict[str, bytes]:
 
 
 def pinned_certificates(root: bytes, keys: Sequence[TrustedKey], at_ms: int) -> tuple[KeyCertificate, ...]:
-    """The server's keys, each certified by this root and in force, both purposes among them. Refused else."""
+    """The server's keys, each certified by this root, one of each purpose in force. Refused else.
+
+    Ledger keys that have ended are kept: else an old certificate could give them back their time.
+    """
     try:
         certificates = tuple(certificate_of(key) for key in keys)
         for certificate in certificates:
-            verify_certificate(root, certificate, purpose=certificate.purpose, at_ms=at_ms)
+            verify_certificate(root, certificate, purpose=certificate.purpose, at_ms=certificate.not_before_ms)
     except CryptoFault as fault:
         raise Refused(f"the answer's keys are not certified by its root: {fault}", problem="enrolment.keys") from fault
-    if not {KeyPurpose.LEDGER, KeyPurpose.ESCROW} <= {certificate.purpose for certificate in certificates}:
-        raise Refused("the answer lacks a ledger key or an escrow key", problem="enrolment.keys")
+    in_force = {one.purpose for one in certificates if one.not_before_ms <= at_ms < (one.not_after_ms or math.inf)}
+    if not {KeyPurpose.LEDGER, KeyPurpose.ESCROW} <= in_force or len(certificates) > KEYS_MAX:
+        raise Refused("the answer lacks a ledger key or an escrow key that is in force", problem="enrolment.keys")
     return certificates
 
 

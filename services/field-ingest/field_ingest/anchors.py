@@ -8,6 +8,7 @@ import hashlib
 import hmac
 from typing import Final
 
+from field_ingest.ledger_keys import LedgerKeys
 from zb_contracts.envelope import Anchor
 from zb_contracts.keys import SigningKey
 from zb_contracts.times import format_time_ms
@@ -17,22 +18,30 @@ DIGEST_BYTES: Final = 12
 
 
 class Anchors:
-    """Gives anchors out, and vouches for its own. Everybody who has the same ledger key has the same anchors."""
+    """Gives anchors out, and vouches for its own, also for those of ledger keys that were rotated. Everybody who has the same
+    ledger keys has the same anchors."""
 
-    def __init__(self, key: SigningKey) -> None:
-        # A signature over a text that nothing else signs: Ed25519 is deterministic, and nobody without the key can make it.
-        self._key = hashlib.sha256(key.sign(b"zb-anchor-key-v1")).digest()
+    def __init__(self, keys: LedgerKeys) -> None:
+        self._keys = keys
+        self._secrets = {key.public: _secret(key) for key in keys.known}
 
     def anchor(self, new_id: str, at_ms: int) -> Anchor:
         """An anchor for this time; `new_id` makes it unique."""
         server_time = format_time_ms(at_ms)
-        return Anchor(f"{new_id}-{self._digest(new_id, server_time)}", server_time)
+        return Anchor(f"{new_id}-{_digest(self._secrets[self._keys.signing.public], new_id, server_time)}", server_time)
 
     def vouches(self, anchor: Anchor) -> bool:
         """Whether the anchor was given out with this time."""
         given, _, digest = anchor.id.rpartition("-")
-        return hmac.compare_digest(digest.encode(), self._digest(given, anchor.server_time).encode())
+        ours = (_digest(secret, given, anchor.server_time) for secret in self._secrets.values())
+        return any(hmac.compare_digest(digest.encode(), one.encode()) for one in ours)
 
-    def _digest(self, given: str, server_time: str) -> str:
-        statement = f"{given} {server_time}".encode()
-        return hashlib.blake2b(statement, digest_size=DIGEST_BYTES, key=self._key, person=b"zb-anchor-v1").hexdigest()
+
+def _secret(key: SigningKey) -> bytes:
+    # A signature over a text that nothing else signs: Ed25519 is deterministic, and nobody without the key can make it.
+    return hashlib.sha256(key.sign(b"zb-anchor-key-v1")).digest()
+
+
+def _digest(secret: bytes, given: str, server_time: str) -> str:
+    statement = f"{given} {server_time}".encode()
+    return hashlib.blake2b(statement, digest_size=DIGEST_BYTES, key=secret, person=b"zb-anchor-v1").hexdigest()

@@ -14,6 +14,7 @@ from field_ingest.checkpoints import Checkpoints
 from field_ingest.devices import Agencies, Devices, Revocation, person_id
 from field_ingest.enrolment import CODE_VALID_S_MAX, Enrolment, Invitation
 from field_ingest.incarnations import Incarnations
+from field_ingest.keyring import KeyRing
 from field_ingest.suspensions import HOURS_MAX, Suspensions
 from field_ingest.tokens import Person, Proof, Tokens
 from zb_chassis.clock import Clock
@@ -29,9 +30,9 @@ from zb_contracts.enrolment import (
     IncarnationRequest,
     TokenAnswer,
     TokenRequest,
+    TrustedKey,
 )
 from zb_contracts.events.values import Id, Text
-from zb_contracts.keys import SigningKey
 from zb_contracts.problems import DEVICE_PROOF_INVALID, FORBIDDEN, INPUT_INVALID, INPUT_NOT_FOUND, Problem
 from zb_contracts.server_time import NONCE_PATTERN, TimeAnswer, sign_time
 from zb_contracts.subjects import SHARDS_MAX
@@ -133,14 +134,19 @@ def enrolment_router(pool: Pool, enrolment: Enrolment, incarnations: Incarnation
     return router
 
 
-def time_router(key: SigningKey, real_clock: Clock) -> APIRouter:
-    """The server's time, for devices whose clock is wrong."""
+def time_router(keys: KeyRing, real_clock: Clock) -> APIRouter:
+    """The server's time, for devices whose clock is wrong, and the keys that sign it."""
     router = APIRouter(prefix="/v1", tags=["enrolment"])
 
     @router.get("/time", dependencies=[PUBLIC])
     async def time(nonce: Annotated[str, Query(pattern=NONCE_PATTERN)]) -> TimeAnswer:
         """Real time, signed by the ledger key for this nonce."""
-        return sign_time(nonce, real_clock(), key)
+        return sign_time(nonce, real_clock(), keys.ledger.signing)
+
+    @router.get("/keys", dependencies=[PUBLIC])
+    async def server_keys() -> tuple[TrustedKey, ...]:
+        """The server's keys, each with the root's word on it, and on ledger keys that have ended."""
+        return keys.certificates
 
     return router
 

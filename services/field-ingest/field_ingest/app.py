@@ -130,7 +130,7 @@ def build(parts: Parts, roles: frozenset[str]) -> FastAPI:
     devices = Devices(parts.pool, parts.signer, parts.clock, system_clock)
     routers = [
         api.enrolment_router(parts.pool, enrolment, incarnations, tokens),
-        api.time_router(parts.keys.ledger, system_clock),
+        api.time_router(parts.keys, system_clock),
         api.devices_router(devices, Suspensions(parts.pool, system_clock)),
         api.ledger_router(parts.pool, parts.checkpoints),
         reading_api.router(parts.pool, parts.clock),

@@ -21,7 +21,7 @@ from zb_contracts.events.registry import read_body
 from zb_contracts.faults import CryptoFault
 from zb_contracts.keys import dsse_pae, verify
 from zb_contracts.merkle import Frontier
-from zb_contracts.notes import NoteVerifier, verify_checkpoint
+from zb_contracts.notes import verify_checkpoint
 from zb_contracts.sealed import from_base64url
 
 PAGE: Final = 2_000
@@ -197,7 +197,7 @@ def _check_head(shard: asyncpg.Record, frontier: Frontier, report: Report) -> No
 
 
 async def _check_checkpoint(connection: Connection, shard: asyncpg.Record, keys: KeyRing, report: Report) -> None:
-    """The newest checkpoint is the ledger key's, and its root is that of so many rows."""
+    """The newest checkpoint is a ledger key's, and its root is that of so many rows."""
     newest = await connection.fetchrow(
         "SELECT size, root, note FROM checkpoints WHERE shard = $1 ORDER BY size DESC LIMIT 1", shard["shard"]
     )
@@ -205,7 +205,7 @@ async def _check_checkpoint(connection: Connection, shard: asyncpg.Record, keys:
         return
     report.checkpoints += 1
     try:
-        checkpoint = verify_checkpoint(newest["note"], shard["origin"], [NoteVerifier(shard["origin"], keys.ledger.public)])
+        checkpoint = verify_checkpoint(newest["note"], shard["origin"], keys.ledger.verifiers(shard["origin"]))
     except CryptoFault as fault:
         report.wrong(f"shard {shard['shard']}: the newest checkpoint does not verify: {fault}")
         return

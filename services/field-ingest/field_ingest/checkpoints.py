@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from field_ingest import tree
+from field_ingest.ledger_keys import LedgerKeys
 from zb_chassis.clock import Clock
 from zb_chassis.database import Connection, Pool
 from zb_contracts.faults import CryptoFault
-from zb_contracts.keys import SigningKey
-from zb_contracts.notes import Checkpoint, NoteSigner, NoteVerifier, sign_checkpoint, verify_checkpoint
+from zb_contracts.notes import Checkpoint, is_signed_by, sign_checkpoint, verify_checkpoint
 
 
 class LedgerBehind(RuntimeError):
@@ -33,16 +33,16 @@ class StoredCheckpoint:
 
 
 class Checkpoints:
-    """Makes, stores and remembers checkpoints under the ledger key. `folder` holds one small file a shard."""
+    """Makes, stores and remembers checkpoints under the ledger's keys. `folder` holds one small file a shard."""
 
-    def __init__(self, key: SigningKey, folder: Path, clock: Clock) -> None:
-        self._key = key
+    def __init__(self, keys: LedgerKeys, folder: Path, clock: Clock) -> None:
+        self._keys = keys
         self._folder = folder
         self._clock = clock
         self._written: dict[int, int] = {}
 
     async def current(self, pool: Pool, shard: int) -> StoredCheckpoint | None:
-        """The checkpoint of the shard's committed size, made now where there is none; None for an empty log."""
+        """The checkpoint of the shard's committed size, signed now where that is due; None for an empty log."""
         row = await pool.fetchrow(
             """
             SELECT s.origin, s.size, s.root, c.note FROM shards s
@@ -52,7 +52,10 @@ class Checkpoints:
         )
         if row is None or row["size"] == 0:
             return None
-        note = row["note"] or await self._make(pool, shard, Checkpoint(row["origin"], row["size"], row["root"]))
+        note, signers = row["note"], self._keys.signers(row["origin"])
+        if note is None or not is_signed_by(note, signers[0].verifier):
+            note = sign_checkpoint(Checkpoint(row["origin"], row["size"], row["root"]), *signers)
+            await self._store(pool, shard, row["size"], row["root"], note)
         if self._written.get(shard, 0) < row["size"]:
             await asyncio.to_thread(_remember, self._file(shard), row["size"], note)
             self._written[shard] = row["size"]
@@ -71,9 +74,8 @@ class Checkpoints:
             file = self._file(row["shard"])
             if not file.exists():
                 continue
-            verifier = NoteVerifier(row["origin"], self._key.public)
             try:
-                published = verify_checkpoint(file.read_text("utf-8"), row["origin"], [verifier])
+                published = verify_checkpoint(file.read_text("utf-8"), row["origin"], self._keys.verifiers(row["origin"]))
             except (CryptoFault, UnicodeDecodeError) as fault:
                 raise LedgerBehind(
                     f"the published checkpoint in {file} is not this ledger's ({fault}): use the keys and the data folder that "
@@ -90,21 +92,20 @@ class Checkpoints:
                     f"checkpoint: this is another ledger, use the data folder that belongs to it ({file})"
                 )
 
-    async def _make(self, pool: Pool, shard: int, checkpoint: Checkpoint) -> str:
-        note = sign_checkpoint(checkpoint, NoteSigner(checkpoint.origin, self._key))
-        # Two who make it at once write the same bytes: Ed25519 signatures are deterministic.
+    async def _store(self, pool: Pool, shard: int, size: int, root: bytes, note: str) -> None:
+        # Two who make it at once write the same bytes: Ed25519 signatures are deterministic. What witnesses signed is the
+        # text, which other signature lines do not change.
         await pool.execute(
             """
             INSERT INTO checkpoints (shard, size, root, note, made_at_ms) VALUES ($1, $2, $3, $4, $5)
-            ON CONFLICT (shard, size) DO NOTHING
+            ON CONFLICT (shard, size) DO UPDATE SET note = excluded.note
             """,
             shard,
-            checkpoint.size,
-            checkpoint.root,
+            size,
+            root,
             note,
             self._clock(),
         )
-        return note
 
     def _file(self, shard: int) -> Path:
         return self._folder / f"checkpoint-{shard}.note"

@@ -1,4 +1,4 @@
-"""The keys folder, as field-ingest reads it at start: ledger key, its own author's key, certificates, device signer.
+"""The keys folder, as field-ingest reads it at start: ledger keys, its own author's key, certificates, device signer.
 
 Every file is checked as it is read; a wrong one is a sentence that names it. It writes nothing and prints no secret.
 """
@@ -7,16 +7,17 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from field_ingest.ledger_keys import LedgerKey, LedgerKeys
 from zb_chassis.claims import ClaimError, Nkey
 from zb_contracts.enrolment import TrustedKey
 from zb_contracts.events.values import Base64, Id
 from zb_contracts.faults import CryptoFault
-from zb_contracts.keys import KEY_BYTES, SigningKey, WrapKey
-from zb_contracts.sealed import from_base64url
+from zb_contracts.keys import KEY_BYTES, KeyCertificate, KeyPurpose, SigningKey, WrapKey, verify_certificate
+from zb_contracts.sealed import from_base64url, to_base64url
 
 INGEST: Final = "ingest"
 """The name of the ledger's own author."""
@@ -51,8 +52,7 @@ class KeyRing:
     """Everything field-ingest signs with or hands out. Secrets are not part of the representation."""
 
     root_public: bytes
-    ledger: SigningKey = field(repr=False)
-    ledger_certificate: TrustedKey
+    ledger: LedgerKeys = field(repr=False)
     escrow: WrapKey = field(repr=False)
     """Opens the segments of locked devices."""
     escrow_certificate: TrustedKey
@@ -62,16 +62,20 @@ class KeyRing:
     device_account: str
     """Public key of the account in which devices live."""
 
+    @property
+    def certificates(self) -> tuple[TrustedKey, ...]:
+        """The root's word on each key that devices have to trust, as it is handed out; of ended ledger keys, too."""
+        return (*map(trusted_key, self.ledger.certificates), self.escrow_certificate)
+
 
 def read_keys(folder: Path) -> KeyRing:
     """The keys of this folder. KeysUnusable with the file's name for whatever is wrong."""
-    ledger = _read(folder / "ledger.json", json.loads)
     signer = _read(folder / "device-signer.pub", _DeviceSigner.model_validate_json)
     authors = _read(folder / "authors.json", TypeAdapter(tuple[ServerAuthor, ...]).validate_json)
+    root = _read(folder / "root.pub", _key_bytes)
     ring = KeyRing(
-        root_public=_read(folder / "root.pub", _key_bytes),
-        ledger=_read(folder / "ledger.json", lambda _: SigningKey(bytes.fromhex(ledger["seed"]))),
-        ledger_certificate=_read(folder / "ledger.json", lambda _: TrustedKey.model_validate(ledger["certificate"])),
+        root_public=root,
+        ledger=_read(folder / "ledger.json", lambda text: _ledger_keys(text, root)),
         escrow=_read(folder / "escrow.json", lambda text: WrapKey(bytes.fromhex(json.loads(text)["private"]))),
         escrow_certificate=_read(folder / "escrow.pub.json", TrustedKey.model_validate_json),
         ingest=_read(folder / "authors" / f"{INGEST}.seed", lambda text: SigningKey(_key_bytes(text))),
@@ -87,8 +91,39 @@ def _check(ring: KeyRing, folder: Path) -> None:
     own = next((author for author in ring.authors if author.author == INGEST), None)
     if own is None or from_base64url(own.event_key) != ring.ingest.public:
         raise KeysUnusable(f"{folder / 'authors.json'} does not name the public key of authors/{INGEST}.seed")
-    if from_base64url(ring.ledger_certificate.public) != ring.ledger.public:
-        raise KeysUnusable(f"the certificate in {folder / 'ledger.json'} is for another key than the seed beside it")
+
+
+def certificate_of(key: TrustedKey) -> KeyCertificate:
+    """A certificate as files and HTTP spell it. SealMalformed for what is no base64url."""
+    values = key.model_dump() | {"purpose": KeyPurpose(key.purpose)}
+    return KeyCertificate(**values | {name: from_base64url(values[name]) for name in ("public", "signature")})
+
+
+def trusted_key(certificate: KeyCertificate) -> TrustedKey:
+    """A ledger key's certificate as files and HTTP spell it."""
+    return TrustedKey(
+        kid=certificate.kid,
+        purpose="ledger",
+        public=to_base64url(certificate.public),
+        not_before_ms=certificate.not_before_ms,
+        not_after_ms=certificate.not_after_ms,
+        signature=to_base64url(certificate.signature),
+    )
+
+
+def _ledger_keys(text: str, root: bytes) -> LedgerKeys:
+    """{"keys": [{"seed", "certificate"}, ...]}; a folder from before the first rotation has one such pair alone."""
+    stored = json.loads(text)
+    return LedgerKeys([_ledger_key(one, root) for one in stored.get("keys", [stored])])
+
+
+def _ledger_key(stored: dict[str, Any], root: bytes) -> LedgerKey:
+    certificate = certificate_of(TrustedKey.model_validate(stored["certificate"]))
+    verify_certificate(root, certificate, purpose=KeyPurpose.LEDGER, at_ms=certificate.not_before_ms)
+    key = SigningKey(bytes.fromhex(stored["seed"])) if stored["seed"] else None
+    if key and key.public != certificate.public:
+        raise ValueError("a certificate is for another key than the seed beside it")
+    return LedgerKey(certificate, key)
 
 
 def _key_bytes(text: str) -> bytes:
@@ -103,6 +138,6 @@ def _read(path: Path, parse: Callable[[str], T]) -> T:
         return parse(path.read_text("utf-8"))
     except OSError as error:
         raise KeysUnusable(f"the key file {path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, ValidationError, CryptoFault, ClaimError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ValidationError, CryptoFault, ClaimError) as error:
         # The message of a parser may quote what it read, which may be a secret.
         raise KeysUnusable(f"the key file {path} is damaged ({type(error).__name__}): restore it from a backup") from error

@@ -99,7 +99,7 @@ class Registration:
             shards=self._shards,
             log_origin=await connection.fetchval("SELECT origin FROM shards WHERE shard = $1", shard),
             root_key=to_base64url(self._keys.root_public),
-            keys=(self._keys.ledger_certificate, self._keys.escrow_certificate),
+            keys=self._keys.certificates,
             token=session.token,
             anchor_id=anchor.id,
             server_time=anchor.server_time,

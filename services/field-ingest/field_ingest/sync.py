@@ -14,12 +14,13 @@ import structlog
 
 from field_ingest import receipts
 from field_ingest.anchors import Anchors
+from field_ingest.ledger_keys import LedgerKeys
 from field_ingest.scope_store import Change, Counter
 from field_ingest.sync_ports import Asker, Snapshot, SyncStore
 from zb_chassis.clock import Clock
 from zb_contracts import canonical, merkle
 from zb_contracts.envelope import Anchor
-from zb_contracts.keys import SigningKey
+from zb_contracts.keys import KeyCertificate
 from zb_contracts.problems import (
     SYNC_CHECKPOINT_AHEAD,
     SYNC_REPLACED,
@@ -32,6 +33,7 @@ from zb_contracts.signed import sign_document
 from zb_contracts.subjects import DRAIN, ID_PATTERN
 from zb_contracts.sync import (
     ANSWER_TYPE,
+    CERTIFICATES_MAX,
     DOCUMENTS_MAX,
     RECEIPTS_MAX,
     REQUEST_BYTES_MAX,
@@ -50,8 +52,8 @@ from zb_contracts.sync import (
     unpack_request,
 )
 
-OVERHEAD_BYTES: Final = 4 * 1024
-"""Anchor, checkpoint, consistency proof, omitted names and signature: what every answer carries beside its content."""
+OVERHEAD_BYTES: Final = 8 * 1024
+"""Anchor, checkpoint, proof, certificates, omitted names and signature: what every answer carries beside its content."""
 NO_EPOCH: Final = "none"
 WIPED: Final = frozenset({"lost", "stolen"})
 REPLACED: Final = "replaced"
@@ -97,9 +99,9 @@ _salvage = msgspec.msgpack.Decoder(_Salvage)
 class SyncResponder:
     """Answers requests. `new_id` makes the ids of anchors; `clock` is the service's, which a story may shift."""
 
-    def __init__(self, store: SyncStore, key: SigningKey, *, clock: Clock, new_id: Callable[[], str]) -> None:
-        self._store, self._key, self._clock, self._new_id = store, key, clock, new_id
-        self._anchors = Anchors(key)
+    def __init__(self, store: SyncStore, keys: LedgerKeys, *, clock: Clock, new_id: Callable[[], str]) -> None:
+        self._store, self._keys, self._clock, self._new_id = store, keys, clock, new_id
+        self._anchors = Anchors(keys)
         self.counts = SyncCounts()
 
     async def answer(self, subject: str, data: bytes) -> bytes | None:
@@ -152,16 +154,23 @@ class SyncResponder:
                 commands=_commands(asker, request.head),
                 scope=scope,
                 more=cut or scope_waits,
+                certificates=self._lacking(request.certificates),
             )
+
+    def _lacking(self, known: Sequence[str] = ()) -> tuple[KeyCertificate, ...]:
+        """The root's word on ledger keys that the device has not heard; to a device of which nothing is known, all of it."""
+        return tuple(one for one in self._keys.certificates[:CERTIFICATES_MAX] if one.name not in known)
 
     def _anchor(self) -> Anchor:
         return self._anchors.anchor(self._new_id(), self._clock())
 
     def _signed(self, answer: SyncAnswer) -> bytes:
-        return pack(sign_document(ANSWER_TYPE, answer_payload(answer), self._key))
+        return pack(sign_document(ANSWER_TYPE, answer_payload(answer), self._keys.signing))
 
     def _refusal(self, nonce: str, author: str, code: str) -> SyncAnswer:
-        return SyncAnswer(nonce=nonce, author=author, anchor=self._anchor(), shard=0, mark=0, refusal=code)
+        return SyncAnswer(
+            nonce=nonce, author=author, anchor=self._anchor(), shard=0, mark=0, refusal=code, certificates=self._lacking()
+        )
 
     def _refusal_to_unreadable(self, device: str, data: bytes, fault: Problem) -> bytes | None:
         self.counts.unreadable += 1

@@ -80,7 +80,7 @@ class Machine:
     def ledger_public(self) -> bytes:
         """The key that signs answers and checkpoints."""
         keys = json.loads((self.folder / "keys" / "ledger.json").read_text())
-        return from_base64url(keys["certificate"]["public"])
+        return from_base64url(keys["keys"][-1]["certificate"]["public"])
 
     async def register_devices(self) -> None:
         """The corpus' devices, as enrolment would have registered them. `answers` has founded the shards."""

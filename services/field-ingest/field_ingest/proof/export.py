@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from field_ingest.checkpoints import Checkpoints, StoredCheckpoint
-from field_ingest.keyring import INGEST, KeyRing
+from field_ingest.keyring import INGEST, KeyRing, trusted_key
 from field_ingest.proof import tiles
 from zb_chassis.clock import Clock
 from zb_chassis.database import Connection, Pool
 from zb_contracts import schemas
-from zb_contracts.notes import NoteSigner, sign_note
+from zb_contracts.notes import sign_note
 from zb_contracts.sealed import to_base64url
 
 FORMAT: Final = "zone-blanche-export-v1"
@@ -167,7 +167,7 @@ class Exporter:
         """What a reader needs beside the rows: the keys' history, the schemas, the program, the page for the judge."""
         keys = {
             "root": self._keys.root_public.hex(),
-            "certificates": [self._keys.ledger_certificate.model_dump(mode="json")],
+            "certificates": [trusted_key(one).model_dump(mode="json") for one in self._keys.ledger.certificates],
             "ledger_author": {"author": INGEST, "public": to_base64url(self._keys.ingest.public)},
         }
         draft.write("keys.json", [_json(keys)])
@@ -187,7 +187,7 @@ class Exporter:
             "files": dict(sorted(draft.files.items())),
         }
         data = _json(manifest)
-        note = sign_note(f"{FORMAT}\n{hashlib.sha256(data).hexdigest()}\n", NoteSigner(self._log_name, self._keys.ledger))
+        note = sign_note(f"{FORMAT}\n{hashlib.sha256(data).hexdigest()}\n", self._keys.ledger.signers(self._log_name)[0])
         (draft.path / "manifest.json").write_bytes(data)
         (draft.path / "manifest.note").write_bytes(note.encode())
 

@@ -10,12 +10,11 @@ from fastapi import APIRouter, Path, Query, Response
 
 from field_ingest import tree
 from field_ingest.checkpoints import Checkpoints, StoredCheckpoint
+from field_ingest.ledger_keys import LedgerKeys
 from field_ingest.proof.tiles import NoSuchTile, read_entries, read_tile, tile_at
 from field_ingest.proof.witnessing import cosignatures
 from zb_chassis.database import Pool
 from zb_chassis.identity import Principal, Role, allow
-from zb_contracts.keys import SigningKey
-from zb_contracts.notes import NoteVerifier
 from zb_contracts.problems import INPUT_INVALID, INPUT_NOT_FOUND, Problem
 
 IMMUTABLE = {"Cache-Control": "private, immutable, max-age=31536000"}
@@ -26,20 +25,20 @@ Size = Annotated[int | None, Query(ge=1, le=2**53 - 1)]
 Number = Annotated[int, Query(ge=0, le=2**53 - 1)]
 
 
-def log_router(pool: Pool, checkpoints: Checkpoints, key: SigningKey) -> APIRouter:
+def log_router(pool: Pool, checkpoints: Checkpoints, keys: LedgerKeys) -> APIRouter:
     """The endpoints of every shard's log."""
     routes = APIRouter(prefix="/v1/log", tags=["log"])
-    _heads(routes, pool, checkpoints, key)
+    _heads(routes, pool, checkpoints, keys)
     _tiles(routes, pool, checkpoints)
     _proofs(routes, pool, checkpoints)
     return routes
 
 
-def _heads(routes: APIRouter, pool: Pool, checkpoints: Checkpoints, key: SigningKey) -> None:
+def _heads(routes: APIRouter, pool: Pool, checkpoints: Checkpoints, keys: LedgerKeys) -> None:
     @routes.get("")
     async def logs(_: Auditor) -> list[dict[str, Any]]:
-        """The logs, one a shard: origin, rows, and the verifier key that witnesses and auditors pin."""
-        return await logs_of(pool, key)
+        """The logs, one a shard: origin, rows, and the verifier keys that witnesses and auditors pin."""
+        return await logs_of(pool, keys)
 
     @routes.get("/{shard}/checkpoint")
     async def checkpoint(shard: Shard, _: Auditor) -> Response:
@@ -101,10 +100,17 @@ def _proofs(routes: APIRouter, pool: Pool, checkpoints: Checkpoints) -> None:
         return {"shard": shard, "old": old, "size": at, "proof": _encoded(proof)}
 
 
-async def logs_of(pool: Pool, key: SigningKey) -> list[dict[str, Any]]:
-    """Shard, origin, rows and verifier key of each log."""
+async def logs_of(pool: Pool, keys: LedgerKeys) -> list[dict[str, Any]]:
+    """Shard, origin, rows and verifier keys of each log: the one that signs, and all that ever did, the newest first."""
     rows = await pool.fetch("SELECT shard, origin, size FROM shards ORDER BY shard")
-    return [dict(row) | {"key": NoteVerifier(row["origin"], key.public).to_text()} for row in rows]
+    return [
+        dict(row)
+        | {
+            "key": keys.signers(row["origin"])[0].verifier.to_text(),
+            "keys": [key.to_text() for key in keys.verifiers(row["origin"])],
+        }
+        for row in rows
+    ]
 
 
 async def _head(pool: Pool, checkpoints: Checkpoints, shard: int) -> StoredCheckpoint:

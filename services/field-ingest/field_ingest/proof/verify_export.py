@@ -91,17 +91,14 @@ def file_hash(path: Path) -> str:
 
 
 def open_note(path: Path, name: str, keys: Iterable[bytes]) -> str | None:
-    """The text of the signed note in a file, if one of these keys is its only signer, under this name; None else."""
+    """The text of the signed note in a file, if one of these keys signed it under this name, and none falsely; None else."""
     note = path.read_bytes().decode()
-    text, _, line = note.rpartition("\n\n")
-    signer, _, encoded = line.removeprefix("\u2014 ").removesuffix("\n").partition(" ")
-    raw = unbase64(encoded)
-    for key in keys:
-        key_id = hashlib.sha256(name.encode() + b"\n\x01" + key).digest()[:4]
-        whole = f"{text}\n\n\u2014 {name} {encoded}\n" == note and signer == name
-        if whole and raw[:4] == key_id and verify(key, f"{text}\n".encode(), raw[4:]):
-            return f"{text}\n"
-    return None
+    text, _, lines = note.rpartition("\n\n")
+    known = {hashlib.sha256(name.encode() + b"\n\x01" + key).digest()[:4]: key for key in keys}
+    found = [line.partition(f"\u2014 {name} ") for line in lines.removesuffix("\n").split("\n")]
+    raws = [unbase64(encoded) for before, _, encoded in found if encoded and not before]
+    ours = [verify(known[raw[:4]], f"{text}\n".encode(), raw[4:]) for raw in raws if raw[:4] in known]
+    return f"{text}\n" if ours and all(ours) and note.endswith("\n") else None
 
 
 class Tree:
@@ -192,6 +189,8 @@ class Verifier:
         if manifest["format"] != FORMAT:
             raise Fault("NOT_AN_EXPORT", f"manifest.json is not of the format {FORMAT}")
         ledger_keys = [key for one in keys["certificates"] if (key := self.guarded(self.certified, keys, one, manifest))]
+        if not ledger_keys and not self.count:
+            raise Fault("CERTIFICATE_INVALID", "no ledger key was in force when the export was made")
         self.check_manifest(manifest, ledger_keys)
         self.ledger_author = keys["ledger_author"]["author"]
         self.keys = {self.ledger_author: unbase64url(keys["ledger_author"]["public"])}
@@ -203,8 +202,8 @@ class Verifier:
                 self.check_rows(shard, tree, manifest["selection"]["kind"] == "whole")
         return manifest
 
-    def certified(self, keys: Json, one: Json, manifest: Json) -> bytes:
-        """A ledger key that the root certified, in force when the export was made."""
+    def certified(self, keys: Json, one: Json, manifest: Json) -> bytes | None:
+        """A ledger key that the root certified; None when it was not in force when the export was made."""
         root = bytes.fromhex(keys["root"])
         if self.root not in (None, root):
             raise Fault("ROOT_DIFFERS", "the export's root key is not the one that you gave")
@@ -213,10 +212,9 @@ class Verifier:
         statement = pae(CERTIFICATE_TYPE, prefixed(public, *(text.encode() for text in texts)))
         if one["purpose"] != "ledger" or not verify(root, statement, unbase64url(one["signature"])):
             raise Fault("CERTIFICATE_INVALID", f"the root did not certify the ledger key {one['kid']!r}")
-        if manifest["made_at_ms"] < one["not_before_ms"] or (end is not None and manifest["made_at_ms"] >= end):
-            raise Fault("CERTIFICATE_INVALID", f"the ledger key {one['kid']!r} was not in force when the export was made")
         self.checked["certificates"] += 1
-        return public
+        in_force = one["not_before_ms"] <= manifest["made_at_ms"] and (end is None or manifest["made_at_ms"] < end)
+        return public if in_force else None
 
     def check_manifest(self, manifest: Json, ledger_keys: list[bytes]) -> None:
         """The ledger signed the manifest; the manifest names every file, byte for byte, and there is none besides."""

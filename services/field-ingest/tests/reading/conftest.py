@@ -13,6 +13,7 @@ import pytest
 from field_ingest.checkpoints import Checkpoints
 from field_ingest.domain import Chain
 from field_ingest.ledger import PostgresTransaction
+from field_ingest.ledger_keys import LedgerKeys
 from field_ingest.projector import Projector
 from field_ingest.read_store import PostgresReadStore
 from field_ingest.scope import ScopeLimits
@@ -59,7 +60,8 @@ class Company:
         self.shards = shards
         self.now_ms = TEN_MS
         self.ledger_key = SigningKey.from_seed(b"ledger key of the test company!!")
-        self.checkpoints = Checkpoints(self.ledger_key, folder, self.clock)
+        self.ledger_keys = LedgerKeys.alone(self.ledger_key)
+        self.checkpoints = Checkpoints(self.ledger_keys, folder, self.clock)
         self.pens: dict[str, Pen] = {}
         self.admitted: dict[str, dict[str, int]] = {}
         self._ids = itertools.count(1)
@@ -189,7 +191,7 @@ class Company:
         """A sync responder with the company's ledger key."""
         numbers = itertools.count(1)
         store = PostgresSyncStore(self.pool, self.checkpoints)
-        return SyncResponder(store, self.ledger_key, clock=self.clock, new_id=lambda: f"anchor-{next(numbers)}")
+        return SyncResponder(store, self.ledger_keys, clock=self.clock, new_id=lambda: f"anchor-{next(numbers)}")
 
 
 async def admit(connection: Any, events: Any, now_ms: int) -> None:

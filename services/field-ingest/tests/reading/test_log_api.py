@@ -39,7 +39,7 @@ async def log(company: Any) -> AsyncIterator[httpx.AsyncClient]:
     async def ready() -> None:
         return None
 
-    app = application("field-ingest", [log_router(company.pool, company.checkpoints, company.ledger_key)], ready=ready)
+    app = application("field-ingest", [log_router(company.pool, company.checkpoints, company.ledger_keys)], ready=ready)
     app.state.verifier = _Auditor()
     headers = {"Authorization": "Bearer alix"}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://ingest/v1/log", headers=headers) as client:

@@ -14,6 +14,7 @@ from field_ingest.admission import Admission, Disposition, Message
 from field_ingest.checkpoints import Checkpoints
 from field_ingest.keyring import ServerAuthor
 from field_ingest.ledger import PostgresLedger
+from field_ingest.ledger_keys import LedgerKeys
 from field_ingest.shards import shard_of
 from field_ingest.signing import LedgerAuthor
 from field_ingest.verification import Verifier
@@ -114,7 +115,8 @@ class House:
         self.now_ms = TEN_MS
         self.signer = LedgerAuthor(INGEST_KEY, self.clock)
         self.ledger_key = SigningKey.from_seed(b"the ledger's checkpoint key.....")
-        self.checkpoints = Checkpoints(self.ledger_key, folder, self.clock)
+        self.ledger_keys = LedgerKeys.alone(self.ledger_key)
+        self.checkpoints = Checkpoints(self.ledger_keys, folder, self.clock)
         nonces = (f"{number:032x}" for number in itertools.count(1))
         self.admission = Admission(PostgresLedger(pool), verifier, self.clock, nonce=lambda: next(nonces))
         self.office = Pen("office-main", None, OFFICE_KEY)

@@ -15,6 +15,7 @@ import pytest
 
 from field_ingest.keyring import KeyRing, ServerAuthor
 from field_ingest.ledger import PostgresTransaction
+from field_ingest.ledger_keys import LedgerKey, LedgerKeys
 from field_ingest.proof import tiles
 from field_ingest.proof.export import Exporter, ExportRefused, Selection
 from field_ingest.proof.tiles import NoSuchTile, Tile, tile_at, tiles_for, tiles_of
@@ -39,8 +40,7 @@ def keyring_of(house: Any) -> KeyRing:
     ledger, escrow = house.ledger_key, WrapKey(bytes(range(32)))
     return KeyRing(
         root_public=ROOT.public,
-        ledger=ledger,
-        ledger_certificate=trusted(ledger.public, KeyPurpose.LEDGER),
+        ledger=LedgerKeys([LedgerKey(certify(ROOT, ledger.public, KeyPurpose.LEDGER, not_before_ms=0), ledger)]),
         escrow=escrow,
         escrow_certificate=trusted(escrow.public, KeyPurpose.ESCROW),
         ingest=house.signer._key,

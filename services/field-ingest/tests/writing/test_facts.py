@@ -7,6 +7,7 @@ import pytest
 from field_ingest.anchors import Anchors
 from field_ingest.domain import Appended, Author, Chain, Known
 from field_ingest.facts import ANCHOR_DELAY_MS_MAX, LATE_MS, Session
+from field_ingest.ledger_keys import LedgerKeys
 from field_ingest.verification import read_event
 from zb_contracts import canonical
 from zb_contracts.envelope import Anchor
@@ -19,7 +20,7 @@ TEN_MS = parse_time_ms("2026-11-23T10:00:00.000Z")
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 KEY = SigningKey.from_seed(b"the key of the leaky boiler's...")
-ANCHORS = Anchors(SigningKey.from_seed(b"the ledger's checkpoint key....."))
+ANCHORS = Anchors(LedgerKeys.alone(SigningKey.from_seed(b"the ledger's checkpoint key.....")))
 TOKEN = "0a1b2c"
 CAMILLES = Session("leaky", "camille", TEN_MS + HOUR_MS)
 
@@ -91,8 +92,8 @@ def test_an_anchor_of_the_ledger_is_known_and_every_other_is_not(device: Device)
 
 def test_every_holder_of_the_ledger_key_knows_its_anchors_and_no_other(device: Device) -> None:
     anchor = ANCHORS.anchor("anchor-1", TEN_MS)
-    assert Anchors(SigningKey.from_seed(b"the ledger's checkpoint key.....")).vouches(anchor)
-    assert not Anchors(KEY).vouches(anchor)
+    assert Anchors(LedgerKeys.alone(SigningKey.from_seed(b"the ledger's checkpoint key....."))).vouches(anchor)
+    assert not Anchors(LedgerKeys.alone(KEY)).vouches(anchor)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from field_ingest.checkpoints import Checkpoints, LedgerBehind
 from field_ingest.founding import AuthorKeyDiffers, ShardCountDiffers, found
 from field_ingest.keyring import ServerAuthor
 from field_ingest.ledger import PostgresLedger, PostgresTransaction
+from field_ingest.ledger_keys import LedgerKeys
 from field_ingest.ports import LedgerAway
 from zb_chassis.database import open_pool, transaction
 from zb_contracts import ledger_leaf, merkle
@@ -220,13 +221,13 @@ async def test_a_ledger_behind_its_published_checkpoint_refuses_to_start(
         await restored.start()  # a restored backup, for as long as this transaction lasts
         await connection.execute("UPDATE shards SET size = 2")
         with pytest.raises(LedgerBehind, match="2 rows, but a checkpoint over 3 was published"):
-            await Checkpoints(house.ledger_key, tmp_path, house.clock).check_start(connection)
+            await Checkpoints(house.ledger_keys, tmp_path, house.clock).check_start(connection)
         await restored.rollback()
 
 
 async def test_a_checkpoint_file_of_another_key_refuses_to_start(house: Any, tmp_path: Path) -> None:
     await house.checkpoints.current(house.pool, 0)
-    other = Checkpoints(SigningKey.generate(), tmp_path, house.clock)
+    other = Checkpoints(LedgerKeys.alone(SigningKey.generate()), tmp_path, house.clock)
     async with house.pool.acquire() as connection:
         with pytest.raises(LedgerBehind, match="not this ledger's"):
             await other.check_start(connection)
