@@ -48,7 +48,8 @@ def main(events: int, full: bool, seed: int, only: tuple[str, ...], folder: Path
     report.write(folder / "ledger.json", about, targets, details)
     click.echo(f"{about['cpu']}, {about['cores']} cores, load {about['load_at_start']} at the start")
     click.echo(report.table(targets))
-    click.echo(f"written to {folder / 'ledger.json'}")
+    (folder / "ledger.md").write_text(report.markdown(about, targets))
+    click.echo(f"written to {folder / 'ledger.json'}, and as a page's section to {folder / 'ledger.md'}")
 
 
 async def _measured(

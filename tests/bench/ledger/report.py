@@ -66,5 +66,18 @@ def table(targets: list[Target]) -> str:
     return "\n".join(lines)
 
 
+def markdown(about: dict[str, Any], targets: list[Target]) -> str:
+    """The same as a page's section: what docs/performance.md shows between its marks."""
+    said = f"{about['cpu']}, {about['cores']} cores, {about['system']}, Python {about['python']}"
+    date = datetime.now(UTC).date().isoformat()
+    lines = [f"Measured on {date}: {said}. Load at the start: {about['load_at_start']}.", "", "| figure | measured | target | |"]
+    lines.append("|---|---:|---:|---|")
+    for one in targets:
+        sign = "" if one.target is None else f"{'at least' if one.better == 'more' else 'at most'} {_number(one.target)}"
+        verdict = {None: "", True: "ok", False: "missed"}[one.ok]
+        lines.append(f"| {one.name} | {_number(one.value)} {one.unit} | {sign} | {verdict} |")
+    return "\n".join(lines) + "\n"
+
+
 def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
