@@ -150,6 +150,12 @@ INCARNATION_LIMIT = _problem(
     retryable=True,
 )
 
+SUBJECT_UNKNOWN = _problem("subject.unknown", "nothing was ever sealed for a data subject {subject}", 404)
+SUBJECT_ERASED = _problem("subject.erased", "the keys of {subject} were destroyed already, on {at}", 409)
+SUBJECT_HELD = _problem("subject.held", "{subject} is under the legal hold {case} since {since}: lift it first", 409)
+SUBJECT_NOT_HELD = _problem("subject.not_held", "{subject} is under no legal hold", 409)
+SUBJECT_RETAINED = _problem("subject.retained", "all that is sealed for {subject} has to be kept until {until}: {basis}", 409)
+
 RATE_LIMITED = _problem("system.rate_limited", "too many requests, wait {seconds} s", 429, retryable=True)
 UNAVAILABLE = _problem("system.unavailable", "{what} cannot be reached", 503, retryable=True)
 NEWER_DATA = _problem(

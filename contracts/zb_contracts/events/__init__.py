@@ -1,6 +1,6 @@
 """Every event that may stand in the ledger. Importing this package registers them all."""
 
-from zb_contracts.events import devices, earlier, fieldwork, office, places
+from zb_contracts.events import custody, devices, earlier, fieldwork, office, places
 from zb_contracts.events.registry import (
     EVENT_TYPES,
     AuthorKind,
@@ -20,6 +20,7 @@ __all__ = [
     "Body",
     "EventType",
     "Opaque",
+    "custody",
     "devices",
     "earlier",
     "fieldwork",

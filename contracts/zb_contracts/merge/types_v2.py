@@ -1,4 +1,4 @@
-"""The event types that version 2 of the rules reads: those of version 1 and the second versions released since.
+"""The event types that version 2 of the rules reads: those of version 1, the second versions and the types released since.
 
 A literal list like that of version 1, for the same reason.
 """
@@ -12,5 +12,6 @@ TYPES_V2: Final = TYPES_V1 | frozenset(
         "intervention.part_used.v2",
         "intervention.photo_taken.v2",
         "intervention.planned.v2",
+        "subject.erased.v1",
     }
 )

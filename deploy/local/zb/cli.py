@@ -22,16 +22,16 @@ from rich.table import Table
 from zb.backup_commands import backup_command, restore_command
 from zb.datasets.city import french_city
 from zb.datasets.db_lifts import DatasetMissing, berlin_and_around
+from zb.erase_commands import erase, hold
 from zb.key_commands import keys
 from zb.keys import KeysError
 from zb.manifest import BackupError
 from zb.nats import NatsStartError
-from zb.office import Person, Refused
+from zb.office import Refused
 from zb.postgres import PostgresError
 from zb.processes import Service, ServiceFailed
-from zb.run_as import command_line
-from zb.stack import DATA_VERSION, ISSUER, PARTS, StackError, checked_shards, environment_file
-from zb.supervise import pid_file
+from zb.running import lives, running, someone, supervisor
+from zb.stack import DATA_VERSION, PARTS, StackError, checked_shards, environment_file
 from zb.witness_commands import witness
 from zb_contracts.subjects import SHARDS_MAX
 
@@ -202,7 +202,7 @@ def _shortcut(name: str, text: str) -> None:
         hand_over(folder, "field-ingest", (name, *arguments))
 
 
-for _command in (witness, keys, backup_command, restore_command):
+for _command in (witness, keys, backup_command, restore_command, erase, hold):
     main.add_command(_command)
 _shortcut("audit", "Replay, verify and explain the ledger.")
 _shortcut("rejects", "List the bytes that no known key signed.")
@@ -235,35 +235,6 @@ def answers(database_url: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def supervisor(home: Path) -> int | None:
-    """The process id of the supervisor of this folder, if it lives.
-
-    A number alone proves nothing: after a kill it may be another's, or a corpse that nobody collected.
-    """
-    try:
-        pid = int(pid_file(home).read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-    return pid if lives(pid, home) else None
-
-
-def lives(pid: int, home: Path) -> bool:
-    """Whether the process is a supervisor of this folder."""
-    return str(home) in command_line(pid)
-
-
-def running(home: Path) -> dict[str, Any]:
-    """What the running stack wrote about itself. StackError when none runs."""
-    if supervisor(home) is None:
-        raise StackError(f"the platform does not run on {home}: zb up starts it")
-    return dict(json.loads((home / "run.json").read_text()))
-
-
-def someone(home: Path, run: dict[str, Any], name: str) -> Person:
-    passwords = json.loads((home / "keys" / "people.json").read_text())
-    return Person(f"http://127.0.0.1:{run['ports'][ISSUER]}", name, passwords[name])
 
 
 def show(home: Path) -> bool:

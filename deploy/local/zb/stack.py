@@ -30,6 +30,8 @@ ISSUER: Final = "issuer"
 WARDEN: Final = "warden"
 """Cuts sessions; beside the services, because it alone holds the key that signs account claims."""
 INGEST: Final = "field-ingest"
+SUBJECT_KEYS: Final = "subject_keys"
+"""The database of data subjects' keys: of scheduling's, but with an owner of its own."""
 SAY: Callable[[str], None] = lambda _: None  # noqa: E731 - the silent default of every progress argument
 
 
@@ -210,6 +212,8 @@ class Stack:
         if name == INGEST:
             settings["nats_sync_creds"] = str(self._credentials("field-ingest-sync"))
             settings["shards"] = str(self.shards)
+        if name == "scheduling":
+            settings["custody_url"] = self.postgres.create_database(SUBJECT_KEYS)
         return {part.prefix + key.upper(): value for key, value in settings.items()}
 
     def _credentials(self, user: str) -> Path:

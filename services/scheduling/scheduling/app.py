@@ -1,4 +1,4 @@
-"""The service's wiring, top to bottom: database, keys, HTTP, the outbox's relay, and the board's subscription.
+"""The service's wiring, top to bottom: databases, keys, HTTP, the outbox's relay, and the board's subscription.
 
 Nothing here decides. HTTP works as soon as the database does; the broker may come later, and what was decided until then waits
 in the outbox.
@@ -15,14 +15,18 @@ from nats.aio.msg import Msg
 
 from scheduling import api, intake_api
 from scheduling.board import take_announcement
-from scheduling.config import MIGRATIONS, SERVICE, Settings
+from scheduling.config import CUSTODY_MIGRATIONS, MIGRATIONS, SERVICE, Settings
+from scheduling.custody import api as custody_api
+from scheduling.custody.erasure import Erasure
+from scheduling.custody.journal import FILE_NAME, Journal
+from scheduling.custody.vault import Vault
 from scheduling.desk import Desk
 from scheduling.ids import random_uuid7
 from scheduling.keys import Keyring
 from scheduling.planning import Policy
 from zb_chassis import inbox, lifecycle, logs, outbox, telemetry
 from zb_chassis.claims import Credentials
-from zb_chassis.clock import clock_of, system_clock
+from zb_chassis.clock import clock_of
 from zb_chassis.consuming import Subscription
 from zb_chassis.database import Pool, is_ready, open_pool, transaction
 from zb_chassis.http import application, problem_response
@@ -56,22 +60,33 @@ async def run(settings: Settings) -> None:
     """Serve until SIGTERM. Raises what keeps the service from starting, with a sentence that says what to do."""
     logs.configure(SERVICE, form=settings.log_format, level=settings.log_level)
     telemetry.configure(SERVICE)
-    keyring = Keyring(settings.keys_dir, system_clock())
+    keyring = Keyring(settings.keys_dir)
     credentials = Credentials.read(settings.nats_creds)
     pool = await open_pool(settings.database_url, application_name=SERVICE)
+    keys = await open_pool(settings.custody_url, application_name=f"{SERVICE}-custody")
     try:
         await upgrade(settings.database_url, MIGRATIONS)
-        desk = Desk(pool, keyring, clock_of(settings.clock_file), random_uuid7)
+        await upgrade(settings.custody_url, CUSTODY_MIGRATIONS)
+        vault = Vault(keys, keyring.subjects_master, Journal(settings.data_dir / FILE_NAME), random_uuid7)
+        # Before anybody can ask: the database may be an older one than the last deletion.
+        if lived := await vault.forget_again():
+            structlog.get_logger().warning("keys that had been destroyed were destroyed again", keys=lived)
+        desk = Desk(pool, keyring, clock_of(settings.clock_file), random_uuid7, vault)
         app = build(desk, settings.policy, TokenVerifier(settings.oidc_issuer, settings.oidc_audience))
         messages = Messaging(SERVICE, settings.nats_url, credentials, pool, [REFERENCE], NEEDED, hears(pool))
 
         async def housekeeping(stop: asyncio.Event) -> None:
             await keep_house(pool, stop)
 
-        tasks: dict[str, lifecycle.Task] = {"messages": messages.run, "housekeeping": housekeeping}
+        tasks: dict[str, lifecycle.Task] = {
+            "messages": messages.run,
+            "housekeeping": housekeeping,
+            "custody": Erasure(desk).keep,
+        }
         await lifecycle.serve(app, settings.http_host, settings.http_port, tasks)
     finally:
         await pool.close()
+        await keys.close()
 
 
 def build(desk: Desk, policy: Policy, verifier: TokenVerifier) -> FastAPI:
@@ -81,7 +96,9 @@ def build(desk: Desk, policy: Policy, verifier: TokenVerifier) -> FastAPI:
         if not await is_ready(desk.pool):
             raise Problem(UNAVAILABLE, what="the database")
 
-    app = application("Zone Blanche scheduling", [api.router(desk, policy), intake_api.router(desk)], ready=ready)
+    app = application(
+        "Zone Blanche scheduling", [api.router(desk, policy), intake_api.router(desk), custody_api.router(desk)], ready=ready
+    )
     app.state.verifier = verifier
     for fault in PASSING:
         app.add_exception_handler(fault, _unavailable)

@@ -12,6 +12,8 @@ from zb_chassis.migrate import CHASSIS_MIGRATIONS, MigrationSet
 SERVICE: Final = "scheduling"
 OWN_MIGRATIONS: Final = MigrationSet(SERVICE, "scheduling")
 MIGRATIONS: Final = (CHASSIS_MIGRATIONS, OWN_MIGRATIONS)
+CUSTODY_MIGRATIONS: Final = (MigrationSet("custody", "scheduling.custody"),)
+"""Those of the database of data subjects' keys."""
 
 
 class Settings(ServiceSettings):
@@ -19,6 +21,8 @@ class Settings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="ZB_SCHEDULING_", frozen=True, extra="ignore")
 
+    custody_url: str = Field(repr=False)
+    """The database of data subjects' keys: another than `database_url`, with another owner and shorter-lived backups."""
     policy_version: int = Field(default=1, ge=1)
     field_may_set: tuple[Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")], ...] = ()
     """Office fields on which a proposal of the field stands directly, as a JSON list: `["planned_start"]`."""

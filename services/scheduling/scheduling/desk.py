@@ -13,6 +13,7 @@ from scheduling import store
 from scheduling.announce import body_of, stream_of
 from scheduling.authoring import Fact, Pen, take_pen
 from scheduling.commands import Command
+from scheduling.custody.vault import Vault
 from scheduling.domain import Intervention, NotThere, Office, decide, evolve
 from scheduling.events import TOPICS, Event
 from scheduling.ids import IdSource
@@ -33,6 +34,8 @@ class Desk:
     keyring: Keyring
     clock: Clock
     ids: IdSource
+    vault: Vault
+    """The keys of data subjects, in a database of their own."""
 
     @asynccontextmanager
     async def sitting(self, agency: str, actor: str | None) -> AsyncIterator["Sitting"]:

@@ -12,13 +12,16 @@ from typing import Any, Final, Literal
 from scheduling import places
 from scheduling.authoring import Fact
 from scheduling.csvtable import Fault
+from scheduling.custody.policy import Purpose
+from scheduling.custody.vault import Use
 from scheduling.desk import Desk, Sitting
 from scheduling.ids import id_of
 from scheduling.imports import EquipmentRow, Import, SiteRow, read_equipment, read_sites
-from scheduling.keys import fingerprint, seal_for_event
+from scheduling.keys import fingerprint
 from zb_contracts.events.places import Address, EquipmentIdentified, EquipmentRegistered, SiteChanged, SiteRegistered
 from zb_contracts.events.values import Position
 from zb_contracts.problems import INPUT_ROWS, Problem
+from zb_contracts.sealed import fresh_nonce, seal
 
 Mode = Literal["all-or-nothing", "good-rows"]
 Outcome = Literal["created", "changed", "unchanged"]
@@ -144,14 +147,16 @@ async def _change_site(sitting: Sitting, agency: str, site: str, change: Mapping
 
 
 async def _sealed(sitting: Sitting, agency: str, site: str, event_id: str, values: dict[str, str]) -> dict[str, Any]:
-    """Personal fields of a body with their wrapped key; nothing where there is nothing personal."""
+    """Personal fields of a body, sealed under the site's key; nothing where there is nothing personal."""
     if not values:
         return {}
-    sealed = seal_for_event(sitting.desk.keyring.escrow, sitting.new_id(), event_id, values)
-    office = sitting.desk.keyring.office(agency)
+    vault, office = sitting.desk.vault, sitting.desk.keyring.office(agency)
+    key = await vault.key(site, agency, Purpose.CONTACT, sitting.now_ms)
+    # Noted first: should this transaction fail, the report names an event that never was, rather than none that is.
+    await vault.note(key.kid, [Use(f"site:{site}", event_id, name) for name in values])
     prints = {name: fingerprint(office, site, name, value) for name, value in values.items()}
-    await places.save_subject_key(sitting.connection, site, sealed.key, prints, sitting.now_ms)
-    return {**sealed.values, "keys": (sealed.key,)}
+    await places.save_fingerprints(sitting.connection, site, key.kid, prints)
+    return {name: seal(key.key, key.kid, event_id, name, value, fresh_nonce()) for name, value in values.items()}
 
 
 def _new_personal(sitting: Sitting, agency: str, site: str, row: SiteRow, known: Mapping[str, str]) -> dict[str, str]:

@@ -1,15 +1,14 @@
-"""The SQL of sites, equipment and their subject keys: what an import compares with and writes.
+"""The SQL of sites, equipment and fingerprints of personal values: what an import compares with and writes.
 
-Content columns hold what is not personal. Personal values are known only by keyed fingerprints beside the wrapped key; a
-database of their own for subject keys comes with their erasure. It decides nothing and commits nothing.
+Content columns hold what is not personal. Personal values are known only by keyed fingerprints, which go with the key that
+seals the value; keys are in custody, in a database of their own. It decides nothing and commits nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from zb_chassis.database import Connection
-from zb_contracts.events.values import WrappedKey
 
 
 @dataclass(frozen=True)
@@ -73,26 +72,23 @@ async def save_equipment(connection: Connection, agency: str, equipment: Sequenc
 async def load_fingerprints(connection: Connection, subjects: Sequence[str]) -> dict[str, dict[str, str]]:
     """By subject: the newest fingerprint of each personal field."""
     rows = await connection.fetch(
-        "SELECT subject, fingerprints FROM scheduling.subject_key WHERE subject = ANY ($1) ORDER BY made_at_ms, kid",
-        list(subjects),
+        "SELECT subject, field, fingerprint FROM scheduling.personal WHERE subject = ANY ($1)", list(subjects)
     )
     found: dict[str, dict[str, str]] = {}
     for row in rows:
-        found.setdefault(row["subject"], {}).update(row["fingerprints"])
+        found.setdefault(row["subject"], {})[row["field"]] = row["fingerprint"]
     return found
 
 
-async def save_subject_key(
-    connection: Connection, subject: str, key: WrappedKey, fingerprints: dict[str, str], made_at_ms: int
-) -> None:
-    """Keep a wrapped key with the fingerprints of what it seals."""
-    await connection.execute(
-        "INSERT INTO scheduling.subject_key (kid, subject, recipient_kid, wrapped, fingerprints, made_at_ms)"
-        " VALUES ($1, $2, $3, $4, $5, $6)",
-        key.kid,
-        subject,
-        key.recipient_kid,
-        key.wrapped,
-        fingerprints,
-        made_at_ms,
+async def save_fingerprints(connection: Connection, subject: str, kid: str, fingerprints: Mapping[str, str]) -> None:
+    """Keep the fingerprints of what was sealed under `kid`, instead of those of the same fields before."""
+    await connection.executemany(
+        "INSERT INTO scheduling.personal (subject, field, kid, fingerprint) VALUES ($1, $2, $3, $4)"
+        " ON CONFLICT (subject, field) DO UPDATE SET kid = excluded.kid, fingerprint = excluded.fingerprint",
+        [(subject, field, kid, fingerprint) for field, fingerprint in fingerprints.items()],
     )
+
+
+async def forget_fingerprints(connection: Connection, kids: Sequence[str]) -> None:
+    """Forget what was sealed under these keys: a fingerprint is a trace of a value."""
+    await connection.execute("DELETE FROM scheduling.personal WHERE kid = ANY ($1)", list(kids))

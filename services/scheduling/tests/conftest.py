@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-import json
+import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -15,12 +15,13 @@ import pytest
 import uvicorn
 
 from scheduling.app import build
-from scheduling.config import MIGRATIONS
+from scheduling.config import CUSTODY_MIGRATIONS, MIGRATIONS
+from scheduling.custody.journal import FILE_NAME, Journal
+from scheduling.custody.vault import Vault
 from scheduling.desk import Desk
 from scheduling.ids import uuid7
-from scheduling.keys import Keyring
+from scheduling.keys import MASTER_FILE, Keyring
 from scheduling.planning import Policy
-from zb_chassis.clock import system_clock
 from zb_chassis.database import Pool, open_pool
 from zb_chassis.identity import TokenVerifier
 from zb_chassis.issuer import add_user
@@ -29,9 +30,9 @@ from zb_chassis.migrate import upgrade
 from zb_contracts.announcements import InterventionAnnounced
 from zb_contracts.envelope import GENESIS, ParsedEvent, check_signature, digest, parse_event
 from zb_contracts.events import Body, read_body
-from zb_contracts.keys import KeyPurpose, SigningKey, WrapKey, certify
+from zb_contracts.keys import SigningKey
 from zb_contracts.merge.state import InterventionState, Origin, Visit, state_bytes, state_hash
-from zb_contracts.sealed import to_base64url
+from zb_contracts.sealed import SUBJECT_KEY_BYTES
 from zb_contracts.segment import decode_segment
 from zb_contracts.times import parse_time_ms
 
@@ -43,8 +44,8 @@ class Office:
     """The desk under test, its keys, and what left it."""
 
     desk: Desk
-    escrow: WrapKey
     keys: dict[str, SigningKey]
+    custody: Pool
     now: list[int] = field(default_factory=lambda: [NINE])
 
     @property
@@ -72,26 +73,15 @@ class Office:
 
 
 @pytest.fixture(scope="session")
-def key_folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, WrapKey, dict[str, SigningKey]]:
+def key_folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, SigningKey]]:
     """A keys folder as the deployment lays it, with the offices of two agencies."""
     folder = tmp_path_factory.mktemp("keys")
     (folder / "authors").mkdir()
-    root, escrow = SigningKey.generate(), WrapKey.generate()
-    certificate = certify(root, escrow.public, KeyPurpose.ESCROW, not_before_ms=0)
-    (folder / "root.pub").write_text(root.public.hex())
-    text: dict[str, Any] = {
-        "kid": certificate.kid,
-        "public": to_base64url(certificate.public),
-        "purpose": str(certificate.purpose),
-        "not_before_ms": 0,
-        "not_after_ms": None,
-        "signature": to_base64url(certificate.signature),
-    }
-    (folder / "escrow.pub.json").write_text(json.dumps(text))
+    (folder / MASTER_FILE).write_text(os.urandom(SUBJECT_KEY_BYTES).hex())
     offices = {agency: SigningKey.generate() for agency in ("main", "north")}
     for agency, key in offices.items():
         (folder / "authors" / f"office-{agency}.seed").write_text(key.seed.hex())
-    return folder, escrow, offices
+    return folder, offices
 
 
 PEOPLE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -99,6 +89,7 @@ PEOPLE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "planner": (("planner",), ("main",)),
     "integrator": (("integrator",), ("*",)),
     "auditor": (("auditor",), ("*",)),
+    "administrator": (("fleet-administrator",), ("*",)),
     "technician": (("technician",), ("main",)),
     "northerner": (("dispatcher", "planner"), ("north",)),
 }
@@ -153,15 +144,21 @@ async def client(office: "Office", issuer: tuple[str, dict[str, str]]) -> AsyncI
 
 
 @pytest.fixture
-async def office(database: str, key_folder: tuple[Path, WrapKey, dict[str, SigningKey]]) -> AsyncIterator[Office]:
-    """The desk on its own migrated database; the clock stands at 09:00 until a test moves it."""
-    await upgrade(database, MIGRATIONS)
-    folder, escrow, offices = key_folder
-    pool = await open_pool(database, application_name="scheduling-test")
-    now = [NINE]
-    desk = Desk(pool, Keyring(folder, system_clock()), lambda: now[0], counted_ids())
-    yield Office(desk, escrow, offices, now)
-    await pool.close()
+async def office(
+    databases: Callable[[int], Any], key_folder: tuple[Path, dict[str, SigningKey]], tmp_path: Path
+) -> AsyncIterator[Office]:
+    """The desk on its own migrated databases; the clock stands at 09:00 until a test moves it."""
+    async with databases(2) as (database, custody):
+        await upgrade(database, MIGRATIONS)
+        await upgrade(custody, CUSTODY_MIGRATIONS)
+        folder, offices = key_folder
+        pool = await open_pool(database, application_name="scheduling-test")
+        keys = await open_pool(custody, application_name="custody-test")
+        now, ids, keyring = [NINE], counted_ids(), Keyring(folder)
+        vault = Vault(keys, keyring.subjects_master, Journal(tmp_path / FILE_NAME), ids)
+        yield Office(Desk(pool, keyring, lambda: now[0], ids, vault), offices, keys, now)
+        await pool.close()
+        await keys.close()
 
 
 def counted_ids() -> Callable[[int], str]:

@@ -79,14 +79,19 @@ class Service:
 
 
 @pytest.fixture
-def environment(broker: Any, database: str, key_folder: Any, issuer: Any, tmp_path: Path) -> dict[str, str]:
+async def environment(broker: Any, databases: Any, key_folder: Any, issuer: Any, tmp_path: Path) -> AsyncIterator[dict[str, str]]:
     """The settings of a process on servers of this test."""
+    async with databases(2) as (database, custody):
+        settings = _settings(broker, key_folder, issuer, tmp_path) | {"DATABASE_URL": database, "CUSTODY_URL": custody}
+        yield os.environ | {f"ZB_SCHEDULING_{name}": value for name, value in settings.items()}
+
+
+def _settings(broker: Any, key_folder: Any, issuer: Any, tmp_path: Path) -> dict[str, str]:
     credentials = tmp_path / "scheduling.creds"
     credentials.write_text(broker.credentials("scheduling").text())
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    settings = {
-        "DATABASE_URL": database,
+    return {
         "NATS_URL": broker.url,
         "NATS_CREDS": str(credentials),
         "HTTP_PORT": str(port),
@@ -94,7 +99,6 @@ def environment(broker: Any, database: str, key_folder: Any, issuer: Any, tmp_pa
         "KEYS_DIR": str(key_folder[0]),
         "DATA_DIR": str(tmp_path),
     }
-    return os.environ | {f"ZB_SCHEDULING_{name}": value for name, value in settings.items()}
 
 
 @pytest.fixture

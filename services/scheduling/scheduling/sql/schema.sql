@@ -36,17 +36,16 @@ CREATE TABLE scheduling.equipment (
     CONSTRAINT equipment_reference_unique UNIQUE (agency, reference)
 );
 
--- Keys of data subjects, wrapped to the escrow key, with keyed fingerprints of what they seal (to know the same value
--- again without opening it). Erasing the row erases both.
-CREATE TABLE scheduling.subject_key (
-    kid text PRIMARY KEY,
+-- Keyed fingerprints of personal values (to know the same value again without opening it), each with the key in custody
+-- that seals the value. They go with it.
+CREATE TABLE scheduling.personal (
     subject text NOT NULL,
-    recipient_kid text NOT NULL,
-    wrapped text NOT NULL,
-    fingerprints jsonb NOT NULL,
-    made_at_ms bigint NOT NULL
+    field text NOT NULL,
+    kid text NOT NULL,
+    fingerprint text NOT NULL,
+    PRIMARY KEY (subject, field)
 );
-CREATE INDEX subject_key_subject ON scheduling.subject_key (subject, made_at_ms);
+CREATE INDEX personal_kid ON scheduling.personal (kid);
 
 CREATE TABLE scheduling.technician (
     agency text NOT NULL,

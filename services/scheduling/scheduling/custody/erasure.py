@@ -1,0 +1,89 @@
+"""Erasing a data subject: keys destroyed, the office's traces of the values with them, and a word of it in the ledger.
+
+The order makes a crash harmless: the keys first (durable in the journal), then one transaction of the office that forgets its
+fingerprints and signs `subject.erased.v1`. What was destroyed and not told yet is told at the next start or round.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from scheduling import places
+from scheduling.authoring import Fact
+from scheduling.custody.policy import STAYS, Stays, kept_until_ms
+from scheduling.custody.vault import KeyRecord, Subject, Untold, Vault
+from scheduling.desk import Desk
+from scheduling.keys import author_of
+from zb_chassis import lifecycle
+from zb_chassis.database import LOST
+from zb_contracts.events.custody import KIDS_PER_EVENT_MAX, SubjectErased
+
+SWEEP_S: Final = 3_600.0
+
+log: Final = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is or was under a subject's keys. `kept`: living keys that a law keeps; `stays`: what no erasure reaches."""
+
+    subject: Subject
+    living: tuple[KeyRecord, ...]
+    destroyed: tuple[KeyRecord, ...]
+    kept: tuple[KeyRecord, ...]
+    stays: tuple[Stays, ...] = STAYS
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """Erases and reports. `actor` is who asked, as events name them."""
+
+    desk: Desk
+
+    @property
+    def vault(self) -> Vault:
+        return self.desk.vault
+
+    async def erase(self, subject: str, actor: str | None) -> Report:
+        """Destroy what may be destroyed. Problems as `Vault.destroy`; a repetition after a crash finishes the work first."""
+        await self.tell(actor)
+        await self.vault.destroy(subject, self.desk.clock())
+        await self.tell(actor)
+        return await self.report(subject)
+
+    async def report(self, subject: str) -> Report:
+        """What is there of a subject. Problem SUBJECT_UNKNOWN."""
+        found, now_ms = await self.vault.subject(subject), self.desk.clock()
+        return Report(
+            found,
+            living=tuple(key for key in found.keys if key.lives),
+            destroyed=tuple(key for key in found.keys if not key.lives),
+            kept=tuple(key for key in found.keys if key.lives and (kept_until_ms(key.purpose, key.made_at_ms) or 0) > now_ms),
+        )
+
+    async def tell(self, actor: str | None = None) -> None:
+        """Forget the office's own traces of what was destroyed, and say it in the ledger. Said twice it changes nothing more."""
+        for untold in await self.vault.untold():
+            for start in range(0, len(untold.kids), KIDS_PER_EVENT_MAX):
+                await self._tell(untold, untold.kids[start : start + KIDS_PER_EVENT_MAX], actor)
+
+    async def _tell(self, untold: Untold, kids: tuple[str, ...], actor: str | None) -> None:
+        async with self.desk.sitting(untold.agency, actor) as sitting:
+            await places.forget_fingerprints(sitting.connection, kids)
+            body = SubjectErased(subject=untold.subject, kids=kids, cause=untold.cause)
+            sitting.add(Fact(sitting.new_id(), f"device:{author_of(untold.agency)}", body, sitting.now_ms))
+        await self.vault.told(kids)
+        log.info("keys of a data subject destroyed", subject=untold.subject, keys=len(kids), cause=untold.cause)
+
+    async def keep(self, stop: asyncio.Event) -> None:
+        """Destroy keys whose time is over, and finish what a crash left, now and then. A lost database is tried again."""
+        while not stop.is_set():
+            try:
+                while await self.vault.destroy_expired(self.desk.clock()):
+                    pass
+                await self.tell()
+            except LOST as fault:
+                log.warning("the custody of keys waits for the database", fault=type(fault).__name__)
+            await lifecycle.unless(stop, asyncio.sleep(SWEEP_S))
