@@ -41,15 +41,20 @@ def main(events: int, full: bool, seed: int, only: tuple[str, ...], folder: Path
     agencies = corpus.agencies(range(count), click.echo)
     live = corpus.agencies([LIVE_FROM], click.echo)[0]
     targets, details = asyncio.run(_measured(folder, agencies, live, wanted))
+    _write(folder, about, targets, details)
     if "shards" in wanted:
         more, detail = asyncio.run(_shards(folder, agencies[:SECOND_AGENCIES]))
         targets += more
-        details |= detail
-    report.write(folder / "ledger.json", about, targets, details)
+        _write(folder, about, targets, details | detail)
     click.echo(f"{about['cpu']}, {about['cores']} cores, load {about['load_at_start']} at the start")
     click.echo(report.table(targets))
-    (folder / "ledger.md").write_text(report.markdown(about, targets))
     click.echo(f"written to {folder / 'ledger.json'}, and as a page's section to {folder / 'ledger.md'}")
+
+
+def _write(folder: Path, about: dict[str, Any], targets: list[Target], details: dict[str, Any]) -> None:
+    """After each part: a later one that fails takes nothing away."""
+    report.write(folder / "ledger.json", about, targets, details)
+    (folder / "ledger.md").write_text(report.markdown(about, targets))
 
 
 async def _measured(

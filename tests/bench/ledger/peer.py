@@ -29,7 +29,7 @@ from zb_contracts.merge.state import state_bytes
 from zb_contracts.segment import decode_segment
 
 DATABASE: Final = "peer"
-EVENTS: Final = 20_000
+EVENTS: Final = 10_000
 PROJECTED_S: Final = 600.0
 STREAMS: Final = UUID("6f1d0b63-6d1e-4c0e-9f8f-0c3c7a1c7f0d")
 
