@@ -6,7 +6,8 @@ import sys
 from typing import Any
 
 from zb_contracts.events.fieldwork import Started
-from zb_contracts.events.office import Cancelled, InterventionCreated
+from zb_contracts.events.office import Assigned, Cancelled, InterventionCreated
+from zb_contracts.events.places import StockMoved
 
 BOILER = "11111111-1111-4111-8111-111111111111"
 MAIN = "import click; from field_ingest.audit_commands import COMMANDS; click.Group(commands=list(COMMANDS))()"
@@ -93,3 +94,37 @@ async def test_a_replay_that_differs_ends_with_exit_code_1(company: Any, office:
     await company.pool.execute("UPDATE states SET state_hash = $1", bytes(32))
     code, replayed, _ = await run(database, "replay", "--quiet")
     assert (code, json.loads(replayed)["same"]) == (1, False)
+
+
+async def test_diff_says_which_fields_differ_from_what_to_what_and_because_of_which_events(
+    company: Any, office: Any, camille: Any, database: str
+) -> None:
+    stream = f"intervention:{BOILER}"
+    created = InterventionCreated(reference="W-1", kind="repair", title="leaky boiler", site="site-1", agency="main")
+    await company.record(office, stream, created)
+    assigned = await company.record(office, stream, Assigned(assignee="camille"))
+    await company.record(office, "stock:van-camille", StockMoved(part="p-1", quantity="-1", cause="used"))
+    await company.project()
+    (code, out, _), (same, _, _), (bad, _, why), (rules, by_rules, _), (_, text, _) = await asyncio.gather(
+        run(database, "diff", "0:0", "now", "--intervention", "W-1", "--json"),
+        run(database, "diff", "now", "now"),
+        run(database, "diff", "0:9", "now"),
+        run(database, "diff", "rules:1", "rules:2", "--json"),
+        run(database, "diff", "0:0", "0:1"),
+    )
+    difference = json.loads(out.splitlines()[0])
+    changes = {change["field"]: change for change in difference["changes"]}
+    assert (code, same, bad) == (1, 0, 2)
+    assert "no position 9" in why
+    assert difference["come"] == [assigned]
+    assert changes["fields.assignee"] == {
+        "field": "fields.assignee",
+        "before": None,
+        "after": "camille",
+        "because": [assigned],
+    }
+    assert changes["status"] == {"field": "status", "before": "draft", "after": "assigned", "because": [assigned]}
+    # Rules 2 count what a stock's state does not list.
+    assert rules == 1
+    assert [json.loads(line).get("stream") for line in by_rules.splitlines()] == ["stock:van-camille", None]
+    assert f'fields.assignee: null -> "camille"  because of {assigned}' in text

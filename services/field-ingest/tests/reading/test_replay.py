@@ -5,8 +5,10 @@ from typing import Any
 import asyncpg
 import pytest
 
+from field_ingest import moments, replay_run
 from field_ingest.explain import explain_stream, history
-from field_ingest.replay import ADVISORY_LOCK, Progress, ReplayRefused, replay
+from field_ingest.past import state_at
+from field_ingest.replay import ADVISORY_LOCK, Progress, ReplayRefused, Wanted, replay
 from zb_contracts.events.fieldwork import CommentAdded, Started
 from zb_contracts.events.office import Assigned, Cancelled, InterventionCreated, Planned, Policy
 from zb_contracts.events.places import SiteRegistered, StockMoved
@@ -66,7 +68,7 @@ async def test_a_state_that_was_changed_by_hand_is_found_and_swapped(
     before = await company.pool.fetchrow("SELECT version, state_hash FROM states WHERE stream = $1", BOILER)
     sent = await company.pool.fetchval("SELECT count(*) FROM chassis.outbox")
     await company.pool.execute("UPDATE states SET state_hash = $1 WHERE stream = $2", bytes(32), BOILER)
-    done = await replay(database, lambda store: company.new_projector(store=store, announces=False), swap=True)
+    done = await replay(database, lambda store: company.new_projector(store=store, announces=False), Wanted(swap=True))
     assert not done.same
     assert done.swapped
     after = await company.pool.fetchrow("SELECT version, state_hash FROM states WHERE stream = $1", BOILER)
@@ -101,3 +103,101 @@ async def test_an_explanation_names_the_rule_and_the_history_has_every_clock(com
     assert entries[-1]["anchor"]["server_time"] == entries[-1]["received_at"] == "2026-11-23T10:00:00.000Z"
     assert entries[-1]["seen"] == {"office-main": 3}
     assert [entry["position"] for entry in rest] == [entry["position"] for entry in entries[2:]]
+
+
+def in_shadow(company: Any) -> Any:
+    return lambda store: company.new_projector(store=store, announces=False)
+
+
+async def test_a_replay_that_broke_off_is_gone_on_with_by_the_same_command_and_not_by_another(
+    company: Any, office: Any, camille: Any, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await a_day(company, office, camille)
+    monkeypatch.setattr(replay_run, "ROWS_A_SPAN", 6)
+
+    def break_off(progress: Progress) -> None:
+        if progress.rows < progress.total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await replay(database, in_shadow(company), progress=break_off)
+    done = await replay(database, in_shadow(company))
+    assert done.same
+    assert 0 < done.resumed < done.events == 26
+    with pytest.raises(KeyboardInterrupt):
+        await replay(database, in_shadow(company), progress=break_off)
+    other = await replay(database, in_shadow(company), Wanted(signatures=True))
+    assert (other.same, other.resumed) == (True, 0)
+
+
+async def test_workers_in_processes_come_to_the_same_hash(
+    company: Any, office: Any, camille: Any, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await a_day(company, office, camille)
+    monkeypatch.setattr(replay_run, "ROWS_A_SPAN", 6)
+    monkeypatch.setenv("PYTHONHASHSEED", "7")
+    done = await replay(database, in_shadow(company), Wanted(workers=2, signatures=True))
+    assert (done.same, done.events, done.quarantined) == (True, 26, 0)
+
+
+async def test_a_body_that_nobody_signed_is_named(company: Any, office: Any, camille: Any, database: str) -> None:
+    await a_day(company, office, camille)
+    await company.pool.execute('UPDATE ledger SET body = \'{"text":"forged"}\' WHERE position = 3')
+    done = await replay(database, in_shadow(company), Wanted(signatures=True))
+    assert (done.same, done.quarantined) == (False, 1)
+    assert "shard 0, position 3 is not the one that was signed" in done.faults["site:site-1"]
+
+
+async def test_what_was_known_then_and_what_is_known_of_then_by_now_are_two_pasts(
+    company: Any, office: Any, camille: Any, database: str
+) -> None:
+    """Camille starts at ten, off line; the office hears of it an hour later."""
+    created = InterventionCreated(reference="W-1", kind="repair", title="leaky boiler", site="site-1", agency="main")
+    await company.record(office, BOILER, created)
+    await company.record(office, BOILER, Assigned(assignee="camille"))
+    visit = "019ac111-0000-7000-8000-000000000001"
+    started = company.write(camille, BOILER, Started(), visit=visit, event_id=visit)
+    company.now_ms += 3_600_000
+    await company.admit(started)
+    ten = moments.known_at("2026-11-23T10:30:00Z")
+    assert await self_told(database, ten) == "assigned"
+    assert await self_told(database, moments.known_at("0:1")) == "assigned"
+    assert await self_told(database, moments.occurred_until("2026-11-23T10:30:00Z")) == "in_progress"
+    assert await self_told(database, moments.occurred_until("2026-11-23T10:30:00Z", ten)) == "assigned"
+    then = await replay(database, in_shadow(company), Wanted(ten))
+    now = await replay(database, in_shadow(company), Wanted(moments.occurred_until("2026-11-23T10:30:00Z")))
+    assert (then.same, then.live_hash, then.events, now.events) == (None, None, 2, 3)
+    assert then.state_hash != now.state_hash
+    assert ("as it was known then" in then.moment, "as it is known now" in now.moment) == (True, True)
+
+
+async def self_told(database: str, moment: moments.Moment) -> str:
+    connection = await asyncpg.connect(database)
+    try:
+        return str((await state_at(connection, BOILER, moment)).state.status)
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("moment", "why"),
+    [
+        (moments.known_at("0:99"), "shard 0 has no position 99"),
+        (moments.known_at("0:1,1:1"), "a position for each shard is needed"),
+        (moments.Moment(rules=9), "no rules of version 9"),
+    ],
+)
+async def test_a_moment_that_the_ledger_does_not_have_is_refused_by_name(
+    company: Any, office: Any, camille: Any, database: str, moment: moments.Moment, why: str
+) -> None:
+    await a_day(company, office, camille)
+    with pytest.raises(moments.MomentUnreadable, match=why):
+        await replay(database, in_shadow(company), Wanted(moment))
+    with pytest.raises(ReplayRefused, match="only the present"):
+        await replay(database, in_shadow(company), Wanted(moment, swap=True))
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "0:1,0:2", "2026-11-23", "1:", "occurred:now", "rules:x"])
+def test_no_moment(text: str) -> None:
+    with pytest.raises(moments.MomentUnreadable):
+        moments.read_moment(text)

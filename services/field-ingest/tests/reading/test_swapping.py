@@ -8,7 +8,7 @@ import pytest
 
 from field_ingest import marks, states
 from field_ingest.projecting import Following, Projection
-from field_ingest.replay import replay
+from field_ingest.replay import Wanted, replay
 from zb_contracts import canonical
 from zb_contracts.announcements import InterventionAnnounced
 from zb_contracts.events.fieldwork import CommentAdded
@@ -45,7 +45,7 @@ async def test_a_swap_that_finds_nothing_changes_nothing_for_anybody(company: An
     before = await order_of(company)
     rows = await company.pool.fetch("SELECT stream, version, changed_ms, xmin FROM states ORDER BY stream")
     said = await company.pool.fetchval("SELECT count(*) FROM chassis.outbox")
-    done = await replay(database, in_shadow(company), swap=True, clock=company.clock)
+    done = await replay(database, in_shadow(company), Wanted(swap=True), clock=company.clock)
     assert done.swapped is not None
     assert (done.swapped.states, done.swapped.members, done.swapped.announced) == (0, 0, 0)
     assert await company.scopes.step() is None
@@ -68,7 +68,7 @@ async def test_what_a_swap_changes_moves_alone_in_the_scopes_and_is_announced_on
         "INSERT INTO states SELECT 'site:never-was', kind, rule_version, state, document, state_hash,"
         " vector, positions, version, changed_ms FROM states WHERE stream = 'site:s-1'"
     )
-    done = await replay(database, in_shadow(company), swap=True, clock=company.clock)
+    done = await replay(database, in_shadow(company), Wanted(swap=True), clock=company.clock)
     assert done.swapped is not None
     assert (done.swapped.states, done.swapped.members, done.swapped.announced) == (4, 1, 3)
     while await company.scopes.step() is not None:
@@ -119,7 +119,7 @@ async def test_the_projection_and_its_readers_go_on_while_a_rebuilt_one_takes_it
 async def one_more(company: Any, database: str, before: list[Any]) -> Any:
     """A replay with a swap, after those that were begun before: two at once are refused."""
     await asyncio.gather(*before)
-    return await replay(database, in_shadow(company), swap=True, clock=company.clock)
+    return await replay(database, in_shadow(company), Wanted(swap=True), clock=company.clock)
 
 
 async def watch(company: Any, stop: asyncio.Event) -> int:
