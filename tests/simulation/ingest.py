@@ -14,7 +14,7 @@ from field_ingest.domain import Author
 from field_ingest.folding import Folds
 from field_ingest.intake import ACK_WAIT_S, Intake
 from field_ingest.keyring import INGEST
-from field_ingest.ledger_keys import LedgerKeys
+from field_ingest.ledger_keys import LedgerKey, LedgerKeys
 from field_ingest.ports import LedgerAway
 from field_ingest.projector import Projector, Step
 from field_ingest.scope import ScopeLimits
@@ -24,7 +24,7 @@ from field_ingest.signing import LedgerAuthor, Statement
 from field_ingest.sync import SyncResponder
 from field_ingest.verification import Verifier
 from tests.simulation.broker import Broker, Consumer, Delivered
-from tests.simulation.keys import ESCROW, LEDGER, key_of
+from tests.simulation.keys import CERTIFICATES, ESCROW, LEDGER, key_of
 from tests.simulation.memory_ledger import Hold, MemoryLedger
 from tests.simulation.memory_outbox import MemoryOutbox
 from tests.simulation.memory_sync import MemorySyncStore
@@ -56,9 +56,8 @@ class Ingest:
         self._quiet = False
         self._nonces = (f"{number:032x}" for number in itertools.count(1))
         self._signer = LedgerAuthor(key_of(INGEST), world.clock, world.uuid7)
-        self._responder = SyncResponder(
-            self.sync_store, LedgerKeys.alone(LEDGER), clock=world.clock, new_id=lambda: world.uuid7(world.now_ms)
-        )
+        keys = LedgerKeys([LedgerKey(CERTIFICATES[0], LEDGER)], world.clock)
+        self._responder = SyncResponder(self.sync_store, keys, clock=world.clock, new_id=lambda: world.uuid7(world.now_ms))
         self.relays = Relays(world, broker, self.outbox, INGEST)
         self._projection = Worker(world, "projector", self._project, self._new_projector)
         self._new_projector()

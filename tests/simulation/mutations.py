@@ -22,11 +22,9 @@ from zb_chassis.consuming import Outcome
 from zb_chassis.relay import Lease, Relay
 from zb_contracts.merge.causality import MergeEvent
 from zb_contracts.merge.records import Record
-from zb_contracts.notes import NoteVerifier, verify_checkpoint
 from zb_contracts.sync import read_answer
-from zb_device import recording, syncing
+from zb_device import recording, syncing, trust
 from zb_device.log import Log
-from zb_device.settings import LedgerView
 
 Patch = tuple[Any, str, Any]
 
@@ -148,13 +146,6 @@ def _settled_by_number(self: Any, receipt: Any, settled_ms: int) -> bool:
     return bool(row) and _settle(self, msgspec.structs.replace(receipt, id=row[0], header_sha256=row[1]), settled_ms)
 
 
-def _any_log(view: LedgerView, answer: Any, keys: Any, origin: str) -> tuple[LedgerView, None]:
-    if answer.checkpoint is None:
-        return view, None
-    seen = verify_checkpoint(answer.checkpoint, origin, [NoteVerifier(origin, public) for public in keys.values()])
-    return msgspec.structs.replace(view, size=seen.size, root=seen.root, note=answer.checkpoint), None
-
-
 def _whoever_answers(document: Any, keys: Any, *, nonce: str, pinned: Any) -> Any:
     return read_answer(document.payload)
 
@@ -196,7 +187,9 @@ MUTATIONS: Final[dict[str, Mutation]] = {
         "a reader never goes back", ((office.Office, "_take", _any_announcement),), in_store=True
     ),
     "acknowledge last": Mutation("a message is handled before it is ended", ((hearing, "handle_bounded", _ended_first),)),
-    "outbox fence": Mutation("one relay publishes", ((Relay, "_send", _whatever_the_lease),)),
+    "outbox fence": Mutation(
+        "one relay publishes", ((Relay, "_send", _whatever_the_lease), (Relay, "_renewal_due", lambda self, lease: False))
+    ),
     "billed once": Mutation(
         "one invoice, then adjustments",
         ((billing, "_bill", lambda rated, billed, terms, rules: _bill(rated, None, terms, rules)),),
@@ -205,7 +198,7 @@ MUTATIONS: Final[dict[str, Mutation]] = {
     "send again": Mutation("what the broker lost is sent again", ((Log, "send_again", _never),)),
     "answer's signature": Mutation("an answer is the ledger's", ((syncing, "open_answer", _whoever_answers),)),
     "receipt proof": Mutation("a receipt is a row of the log", ((syncing, "check_receipt", _never),)),
-    "consistency proof": Mutation("a log only grows", ((syncing, "next_history", _any_log),)),
+    "consistency proof": Mutation("a log only grows", ((trust, "verify_consistency", _never),)),
     "receipt's header": Mutation("a receipt is for this very event", ((Log, "settle", _settled_by_number),)),
     "receipt before delete": Mutation("bytes stay until a receipt", ((Log, "prune", _dropped_when_received),)),
     "recording is one transaction": Mutation("event and head together", ((recording, "transaction", _no_transaction),)),
