@@ -1,6 +1,6 @@
 """Every event that may stand in the ledger. Importing this package registers them all."""
 
-from zb_contracts.events import custody, devices, earlier, fieldwork, office, places
+from zb_contracts.events import custody, devices, earlier, fieldwork, office, places, testimony
 from zb_contracts.events.registry import (
     EVENT_TYPES,
     AuthorKind,
@@ -28,6 +28,7 @@ __all__ = [
     "places",
     "plain",
     "read_body",
+    "testimony",
     "type_of",
     "upcasted",
     "written_body",

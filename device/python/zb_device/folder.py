@@ -111,6 +111,7 @@ class Parts:
         log = Log(connection, escrow, len(closed) + 1)
         real_time = RealTime(connection, settings, pinned, clock.real_ms)
         clock = replace(clock, real_ms=real_time)
+        recorder = Recorder(connection, log, settings, keys.event, pinned.author, clock)
         sessions = Sessions(connection, settings, pinned, keys, clock, real_time)
         return cls(
             pinned=pinned,
@@ -119,8 +120,8 @@ class Parts:
             vault=Vault(connection, folder.secret),
             log=log,
             media=MediaStore(connection, folder.path, escrow),
-            recorder=Recorder(connection, log, settings, keys.event, pinned.author, clock),
-            syncer=Syncer(connection, log, settings, pinned, clock),
+            recorder=recorder,
+            syncer=Syncer(connection, log, settings, pinned, clock, recorder),
             sessions=sessions,
             real_time=real_time,
             succession=Succession(connection, settings, log, pinned, keys, sessions, clock),
@@ -132,6 +133,7 @@ class Parts:
                     settings,
                     msgspec.structs.replace(pinned, author=one.author),
                     clock,
+                    recorder,
                     is_closed=True,
                 )
                 for one in closed

@@ -49,12 +49,13 @@ class Recorder:
         self,
         drafts: Sequence[Draft],
         *,
-        actor: str,
+        actor: str | None,
         reader: ReaderBox | None,
         known: Callable[[str], dict[str, int]],
         also: Callable[[], None] | None = None,
     ) -> list[ParsedEvent]:
-        """The events, signed and on disk, in the order of the drafts; `also` writes in the same transaction.
+        """The events, signed and on disk, in the order of the drafts; `also` writes in the same transaction. `actor` None: the
+        device speaks for itself.
 
         RecordInvalid, VisitRefused, DiskFull or a Problem of the envelope: then nothing was recorded.
         """
@@ -77,7 +78,7 @@ class Recorder:
         return events
 
     def _signed(
-        self, draft: Draft, actor: str, session: Session | None, mark: AnchorMark | None, head: Head, known: dict[str, int]
+        self, draft: Draft, actor: str | None, session: Session | None, mark: AnchorMark | None, head: Head, known: dict[str, int]
     ) -> ParsedEvent:
         body, now_ms = draft.body.canonical_bytes(), self.clock.wall_ms()
         event_id, type_name = draft.id or uuid7(now_ms), type_of(draft.body).name
@@ -92,7 +93,7 @@ class Recorder:
             stream=draft.stream,
             visit=visit.visit if visit else None,
             actor=actor,
-            token=session.token_id if session and session.technician == actor else None,
+            token=session.token_id if session and actor and session.technician == actor else None,
             at=format_time_ms(now_ms),
             boot=self.clock.boot,
             elapsed_ms=elapsed_since(mark, self.clock),
@@ -107,8 +108,8 @@ class Recorder:
             self.log.put_visit(draft.stream, actor, visit)
         return event
 
-    def _visit(self, stream: str, type_name: str, event_id: str, actor: str) -> Visit | None:
-        if not stream.startswith("intervention:"):
+    def _visit(self, stream: str, type_name: str, event_id: str, actor: str | None) -> Visit | None:
+        if actor is None or not stream.startswith("intervention:"):
             return None
         return visit_after(type_name, event_id, self.log.visit(stream, actor))
 

@@ -63,6 +63,13 @@ class LedgerView(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
+class Testified(msgspec.Struct, frozen=True, kw_only=True):
+    """The verified head beside which the device last testified to another history: it does so once for each."""
+
+    size: int
+    root: bytes
+
+
 class Pending(msgspec.Struct, frozen=True, kw_only=True):
     """An enrolment that was sent: the same keys and code are sent again until an answer comes."""
 
@@ -103,6 +110,7 @@ _NAMES: Final[dict[type, str]] = {
     SignedIn: "signed_in",
     AnchorMark: "anchor",
     LedgerView: "ledger",
+    Testified: "testified",
     Pending: "pending",
     Unregistered: "unregistered",
     ClockOffset: "clock_offset",

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from zb_contracts.envelope import Anchor, is_summed
+from zb_contracts.events.testimony import NOTE_CHARACTERS_MAX, SplitViewSeen
 from zb_contracts.keys import KeyCertificate, KeyPurpose
-from zb_contracts.problems import SYNC_REPLACED, SYNC_STORE_BEHIND, Problem
+from zb_contracts.problems import SYNC_REPLACED, SYNC_SPLIT_VIEW, SYNC_STORE_BEHIND, Problem
 from zb_contracts.sync import ScopeDelta, SyncAnswer, SyncRequest, Verdict, certificates_unverified, pack, unpack_document
 from zb_contracts.times import parse_time_ms
 from zb_device.clock import AnchorMark, Clock
@@ -19,7 +20,8 @@ from zb_device.faults import Refused, StoreRestored
 from zb_device.log import Log
 from zb_device.outbox import OpenReader, segments_of
 from zb_device.reading import ReadModel, Scope
-from zb_device.settings import LedgerView, Pinned, Problems, Session, Settings
+from zb_device.recording import Draft, Recorder
+from zb_device.settings import LedgerView, Pinned, Problems, Session, Settings, SignedIn, Testified
 from zb_device.transport import Transport
 from zb_device.trust import check_receipt, learned, ledger_keys, next_view, open_answer
 
@@ -56,6 +58,8 @@ class Syncer:
     settings: Settings
     pinned: Pinned
     clock: Clock
+    recorder: Recorder
+    """The current incarnation's pen: a closed one testifies with it, too."""
     is_closed: bool = False
 
     async def sync(self, transport: Transport, reading: ReadModel | None, reader: OpenReader | None) -> SyncReport:
@@ -180,6 +184,8 @@ class Syncer:
                 report.full_resync = report.full_resync or answer.scope.full
         except Problem as fault:
             self._report(fault)
+            if fault.code == SYNC_SPLIT_VIEW.code:
+                self._testify(answer)
             raise
         report.commands += [command.kind for command in answer.commands if command.kind != NEW_INCARNATION]
         return ended
@@ -239,6 +245,24 @@ class Syncer:
                 elapsed_ms=self.clock.elapsed_ms(),
                 round_trip_ms=round_trip_ms,
             )
+        )
+
+    def _testify(self, answer: SyncAnswer) -> None:
+        """Both heads, as the ledger signed them, in an event of this device: the next sync sends it, whatever it is answered."""
+        view = self._view()
+        testified = Testified(size=view.size, root=view.root)
+        if answer.checkpoint is None or self.settings.get(Testified) == testified:
+            return
+        device, signed_in = self.pinned.device, self.settings.get(SignedIn)
+        body = SplitViewSeen(
+            device=device, origin=self.pinned.log_origin, seen=view.note or None, shown=answer.checkpoint[:NOTE_CHARACTERS_MAX]
+        )
+        self.recorder.record(
+            [Draft(f"device:{device}", body)],
+            actor=signed_in.technician if signed_in else None,
+            reader=None,
+            known=lambda _: {},
+            also=lambda: self.settings.put(testified),
         )
 
     def _report(self, fault: Problem) -> None:

@@ -18,7 +18,7 @@ from field_ingest.config import SERVICE, Settings
 from field_ingest.dead_letter_commands import deadletters
 from field_ingest.founding import AuthorKeyDiffers, ShardCountDiffers
 from field_ingest.keyring import KeysUnusable, read_keys
-from field_ingest.proof.commands import export_command, log_command
+from field_ingest.proof.commands import export_command, log_command, split_views_command
 from field_ingest.repartition import partitions_command
 from field_ingest.shards import chosen
 from zb_chassis import command_line
@@ -75,7 +75,7 @@ def audit() -> None:
     """Check the ledger, and what was made of it."""
 
 
-for _command in (*COMMANDS, export_command, log_command):
+for _command in (*COMMANDS, export_command, log_command, split_views_command):
     audit.add_command(_command)
 
 

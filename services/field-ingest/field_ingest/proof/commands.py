@@ -1,10 +1,11 @@
-"""The way from a terminal to an export, and to the logs' names and keys.
+"""The way from a terminal to an export, to the logs' names and keys, and to what devices testified about them.
 
 The last line is one JSON object; progress goes to standard error. What an export holds is `export`'s matter.
 """
 
 import json
 import re
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from field_ingest.explain import stream_of
 from field_ingest.keyring import KeyRing, KeysUnusable, read_keys
 from field_ingest.proof.export import Exported, Exporter, ExportRefused, Progress, Selection
 from field_ingest.proof.log_api import logs_of
+from field_ingest.proof.split_views import split_views
 from zb_chassis import command_line
 from zb_chassis.clock import clock_of
 from zb_chassis.config import load
@@ -65,6 +67,25 @@ def log_command() -> None:
     settings = load(Settings)
     for line in command_line.run(_logs(settings, read_keys(settings.keys_dir)), KeysUnusable):
         click.echo(json.dumps(line))
+
+
+@click.command("split-views")
+def split_views_command() -> None:
+    """What devices testified about two histories of the ledger. One JSON object a line; exit code 1 when one is proven."""
+    settings = load(Settings)
+    told = command_line.run(_split_views(settings, read_keys(settings.keys_dir)), KeysUnusable)
+    for line in told:
+        click.echo(json.dumps(line))
+    sys.exit(1 if any(line.get("proven") for line in told) else 0)
+
+
+async def _split_views(settings: Settings, keys: KeyRing) -> list[dict[str, Any]]:
+    pool = await open_pool(settings.database_url, application_name=f"{SERVICE}-cli", size_max=1)
+    try:
+        async with pool.acquire() as connection:
+            return await split_views(connection, keys.ledger)
+    finally:
+        await pool.close()
 
 
 async def _logs(settings: Settings, keys: KeyRing) -> list[dict[str, Any]]:
