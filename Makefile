@@ -7,7 +7,7 @@ SOURCES := contracts/zb_contracts services/chassis/zb_chassis services/schedulin
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz bench-ledger check format generate lock clean simulate
+.PHONY: help setup demo test fuzz bench-ledger bench-replay check format generate lock clean simulate
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ fuzz: setup ## bad input for every reader of outside bytes (SECONDS=60 TARGET=he
 
 bench-ledger: setup ## how fast segments become receipts and states here (FULL=1: 2,000,000 events)
 	@$(PY) -m tests.bench.ledger $(if $(FULL),--full) $(ARGS)
+
+bench-replay: setup ## how fast the ledger becomes states again, how long a proof takes (FULL=1: 2,000,000 events)
+	@$(PY) -m tests.bench.replay $(if $(FULL),--full) $(ARGS)
 
 simulate: setup ## the whole system in one process, by seed, while everything fails (SEEDS=10000 FIRST=1 WORKERS=2)
 	@$(PY) -m tests.simulation.run --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),1) --workers $(or $(WORKERS),1) $(ARGS)

@@ -1,0 +1,96 @@
+"""A ledger that is there already: the corpus in the ledger's table, without admission, on a PostgreSQL of its own.
+
+Rows lie as agencies that work side by side would have written them. Leaf hashes are no real ones: a replay reads none.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+
+from field_ingest.app import MIGRATIONS
+from tests.bench.ledger.corpus import AgencyFiles, interleaved
+from zb.keys import private_folder
+from zb.postgres import Postgres
+from zb_chassis import migrate
+from zb_chassis.migrate import CHASSIS_MIGRATIONS
+from zb_contracts.envelope import stored_header
+from zb_contracts.keys import SigningKey
+from zb_contracts.segment import decode_segment
+
+DATABASE: Final = "field_ingest"
+COPY_ROWS: Final = 5_000
+COLUMNS: Final = (
+    "shard", "position", "kind", "event_id", "author", "seq", "stream", "type", "header", "header_hash", "body", "signature",
+    "received_at_ms", "facts", "leaf_hash", "chained",
+)  # fmt: skip
+
+
+class Filled:
+    """The server with the filled ledger. `events` rows."""
+
+    def __init__(self, folder: Path, agencies: list[AgencyFiles]) -> None:
+        self.folder, self.agencies = folder.absolute(), agencies
+        self.postgres = Postgres(self.folder / "postgres")
+        self.dsn = ""
+        self.events = 0
+
+    @contextmanager
+    def running(self) -> Iterator["Filled"]:
+        """Started on an emptied folder; stopped and removed whatever happened."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        private_folder(self.folder)
+        try:
+            self.postgres.start()
+            self.dsn = self.postgres.create_database(DATABASE)
+            yield self
+        finally:
+            self.postgres.stop()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    async def fill(self) -> None:
+        """Migrations, authors, rows; the table is analysed, as autovacuum would have done."""
+        await migrate.upgrade(self.dsn, [CHASSIS_MIGRATIONS, MIGRATIONS])
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            await connection.execute("INSERT INTO shards (shard, origin, root, frontier) VALUES (0, 'bench', '', '')")
+            await connection.executemany(
+                """
+                INSERT INTO authors (author, kind, agency, device, incarnation, event_key, shard, head_hash, registered_at_ms)
+                VALUES ($1, $2, $3, $4, $5, $6, 0, $7, 0)
+                """,
+                [author for agency in self.agencies for author in _authors(agency)],
+            )
+            rows = self._rows()
+            while records := list(islice(rows, COPY_ROWS)):
+                await connection.copy_records_to_table("ledger", records=records, columns=COLUMNS)
+                self.events += len(records)
+            await connection.execute("UPDATE shards SET size = $1", self.events)
+            await connection.execute("VACUUM (ANALYZE) ledger")
+        finally:
+            await connection.close()
+
+    def _rows(self) -> Iterator[tuple[Any, ...]]:
+        position = 0
+        for files in ([agency.office for agency in self.agencies], [agency.field for agency in self.agencies]):
+            for segment in interleaved(files):
+                for signed in decode_segment(segment.data):
+                    header = stored_header(signed.header)
+                    hashed = hashlib.sha256(signed.header).digest()
+                    yield (
+                        0, position, "admitted", header.id, header.author, header.seq, header.stream, header.type, signed.header,
+                        hashed, signed.body, signed.signature, header.trusted_ms, b"{}", hashed, True,
+                    )  # fmt: skip
+                    position += 1
+
+
+def _authors(agency: AgencyFiles) -> Iterator[tuple[Any, ...]]:
+    office = SigningKey.from_seed(bytes.fromhex(agency.office_seed)).public
+    yield f"office-{agency.name}", "office", agency.name, None, None, office, bytes(32)
+    for device in agency.devices:
+        yield device.author, "device", agency.name, device.device, 1, bytes.fromhex(device.public), bytes(32)

@@ -1,0 +1,92 @@
+"""Replays of the filled ledger by one process and by several, with and without signatures, and what they are held against."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import asyncpg
+import psutil
+
+from field_ingest.moments import Moment
+from field_ingest.projector import Projector
+from field_ingest.read_ports import ReadStore
+from field_ingest.replay import Progress, Replayed, Wanted, replay
+from field_ingest.scope import ScopeLimits
+from tests.bench.replay.filled import Filled
+from zb_chassis.clock import system_clock
+from zb_contracts.envelope import PAYLOAD_TYPE
+from zb_contracts.keys import dsse_pae, verify
+
+VERIFIED: Final = 8_000
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How far a replay was, and how much memory its process held."""
+
+    at_s: float
+    rows: int
+    resident: int
+
+
+@dataclass(slots=True)
+class Rate:
+    """One replay. `events_per_s` is between the first span that was done and the last: processes take a second to start."""
+
+    done: Replayed
+    cpu_s: float
+    looks: list[Look] = field(default_factory=list)
+
+    @property
+    def events_per_s(self) -> float:
+        first = next(look for look in self.looks if look.rows)
+        last = next(look for look in self.looks if look.rows == self.looks[-1].rows)
+        return (last.rows - first.rows) / (last.at_s - first.at_s)
+
+
+async def measure(filled: Filled, *, workers: int, signatures: bool = False, say: Callable[[str], None]) -> Rate:
+    """All of the ledger to states. RuntimeError where a stream could not be folded."""
+    process, looks = psutil.Process(), list[Look]()
+    began = time.perf_counter()
+
+    def look(progress: Progress) -> None:
+        looks.append(Look(time.perf_counter() - began, progress.rows, process.memory_info().rss))
+
+    def projector(store: ReadStore) -> Projector:
+        return Projector(store, limits=ScopeLimits(), clock=system_clock, announces=False)
+
+    wanted = Wanted(Moment(through={0: filled.events - 1}), signatures=signatures, workers=workers)
+    cpu_s = time.process_time()
+    done = await replay(filled.dsn, projector, wanted, progress=look)
+    if done.quarantined:
+        raise RuntimeError(f"{done.quarantined} streams could not be folded: {done.faults}")
+    rate = Rate(done, time.process_time() - cpu_s, looks)
+    say(f"  {workers} process(es){', with signatures' if signatures else ''}: {rate.events_per_s:,.0f} events/s")
+    return rate
+
+
+async def verify_limit(filled: Filled) -> float:
+    """Signatures a second that one thread verifies, and nothing else."""
+    connection = await asyncpg.connect(filled.dsn)
+    try:
+        rows = await connection.fetch(
+            """
+            SELECT a.event_key, l.header, l.signature FROM ledger l JOIN authors a ON a.author = l.author
+            WHERE l.shard = 0 ORDER BY l.position DESC LIMIT $1
+            """,
+            VERIFIED,
+        )
+    finally:
+        await connection.close()
+    began = time.perf_counter()
+    good = sum(verify(row["event_key"], dsse_pae(PAYLOAD_TYPE, row["header"]), row["signature"]) for row in rows)
+    if good != len(rows):
+        raise RuntimeError(f"{len(rows) - good} events of the corpus do not verify")
+    return len(rows) / (time.perf_counter() - began)
+
+
+def cores() -> int:
+    """How many processes the machine has room for."""
+    return max(2, os.cpu_count() or 2)
