@@ -83,7 +83,7 @@ async def _entries(connection: Connection, shard: int, height: int, spans: list[
     """The hashes [first, end) of the tiles at `height`: of leaves at 0, above it the roots of the tiles below."""
     firsts, ends = [first for first, _ in spans], [end for _, end in spans]
     # OFFSET 0 keeps each span a walk along the index. As a plain join it reads the whole shard once a span, as soon as the
-    # planner believes the ledger to be as small as it was when it last looked: 70 ms an answer instead of 1 (measured).
+    # planner believes the ledger to be as small as it was when it last looked (seen at 1,000 events/s).
     if height == 0:
         rows = await connection.fetch(
             """
