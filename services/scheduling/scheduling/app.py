@@ -24,7 +24,7 @@ from scheduling.desk import Desk
 from scheduling.ids import random_uuid7
 from scheduling.keys import Keyring
 from scheduling.planning import Policy
-from zb_chassis import inbox, lifecycle, logs, outbox, telemetry
+from zb_chassis import access_log, inbox, lifecycle, logs, outbox, telemetry
 from zb_chassis.claims import Credentials
 from zb_chassis.clock import clock_of
 from zb_chassis.consuming import Subscription
@@ -82,6 +82,7 @@ async def run(settings: Settings) -> None:
             "messages": messages.run,
             "housekeeping": housekeeping,
             "custody": Erasure(desk).keep,
+            "access-log": lambda stop: access_log.forget_old(pool, desk.clock, days=settings.access_log_days, stop=stop),
         }
         await lifecycle.serve(app, settings.http_host, settings.http_port, tasks)
     finally:
@@ -97,7 +98,9 @@ def build(desk: Desk, policy: Policy, verifier: TokenVerifier) -> FastAPI:
             raise Problem(UNAVAILABLE, what="the database")
 
     app = application(
-        "Zone Blanche scheduling", [api.router(desk, policy), intake_api.router(desk), custody_api.router(desk)], ready=ready
+        "Zone Blanche scheduling",
+        [api.router(desk, policy), intake_api.router(desk), custody_api.router(desk), access_log.router(desk.pool, desk.clock)],
+        ready=ready,
     )
     app.state.verifier = verifier
     for fault in PASSING:

@@ -154,9 +154,13 @@ async def _sealed(sitting: Sitting, agency: str, site: str, event_id: str, value
     key = await vault.key(site, agency, Purpose.CONTACT, sitting.now_ms)
     # Noted first: should this transaction fail, the report names an event that never was, rather than none that is.
     await vault.note(key.kid, [Use(f"site:{site}", event_id, name) for name in values])
-    prints = {name: fingerprint(office, site, name, value) for name, value in values.items()}
-    await places.save_fingerprints(sitting.connection, site, key.kid, prints)
-    return {name: seal(key.key, key.kid, event_id, name, value, fresh_nonce()) for name, value in values.items()}
+    sealed = {name: seal(key.key, key.kid, event_id, name, value, fresh_nonce()) for name, value in values.items()}
+    records = [
+        places.PersonalRecord(name, key.kid, fingerprint(office, site, name, value), event_id, sealed[name])
+        for name, value in values.items()
+    ]
+    await places.save_personal(sitting.connection, site, records)
+    return sealed
 
 
 def _new_personal(sitting: Sitting, agency: str, site: str, row: SiteRow, known: Mapping[str, str]) -> dict[str, str]:

@@ -1,14 +1,15 @@
-"""The SQL of sites, equipment and fingerprints of personal values: what an import compares with and writes.
+"""The SQL of sites, equipment and personal values: what an import compares with and writes.
 
-Content columns hold what is not personal. Personal values are known only by keyed fingerprints, which go with the key that
-seals the value; keys are in custody, in a database of their own. It decides nothing and commits nothing.
+Content columns hold what is not personal. Personal values are sealed and known by keyed fingerprints, both gone with the key
+that seals them; keys are in custody, in a database of their own. It opens nothing, decides nothing and commits nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from zb_chassis.database import Connection
+from zb_contracts.sealed import SealedValue
 
 
 @dataclass(frozen=True)
@@ -80,15 +81,52 @@ async def load_fingerprints(connection: Connection, subjects: Sequence[str]) -> 
     return found
 
 
-async def save_fingerprints(connection: Connection, subject: str, kid: str, fingerprints: Mapping[str, str]) -> None:
-    """Keep the fingerprints of what was sealed under `kid`, instead of those of the same fields before."""
+@dataclass(frozen=True)
+class PersonalRecord:
+    """The newest value of one personal field, sealed as in the event that said it. `sealed` None: only the event has it."""
+
+    field: str
+    kid: str
+    fingerprint: str
+    event: str | None
+    sealed: SealedValue | None
+
+
+async def load_personal(connection: Connection, subject: str) -> list[PersonalRecord]:
+    """What was said last of a subject, by field."""
+    rows = await connection.fetch("SELECT * FROM scheduling.personal WHERE subject = $1 ORDER BY field", subject)
+    return [
+        PersonalRecord(
+            row["field"],
+            row["kid"],
+            row["fingerprint"],
+            row["event"],
+            SealedValue.model_validate(row["sealed"]) if row["sealed"] else None,
+        )
+        for row in rows
+    ]
+
+
+async def save_personal(connection: Connection, subject: str, records: Sequence[PersonalRecord]) -> None:
+    """Keep these instead of what was said of the same fields before."""
     await connection.executemany(
-        "INSERT INTO scheduling.personal (subject, field, kid, fingerprint) VALUES ($1, $2, $3, $4)"
-        " ON CONFLICT (subject, field) DO UPDATE SET kid = excluded.kid, fingerprint = excluded.fingerprint",
-        [(subject, field, kid, fingerprint) for field, fingerprint in fingerprints.items()],
+        "INSERT INTO scheduling.personal (subject, field, kid, fingerprint, event, sealed) VALUES ($1, $2, $3, $4, $5, $6)"
+        " ON CONFLICT (subject, field) DO UPDATE SET kid = excluded.kid, fingerprint = excluded.fingerprint,"
+        " event = excluded.event, sealed = excluded.sealed",
+        [
+            (
+                subject,
+                record.field,
+                record.kid,
+                record.fingerprint,
+                record.event,
+                record.sealed.model_dump(mode="json") if record.sealed else None,
+            )
+            for record in records
+        ],
     )
 
 
-async def forget_fingerprints(connection: Connection, kids: Sequence[str]) -> None:
-    """Forget what was sealed under these keys: a fingerprint is a trace of a value."""
+async def forget_personal(connection: Connection, kids: Sequence[str]) -> None:
+    """Forget what was sealed under these keys: a fingerprint is a trace of a value, too."""
     await connection.execute("DELETE FROM scheduling.personal WHERE kid = ANY ($1)", list(kids))

@@ -194,6 +194,12 @@ async def test_over_http_the_administrator_erases_and_the_auditor_reads(office: 
     assert found.json() == {"subject": SITE}
     path = f"/v1/subjects/{SITE}"
     assert (await client.ask("auditor", "POST", f"{path}/erasure")).status_code == 403
+    assert (await client.ask("auditor", "GET", f"{path}/values")).status_code == 403
+    opened = await client.ask("dispatcher", "GET", f"{path}/values", headers={"Zb-Purpose": "calls before the visit"})
+    assert opened.json()["values"] == {"access_code": "4711B", "contact": "Frau Weber 0151 1"}
+    (noted,) = (await client.ask("auditor", "GET", "/v1/access-log", params={"about": f"subject:{SITE}"})).json()["records"]
+    assert (noted["action"], noted["purpose"]) == ("read personal values", "calls before the visit")
+    assert (await client.ask("northerner", "GET", f"{path}/values")).json()["code"] == "access.wrong_agency"
     assert (await client.ask("administrator", "PUT", f"{path}/hold", json={"case": "case-7"})).status_code == 200
     held = await client.ask("administrator", "POST", f"{path}/erasure")
     assert (held.status_code, held.json()["code"]) == (409, "subject.held")
@@ -204,5 +210,7 @@ async def test_over_http_the_administrator_erases_and_the_auditor_reads(office: 
     assert any("10 years" in each["why"] for each in erased["stays"])
     again = await client.ask("administrator", "POST", f"{path}/erasure")
     assert (again.status_code, again.json()["code"]) == (409, "subject.erased")
+    gone = await client.ask("dispatcher", "GET", f"{path}/values")
+    assert (gone.status_code, gone.json()["code"]) == (409, "subject.erased")
     unknown = await client.ask("auditor", "GET", "/v1/subjects/nobody")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "subject.unknown")

@@ -1,6 +1,7 @@
-"""HTTP for what becomes of a data subject's values: the report, erasure, legal hold. No value and no key leaves here.
+"""HTTP for what becomes of a data subject's values: the values themselves, the report, erasure, legal hold. No key leaves here.
 
-A subject is named by its id, or a site by its reference. Who may destroy is the fleet administrator of its agency; auditors read.
+A subject is named by its id, or a site by its reference. Planners and dispatchers read values, which the access log notes; the
+fleet administrator of the agency destroys; auditors see what is sealed where, no value.
 """
 
 from typing import Annotated
@@ -15,13 +16,15 @@ from scheduling.custody.policy import RULES
 from scheduling.custody.vault import KeyRecord
 from scheduling.desk import Desk
 from scheduling.forms import Form
+from zb_chassis import access_log
 from zb_chassis.identity import Principal, Role, allow
 from zb_contracts.events.values import Code, Id, Name
 from zb_contracts.problems import INPUT_NOT_FOUND, Problem
 from zb_contracts.times import format_time_ms
 
 Destroying = Annotated[Principal, allow(Role.FLEET_ADMINISTRATOR)]
-Asking = Annotated[Principal, allow(Role.FLEET_ADMINISTRATOR, Role.AUDITOR)]
+Asking = Annotated[Principal, allow(Role.FLEET_ADMINISTRATOR, Role.AUDITOR, Role.DISPATCHER, Role.PLANNER)]
+Opening = Annotated[Principal, allow(Role.DISPATCHER, Role.PLANNER)]
 SubjectId = Annotated[Id, Path()]
 
 
@@ -59,6 +62,15 @@ class SubjectView(BaseModel):
     stays: list[dict[str, str]]
 
 
+class ValuesView(BaseModel):
+    """Personal values by field, in clear."""
+
+    model_config = ConfigDict(frozen=True)
+
+    subject: str
+    values: dict[str, str]
+
+
 class SubjectIdView(BaseModel):
     """The id under which custody knows a subject."""
 
@@ -72,6 +84,7 @@ def router(desk: Desk) -> APIRouter:
     routes = APIRouter(prefix="/v1/subjects", tags=["data subjects"])
     erasure = Erasure(desk)
     _add_reading(routes, desk, erasure)
+    _add_values(routes, desk, erasure)
     _add_destroying(routes, erasure)
     return routes
 
@@ -93,6 +106,16 @@ def _add_reading(routes: APIRouter, desk: Desk, erasure: Erasure) -> None:
     async def report(principal: Asking, subject: SubjectId) -> SubjectView:
         """What is sealed for a subject and where it stands."""
         return _view(await _allowed(erasure, principal, subject))
+
+
+def _add_values(routes: APIRouter, desk: Desk, erasure: Erasure) -> None:
+    @routes.get("/{subject}/values")
+    async def values(principal: Opening, subject: SubjectId) -> ValuesView:
+        """The newest personal values, opened. Who asks, and for what, stands in the access log before the answer leaves."""
+        await _allowed(erasure, principal, subject)
+        opened = await erasure.values(subject)
+        await access_log.record(desk.pool, principal, "read personal values", f"subject:{subject}", at_ms=desk.clock())
+        return ValuesView(subject=subject, values=opened)
 
 
 def _add_destroying(routes: APIRouter, erasure: Erasure) -> None:

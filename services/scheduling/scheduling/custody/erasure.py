@@ -1,7 +1,7 @@
-"""Erasing a data subject: keys destroyed, the office's traces of the values with them, and a word of it in the ledger.
+"""Erasing a data subject: keys destroyed, the office's copies of the values with them, and a word of it in the ledger.
 
 The order makes a crash harmless: the keys first (durable in the journal), then one transaction of the office that forgets its
-fingerprints and signs `subject.erased.v1`. What was destroyed and not told yet is told at the next start or round.
+copies and signs `subject.erased.v1`. What was destroyed and not told yet is told at the next start or round.
 """
 
 import asyncio
@@ -13,12 +13,13 @@ import structlog
 from scheduling import places
 from scheduling.authoring import Fact
 from scheduling.custody.policy import STAYS, Stays, kept_until_ms
-from scheduling.custody.vault import KeyRecord, Subject, Untold, Vault
+from scheduling.custody.vault import KeyRecord, Subject, Untold, Vault, erased
 from scheduling.desk import Desk
 from scheduling.keys import author_of
 from zb_chassis import lifecycle
 from zb_chassis.database import LOST
 from zb_contracts.events.custody import KIDS_PER_EVENT_MAX, SubjectErased
+from zb_contracts.sealed import open_sealed_value
 
 SWEEP_S: Final = 3_600.0
 
@@ -63,15 +64,29 @@ class Erasure:
             kept=tuple(key for key in found.keys if key.lives and (kept_until_ms(key.purpose, key.made_at_ms) or 0) > now_ms),
         )
 
+    async def values(self, subject: str) -> dict[str, str]:
+        """What was said last of a subject, opened, by field. Problems SUBJECT_UNKNOWN, SUBJECT_ERASED where no key lives."""
+        found = await self.vault.subject(subject)
+        if not any(key.lives for key in found.keys):
+            raise erased(found)
+        async with self.desk.pool.acquire() as connection:
+            records = await places.load_personal(connection, subject)
+        keys = await self.vault.opened([record.kid for record in records])
+        return {
+            record.field: open_sealed_value(keys[record.kid].key, record.event, record.field, record.sealed)
+            for record in records
+            if record.event is not None and record.sealed is not None and record.kid in keys
+        }
+
     async def tell(self, actor: str | None = None) -> None:
-        """Forget the office's own traces of what was destroyed, and say it in the ledger. Said twice it changes nothing more."""
+        """Forget the office's own copies of what was destroyed, and say it in the ledger. Said twice it changes nothing more."""
         for untold in await self.vault.untold():
             for start in range(0, len(untold.kids), KIDS_PER_EVENT_MAX):
                 await self._tell(untold, untold.kids[start : start + KIDS_PER_EVENT_MAX], actor)
 
     async def _tell(self, untold: Untold, kids: tuple[str, ...], actor: str | None) -> None:
         async with self.desk.sitting(untold.agency, actor) as sitting:
-            await places.forget_fingerprints(sitting.connection, kids)
+            await places.forget_personal(sitting.connection, kids)
             body = SubjectErased(subject=untold.subject, kids=kids, cause=untold.cause)
             sitting.add(Fact(sitting.new_id(), f"device:{author_of(untold.agency)}", body, sitting.now_ms))
         await self.vault.told(kids)

@@ -125,6 +125,13 @@ class Vault:
             )
             return made
 
+    async def opened(self, kids: Sequence[str]) -> dict[str, SubjectKey]:
+        """Those of these keys that live, by name."""
+        rows = await self._pool.fetch(
+            "SELECT kid, sealed FROM custody.subject_key WHERE kid = ANY ($1) AND sealed IS NOT NULL", list(kids)
+        )
+        return {row["kid"]: self._opened(row["kid"], row["sealed"]) for row in rows}
+
     async def note(self, kid: str, uses: Sequence[Use]) -> None:
         """Where values under this key are about to stand."""
         await self._pool.executemany(
@@ -275,14 +282,19 @@ def _erasable(subject: Subject, now_ms: int) -> list[tuple[str, str]]:
         raise _held({"subject": subject.id, "hold_case": subject.hold_case, "held_since_ms": subject.held_since_ms})
     living = [key for key in subject.keys if key.lives]
     if not living:
-        at = max((key.destroyed_at_ms or 0 for key in subject.keys), default=now_ms)
-        raise Problem(SUBJECT_ERASED, subject=subject.id, at=format_time_ms(at))
+        raise erased(subject)
     free = [key for key in living if (kept_until_ms(key.purpose, key.made_at_ms) or 0) <= now_ms]
     if not free:
         last = max(living, key=lambda key: kept_until_ms(key.purpose, key.made_at_ms) or 0)
         until = kept_until_ms(last.purpose, last.made_at_ms) or 0
         raise Problem(SUBJECT_RETAINED, subject=subject.id, until=format_time_ms(until), basis=RULES[last.purpose].basis)
     return [(key.kid, subject.id) for key in free]
+
+
+def erased(subject: Subject) -> Problem:
+    """The refusal to open or destroy what is destroyed."""
+    at = max(key.destroyed_at_ms or 0 for key in subject.keys)
+    return Problem(SUBJECT_ERASED, subject=subject.id, at=format_time_ms(at))
 
 
 def _held(row: Any) -> Problem:

@@ -36,13 +36,16 @@ CREATE TABLE scheduling.equipment (
     CONSTRAINT equipment_reference_unique UNIQUE (agency, reference)
 );
 
--- Keyed fingerprints of personal values (to know the same value again without opening it), each with the key in custody
--- that seals the value. They go with it.
+-- The newest personal values, sealed as in their event, with keyed fingerprints (to know the same value again without opening
+-- it) and the name of the key in custody. They go with it.
 CREATE TABLE scheduling.personal (
     subject text NOT NULL,
     field text NOT NULL,
     kid text NOT NULL,
     fingerprint text NOT NULL,
+    event text,
+    sealed jsonb,
+    CONSTRAINT personal_sealed_whole CHECK ((event IS NULL) = (sealed IS NULL)),
     PRIMARY KEY (subject, field)
 );
 CREATE INDEX personal_kid ON scheduling.personal (kid);
