@@ -9,11 +9,13 @@ from typing import Any, Final
 from tests.simulation.broker import Broker, Delivered
 from tests.simulation.memory_outbox import MemoryOutbox
 from tests.simulation.undo import Undo
-from tests.simulation.world import Killed, Worker, World
+from tests.simulation.world import Broken, Killed, Worker, World
 from zb_chassis.consuming import DeadLetters, Outcome, handle_bounded
 
 BATCH_MAX: Final = 8
 FETCH_MS: Final = (5, 200)
+
+FORWARD: Final = "announcements never go back"
 
 Take = Callable[[Undo, Delivered], None]
 """Applies one message in the transaction that is open; what it raises takes everything back."""
@@ -22,7 +24,17 @@ Take = Callable[[Undo, Delivered], None]
 class Hearing:
     """One durable reading of a stream by a service."""
 
-    def __init__(self, world: World, broker: Broker, stream: str, outbox: MemoryOutbox, service: str, take: Take) -> None:
+    def __init__(
+        self,
+        world: World,
+        broker: Broker,
+        stream: str,
+        outbox: MemoryOutbox,
+        service: str,
+        take: Take,
+        position: Callable[[str], int] = lambda _: 0,
+    ) -> None:
+        """`position` is how far the service has come with what a subject is about: it must never go back."""
         self._world, self._outbox, self._take = world, outbox, take
         self.consumer = broker.consumer(stream, fault="announcement out of order")
         letters = DeadLetters(broker, service)  # type: ignore[arg-type]
@@ -37,7 +49,10 @@ class Hearing:
         async def work() -> int | None:
             for message in self.consumer.fetch(world.dice.randint(1, BATCH_MAX)):
                 given: Any = message
+                before = position(message.subject)
                 outcome = await handle_bounded(given, handle, letters)
+                if position(message.subject) < before:
+                    raise Broken(FORWARD, f"{service} was at {before} of {message.subject}, now {position(message.subject)}")
                 if outcome is Outcome.BURIED:
                     world.note(service, "buried", message.subject)
                 await world.pause(world.dice.randint(1, 10))

@@ -17,6 +17,7 @@ from field_ingest.domain import Author
 from field_ingest.routing import as_published
 from tests.simulation.broker import Delivered
 from tests.simulation.company import Company
+from tests.simulation.hearing import FORWARD
 from tests.simulation.keys import ESCROW
 from tests.simulation.world import Broken
 from zb_contracts import canonical, ledger_leaf, merkle, subjects
@@ -40,7 +41,6 @@ CLOSED: Final = "vectors are closed, never shrink, and name what the ledger has"
 HELD: Final = "what a revoked author sends is held"
 PURE: Final = "the state is a function of the set of admitted events"
 TRACE: Final = "nothing is overwritten without a trace"
-FORWARD: Final = "announcements never go back"
 POISON: Final = "a poison message delays nobody and disappears nowhere"
 BILLED: Final = "a closed intervention is billed once a profile"
 

@@ -123,17 +123,7 @@ def _always_new(self: Record, event: MergeEvent) -> bool:
 
 # --- Devices ---
 
-_resend: Final = syncing.Syncer._resend
 _settle: Final = Log.settle
-
-
-async def _resent_as_it_was(self: Any, transport: Any, reader: Any, first: int, nonce: str, report: Any) -> None:
-    class Unnamed:
-        async def publish(self, data: bytes, message_id: str) -> None:
-            await transport.publish(data, message_id.removesuffix(f":{nonce}"))
-
-    unnamed: Any = Unnamed()
-    await _resend(self, unnamed, reader, first, nonce, report)
 
 
 def _dropped_when_received(self: Any, trusted_ms: int) -> int:
@@ -194,8 +184,6 @@ MUTATIONS: Final[dict[str, Mutation]] = {
         "one invoice, then adjustments",
         ((billing, "_bill", lambda rated, billed, terms, rules: _bill(rated, None, terms, rules)),),
     ),
-    "nonce on resend": Mutation("a resend is no duplicate", ((syncing.Syncer, "_resend", _resent_as_it_was),)),
-    "send again": Mutation("what the broker lost is sent again", ((Log, "send_again", _never),)),
     "answer's signature": Mutation("an answer is the ledger's", ((syncing, "open_answer", _whoever_answers),)),
     "receipt proof": Mutation("a receipt is a row of the log", ((syncing, "check_receipt", _never),)),
     "consistency proof": Mutation("a log only grows", ((trust, "verify_consistency", _never),)),

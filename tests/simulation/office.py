@@ -40,7 +40,7 @@ class Office:
         self.relays = Relays(world, broker, self.outbox, "scheduling")
         self.events: dict[str, list[Event]] = {}
         self.announced: dict[str, Announced] = {}
-        self.hearing = Hearing(world, broker, "INTERVENTIONS", self.outbox, "scheduling", self._take)
+        self.hearing = Hearing(world, broker, "INTERVENTIONS", self.outbox, "scheduling", self._take, self._version)
         self.commands = 0
         self._heads: dict[str, AuthorHead] = {AUTHOR: AuthorHead(0, GENESIS)}
         self._knowledge: dict[str, dict[str, int]] = {}
@@ -126,6 +126,10 @@ class Office:
         if held is None or held.version < announced.version:
             undo.put(self.announced, announced.intervention, announced)
             self.world.note("office hears", announced.intervention, announced.version)
+
+    def _version(self, subject: str) -> int:
+        held = self.announced.get(subject.rpartition(".")[2])
+        return held.version if held else 0
 
     def _gate(self) -> None:
         if self.world.faults.bites("service killed at a write"):
