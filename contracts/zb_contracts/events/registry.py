@@ -133,7 +133,9 @@ def upcasted(body: Body, known: Set[str] | None = None) -> Body | Opaque:
 
 def plain(body: Body) -> dict[str, Any]:
     """The body as plain JSON without its nulls; sealed values stay sealed."""
-    return body.model_dump(mode="json", exclude_none=True)
+    # What `model_dump` does, without its own arguments' passage: this is called for every event of a fold.
+    found: dict[str, Any] = body.__pydantic_serializer__.to_python(body, mode="json", exclude_none=True)
+    return found
 
 
 def _reason(fault: ValidationError) -> str:

@@ -21,7 +21,8 @@ _SIDES: dict[AuthorKind, Side] = {
     AuthorKind.OFFICE: "office",
     AuthorKind.SERVICE: "service",
 }
-
+_NAMES: dict[type[Body | Opaque], str] = {}
+"""Body class -> type without version, as far as it was asked for."""
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ class _Once(Generic[T]):
         return value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class MergeEvent:
     """One admitted event as it was written; a version of the rules reads it upcast as far as it knows (see `fold`).
 
@@ -52,7 +53,12 @@ class MergeEvent:
     body: Body | Opaque
     kind: AuthorKind
 
-    @property
+    def __init__(self, header: Header, body: Body | Opaque, kind: AuthorKind) -> None:
+        # A frozen dataclass' own goes through object.__setattr__, three times as slow; a fold makes one for each event.
+        attributes = self.__dict__
+        attributes["header"], attributes["body"], attributes["kind"] = header, body, kind
+
+    @_Once
     def id(self) -> str:
         return self.header.id
 
@@ -63,7 +69,10 @@ class MergeEvent:
     @_Once
     def name(self) -> str:
         """The type without its version: what the rules dispatch on. Empty where the body is opaque."""
-        return "" if isinstance(self.body, Opaque) else unversioned(type_of(self.body).name)
+        name = _NAMES.get(type(self.body))
+        if name is None:
+            name = _NAMES[type(self.body)] = "" if isinstance(self.body, Opaque) else unversioned(type_of(self.body).name)
+        return name
 
     @_Once
     def rank(self) -> tuple[int, str, int]:

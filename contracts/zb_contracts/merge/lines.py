@@ -42,6 +42,8 @@ def build_lines(
 def _roots(events: Iterable[MergeEvent]) -> dict[str, str]:
     """Event id -> id of the line it belongs to. A version of nothing, or of another kind, is a line of its own."""
     by_id = {event.id: event for event in events}
+    if not any(getattr(event.body, "replaces", None) for event in by_id.values()):
+        return {name: name for name in by_id}  # as on most interventions
     roots: dict[str, str] = {}
     for event in by_id.values():
         path: dict[str, None] = {}
@@ -68,9 +70,9 @@ def _replaced(event: MergeEvent, by_id: dict[str, MergeEvent]) -> MergeEvent | N
 
 
 def _line(first: MergeEvent, versions: list[MergeEvent], voids: list[MergeEvent], acknowledged: Acknowledgements) -> Line:
-    standing = versions  # alone, as most lines are
-    if voids or len(versions) > 1:
-        standing = [write.event for write in Writes(Write(event, None) for event in (*versions, *voids)).candidates()]
+    if not voids and len(versions) == 1:  # as most lines are
+        return _plain_line(first)
+    standing = [write.event for write in Writes(Write(event, None) for event in (*versions, *voids)).candidates()]
     removals = [event for event in standing if event.name == VOIDED]
     kept = [event for event in standing if event.name != VOIDED]
     is_void = not kept
@@ -85,6 +87,19 @@ def _line(first: MergeEvent, versions: list[MergeEvent], voids: list[MergeEvent]
         versions=[LineVersion(value=event.value, origin=event.origin) for event in by_rank(versions) if event is not current],
         void=Void(reason=removals[0].value["reason"], origin=removals[0].origin) if is_void else None,
         set_aside=[] if is_void else [_unheard(void, current, acknowledged) for void in by_rank(removals)],
+    )
+
+
+def _plain_line(event: MergeEvent) -> Line:
+    return Line(
+        id=event.id,
+        kind=LINE_OF[event.name].name,
+        visit=event.header.visit,
+        value=event.value,
+        origin=event.origin,
+        versions=[],
+        void=None,
+        set_aside=[],
     )
 
 

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from fastapi import APIRouter, Path, Query
 
-from field_ingest import marks, states
+from field_ingest import marks, moments, states
 from field_ingest.explain import HISTORY_ROWS_MAX, Current, current_state, explained, history
+from field_ingest.past import state_at
 from field_ingest.replay import live_hash
 from zb_chassis import access_log
 from zb_chassis.clock import Clock
@@ -18,8 +19,12 @@ from zb_chassis.database import Pool
 from zb_chassis.identity import Principal, Role, allow
 from zb_contracts import canonical
 from zb_contracts.merge.state import InterventionState
+from zb_contracts.problems import INPUT_INVALID, Problem
 
 UUID: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+TIME_MAX: Final = 24
+MOMENT_MAX: Final = 1_600
+"""Characters: a position for each of the most shards that there can be."""
 POSITION: Final = r"^[0-9]{1,9}:[0-9]{1,18}$"
 
 Reader = Annotated[
@@ -39,9 +44,19 @@ def router(pool: Pool, clock: Clock) -> APIRouter:
 
 def _interventions(routes: APIRouter, pool: Pool, clock: Clock) -> None:
     @routes.get("/interventions/{intervention}/state")
-    async def state(intervention: Intervention, caller: Reader) -> dict[str, Any]:
-        """The merged state with its version, hash and the ledger positions that it includes."""
-        current = await _readable(pool, intervention, caller, "state", clock())
+    async def state(
+        intervention: Intervention,
+        caller: Reader,
+        known_at: Annotated[str | None, Query(max_length=MOMENT_MAX, description="the past as it was known then")] = None,
+        occurred_until: Annotated[str | None, Query(max_length=TIME_MAX, description="the past as it is known now")] = None,
+    ) -> dict[str, Any]:
+        """The merged state with its version, hash and the ledger positions that it includes.
+
+        With `known_at` (`SHARD:POSITION[,...]` or a time of receipt) or `occurred_until` (a time) the state of that moment.
+        """
+        current = await readable(pool, intervention, caller, "state", clock())
+        if known_at or occurred_until:
+            return await _state_then(pool, intervention, known_at, occurred_until)
         return {
             "intervention": intervention,
             "version": current.row.version,
@@ -59,7 +74,7 @@ def _interventions(routes: APIRouter, pool: Pool, clock: Clock) -> None:
     ) -> dict[str, Any]:
         """The ledger's rows on it, a page at a time: who, what, every clock; refusals and held events too."""
         shard, _, position = (after or "-1:-1").partition(":")
-        await _readable(pool, intervention, caller, "history", clock())
+        await readable(pool, intervention, caller, "history", clock())
         async with pool.acquire() as connection:
             entries = await history(connection, f"intervention:{intervention}", after=(int(shard), int(position)))
         last = entries[-1] if len(entries) == HISTORY_ROWS_MAX else None
@@ -73,7 +88,7 @@ def _interventions(routes: APIRouter, pool: Pool, clock: Clock) -> None:
         language: Literal["fr", "en"] = "fr",
     ) -> dict[str, Any]:
         """Why the state says what it says, decision by decision: the rule, the events, and what each had seen of the other."""
-        current = await _readable(pool, intervention, caller, "explain", clock())
+        current = await readable(pool, intervention, caller, "explain", clock())
         async with pool.acquire() as connection:
             decisions = await explained(connection, current.state, field, language)
         return {"decisions": [msgspec.to_builtins(one) for one in decisions]}
@@ -98,7 +113,27 @@ def _projection(routes: APIRouter, pool: Pool) -> None:
         return {"shards": shards, "quarantined": listed}
 
 
-async def _readable(pool: Pool, intervention: str, caller: Principal, action: str, at_ms: int) -> Current:
+async def _state_then(pool: Pool, intervention: str, known: str | None, occurred: str | None) -> dict[str, Any]:
+    """Folded for this answer from the ledger's rows. Problem INPUT_INVALID for no moment, INPUT_NOT_FOUND before the first."""
+    try:
+        moment = moments.known_at(known) if known else moments.NOW
+        moment = moments.occurred_until(occurred, moment) if occurred else moment
+        async with pool.acquire() as connection:
+            then = await state_at(connection, f"intervention:{intervention}", moment)
+    except moments.MomentUnreadable as fault:
+        field = "known_at" if known else "occurred_until"
+        raise Problem(INPUT_INVALID, errors=({"field": field, "reason": str(fault)},)) from fault
+    return {
+        "intervention": intervention,
+        "moment": moment.told(),
+        "rule_version": moment.rules,
+        "state_hash": states.hash_of(then.state_json).hex(),
+        "events": then.events,
+        "state": canonical.decode(then.state_json),
+    }
+
+
+async def readable(pool: Pool, intervention: str, caller: Principal, action: str, at_ms: int) -> Current:
     """The intervention's state, for a caller of its agency, noted in the access log. INPUT_NOT_FOUND, WRONG_AGENCY."""
     stream = f"intervention:{intervention}"
     async with pool.acquire() as connection:

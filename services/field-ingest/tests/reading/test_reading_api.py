@@ -117,3 +117,18 @@ async def test_an_auditor_reads_the_hash_and_how_far_the_projection_is(reading: 
     assert (await reading.get("/v1/states/hash", headers=headers)).json()["streams"] == 1
     progress = (await reading.get("/v1/states/progress", headers=headers)).json()
     assert progress == {"shards": {"0": {"position": 2, "size": 2}}, "quarantined": {}}
+
+
+async def test_a_state_of_the_past_says_which_past_it_is(reading: httpx.AsyncClient, boiler: None, provider: str) -> None:
+    auditor = await bearer(provider, "alix")
+    path = f"/v1/interventions/{BOILER}/state"
+    then = (await reading.get(path, params={"known_at": "0:0"}, headers=auditor)).json()
+    now = (await reading.get(path, params={"occurred_until": "2026-11-23T10:00:00Z"}, headers=auditor)).json()
+    assert (then["events"], now["events"]) == (1, 2)
+    assert "as it was known then" in then["moment"]
+    assert "as it is known now" in now["moment"]
+    assert now["state_hash"] == (await reading.get(path, headers=auditor)).json()["state_hash"]
+    refused = await reading.get(path, params={"known_at": "0:7"}, headers=auditor)
+    assert (refused.status_code, "no position 7" in refused.text) == (422, True)
+    early = await reading.get(path, params={"known_at": "2020-01-01T00:00:00Z"}, headers=auditor)
+    assert early.status_code == 404
