@@ -1,11 +1,12 @@
 """A replay gives the same hash, finds what was changed behind the ledger's back, and can put it right."""
 
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
-from field_ingest import moments, replay_run
+from field_ingest import marks, moments, replay_run
 from field_ingest.explain import explain_stream, history
 from field_ingest.past import state_at
 from field_ingest.replay import ADVISORY_LOCK, Progress, ReplayRefused, Wanted, replay
@@ -201,3 +202,46 @@ async def test_a_moment_that_the_ledger_does_not_have_is_refused_by_name(
 def test_no_moment(text: str) -> None:
     with pytest.raises(moments.MomentUnreadable):
         moments.read_moment(text)
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+async def test_two_shards_another_order_and_other_partitions_make_the_same_hash(
+    company_at: Any, databases: Any, tmp_path: Path, partitions: int
+) -> None:
+    """The same signed events. In the second ledger each author writes to a log of its own, the technician before the office."""
+    async with databases(2) as dsns:
+        first, second = [await company_at(dsn, tmp_path / str(shards), shards) for shards, dsn in enumerate(dsns, 1)]
+        try:
+            for one in (first, second):
+                await one.hire("office-main", "office")
+                await one.hire("device-a-1", device="device-a", technician="camille")
+            planned, worked = both_sides(first)
+            await first.admit(*planned, *worked)
+            await second.admit(*worked, *planned)
+            async with second.pool.acquire() as connection:
+                await marks.found(connection, partitions)
+            for one in (first, second):
+                await one.project()
+            found = await replay(dsns[0], in_shadow(first))
+            other = await replay(dsns[1], in_shadow(second), Wanted(workers=2))
+            assert (found.same, other.same) == (True, True)
+            assert (found.state_hash, found.events) == (other.state_hash, other.events)
+            assert await second.pool.fetchval("SELECT count(*) FROM shards WHERE size > 0") == 2
+        finally:
+            for one in (first, second):
+                await one.pool.close()
+
+
+def both_sides(company: Any) -> tuple[list[Any], list[Any]]:
+    """What the office and the technician wrote without knowing of each other."""
+    office, camille = company.pens["office-main"], company.pens["device-a-1"]
+    created = InterventionCreated(reference="W-1", kind="repair", title="leaky boiler", site="site-1", agency="main")
+    planned = [company.write(office, BOILER, body) for body in (created, Assigned(assignee="camille"))]
+    visit = f"019ac111-0000-7000-8000-{1:012x}"
+    worked = [company.write(camille, BOILER, Started(), visit=visit, event_id=visit)]
+    worked += [company.write(camille, BOILER, CommentAdded(text=f"remark {number}"), visit=visit) for number in range(5)]
+    worked += [
+        company.write(camille, "stock:van-camille", StockMoved(part=f"p-{number}", quantity="-1", cause="used"))
+        for number in (1, 2)
+    ]
+    return planned, worked
