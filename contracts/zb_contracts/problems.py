@@ -123,6 +123,7 @@ MEDIA_LENGTH = _problem("media.length", "the upload declares {declared} bytes, t
 MEDIA_CHECKSUM = _problem("media.checksum", "the part arrived with another checksum", 460, retryable=True)
 MEDIA_VERSION = _problem("media.version", "tus {offered} is not spoken here, 1.0.0 is", 412)
 MEDIA_QUOTA = _problem("media.quota", "the device has {count} unfinished uploads, the limit is {limit}", 429, retryable=True)
+MEDIA_ERASED = _problem("media.erased", "the file {id} was erased on {at}", 410)
 MEDIA_STORED = _problem(
     "media.stored",
     "the device has stored {stored} bytes within {days} days, with this file it were more than {limit}",

@@ -100,7 +100,8 @@ async def _dump(home: Path, postgres: Postgres, name: str, file: Path, seen: _Se
             seen.shards = await shard_heads(at)
             seen.streams, seen.state_hash = await asyncio.to_thread(state_hash, home, postgres, at.name)
         if name == PARTS["media"].database:
-            rows = await at.connection.fetch("SELECT sha256, length_bytes FROM media.file ORDER BY sha256")
+            there = "SELECT sha256, length_bytes FROM media.file WHERE erased_at_ms IS NULL ORDER BY sha256"
+            rows = await at.connection.fetch(there)
             seen.evidence = tuple((row["sha256"], row["length_bytes"]) for row in rows)
         await asyncio.to_thread(dumps.dump, postgres, at, file)
 

@@ -1,4 +1,4 @@
-"""HTTP for people and programs: the evidence of an intervention, and the files themselves. Devices upload through tus.py.
+"""HTTP for people and programs: an intervention's evidence, the files themselves, their erasure. Devices upload through tus.py.
 
 A caller sees what belongs to its agencies. A file is served as bytes to save, never as a page: what devices send must not run
 in somebody's browser. Every read of a file is an entry of the access log.
@@ -15,14 +15,17 @@ from pydantic import BaseModel
 
 from media import store
 from media.files import FileStore
+from media.uploads import Uploads, check_there
 from zb_chassis import access_log
 from zb_chassis.clock import Clock
 from zb_chassis.database import Pool
 from zb_chassis.identity import ALL_AGENCIES, Principal, Role, allow
 from zb_contracts.announcements import EvidenceItem
 from zb_contracts.problems import INPUT_NOT_FOUND, WRONG_AGENCY, Problem
+from zb_contracts.times import format_time_ms
 
 Reader = Annotated[Principal, allow(Role.DISPATCHER, Role.AUDITOR, Role.SERVICE)]
+Eraser = Annotated[Principal, allow(Role.FLEET_ADMINISTRATOR)]
 SAFETY_HEADERS: Final = {
     "Cache-Control": "private, no-store",
     "Content-Security-Policy": "sandbox; default-src 'none'",
@@ -41,7 +44,14 @@ class EvidenceView(BaseModel):
     items: tuple[EvidenceItem, ...]
 
 
-def router(pool: Pool, files: FileStore, clock: Clock) -> APIRouter:
+class ErasedView(BaseModel):
+    """A file that is gone."""
+
+    sha256: str
+    erased_at: str
+
+
+def router(pool: Pool, files: FileStore, uploads: Uploads, clock: Clock) -> APIRouter:
     """The endpoints."""
     routes = APIRouter(tags=["evidence"])
 
@@ -63,14 +73,27 @@ def router(pool: Pool, files: FileStore, clock: Clock) -> APIRouter:
     @routes.get("/v1/files/{sha256}", response_class=FileResponse)
     async def file(sha256: str, caller: Reader) -> Any:
         """The bytes of a stored file; answers ranges."""
-        stored = await store.find_file(pool, sha256) if _HASH.fullmatch(sha256) else None
-        if stored is None:
-            raise Problem(INPUT_NOT_FOUND, what="stored file", id=sha256[:64])
-        _check_agencies(caller, await store.agencies_demanding(pool, sha256))
+        stored = await _stored(pool, sha256, caller)
+        check_there(stored)
         await access_log.record(pool, caller, "file", f"file:{sha256}", at_ms=clock())
         return _download(files.path(sha256), stored)
 
+    @routes.post("/v1/files/{sha256}/erasure")
+    async def erase(sha256: str, caller: Eraser) -> ErasedView:
+        """Remove a file for ever: 410 from then on. The evidence goes on saying that it was there, with its hash."""
+        await _stored(pool, sha256, caller)
+        return ErasedView(sha256=sha256, erased_at=format_time_ms(await uploads.erase(sha256)))
+
     return routes
+
+
+async def _stored(pool: Pool, sha256: str, caller: Principal) -> store.StoredFile:
+    """The file of that hash, which belongs to the caller's agencies. Problems INPUT_NOT_FOUND, WRONG_AGENCY."""
+    stored = await store.find_file(pool, sha256) if _HASH.fullmatch(sha256) else None
+    if stored is None:
+        raise Problem(INPUT_NOT_FOUND, what="stored file", id=sha256[:64])
+    _check_agencies(caller, await store.agencies_demanding(pool, sha256))
+    return stored
 
 
 def _check_agencies(caller: Principal, agencies: set[str]) -> None:

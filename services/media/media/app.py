@@ -81,7 +81,7 @@ def application(
             raise RuntimeError("the database does not answer")
         await ready()
 
-    routers = [tus.router(uploads, devices), api.router(pool, files, clock), access_log.router(pool, clock)]
+    routers = [tus.router(uploads, devices), api.router(pool, files, uploads, clock), access_log.router(pool, clock)]
     app = http.application(TITLE, routers, ready=both_ready)
     app.state.verifier = TokenVerifier(settings.oidc_issuer, settings.oidc_audience)
     return app
@@ -99,12 +99,13 @@ def hears(pool: Pool, clock: Clock) -> Hears:
 
 
 def sweeper(uploads: Uploads, pool: Pool) -> lifecycle.Task:
-    """Drops expired uploads and forgets old sent messages, now and then."""
+    """Drops expired uploads, what was erased, and old sent messages, now and then."""
 
     async def run(stop: asyncio.Event) -> None:
         while not stop.is_set():
             while await uploads.sweep():
                 log.info("expired uploads dropped")
+            await uploads.erase_again()
             async with transaction(pool) as connection:
                 await outbox.prune(connection, older_than_s=OUTBOX_KEPT_S)
             with suppress(TimeoutError):

@@ -72,6 +72,15 @@ class FileStore:
         """Forget the unfinished upload's bytes."""
         self._part(sha256, device).unlink(missing_ok=True)
 
+    def erase(self, sha256: str) -> None:
+        """Remove the file and every unfinished copy of it, durably. One that is not there is as good."""
+        final = self.path(sha256)
+        if not final.parent.is_dir():
+            return
+        for path in (final, *final.parent.glob(f".{sha256}.*")):
+            path.unlink(missing_ok=True)
+        _sync_folder(final.parent)
+
     def is_whole(self, sha256: str, length_bytes: int) -> bool:
         """Whether the file is there and is, byte for byte, what its name says."""
         path = self.path(sha256)

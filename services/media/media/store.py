@@ -14,11 +14,12 @@ from zb_chassis.database import Connection, Pool
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """Bytes that are on the disk, verified."""
+    """Bytes that are on the disk, verified; or were, until they were erased."""
 
     sha256: str
     length_bytes: int
     mime: str
+    erased_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class EvidenceRow:
     items: list[dict[str, Any]]
 
 
+_FILE = "sha256, length_bytes, mime, erased_at_ms"
 _UPLOAD = "device, sha256, length_bytes, mime, received_bytes, expires_at_ms"
 _EVIDENCE = "intervention::text, agency, state_version, version, complete, items"
 
@@ -59,7 +61,7 @@ async def lock_hashes(connection: Connection, hashes: Iterable[str]) -> None:
 
 
 async def find_file(connection: Connection | Pool, sha256: str) -> StoredFile | None:
-    row = await connection.fetchrow("SELECT sha256, length_bytes, mime FROM media.file WHERE sha256 = $1", sha256)
+    row = await connection.fetchrow(f"SELECT {_FILE} FROM media.file WHERE sha256 = $1", sha256)  # noqa: S608
     return StoredFile(*row) if row else None
 
 
@@ -81,11 +83,23 @@ async def delete_file(connection: Connection, sha256: str) -> None:
 
 
 async def files_after(connection: Connection | Pool, sha256: str, limit: int) -> list[StoredFile]:
-    """The next `limit` files in the order of their hashes."""
+    """The next `limit` files that are on the disk, in the order of their hashes."""
     rows = await connection.fetch(
-        "SELECT sha256, length_bytes, mime FROM media.file WHERE sha256 > $1 ORDER BY sha256 LIMIT $2", sha256, limit
+        f"SELECT {_FILE} FROM media.file WHERE sha256 > $1 AND erased_at_ms IS NULL ORDER BY sha256 LIMIT $2",  # noqa: S608
+        sha256,
+        limit,
     )
     return [StoredFile(*row) for row in rows]
+
+
+async def mark_erased(connection: Connection, sha256: str, now_ms: int) -> None:
+    """The bytes are to go; the row stays."""
+    await connection.execute("UPDATE media.file SET erased_at_ms = $2 WHERE sha256 = $1", sha256, now_ms)
+
+
+async def erased_hashes(connection: Connection | Pool) -> list[str]:
+    """Every file that was erased."""
+    return [row["sha256"] for row in await connection.fetch("SELECT sha256 FROM media.file WHERE erased_at_ms IS NOT NULL")]
 
 
 async def stored_lengths(connection: Connection, hashes: Iterable[str]) -> dict[str, int]:

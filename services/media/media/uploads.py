@@ -21,6 +21,7 @@ from zb_contracts.problems import (
     EXISTS_DIFFERENT,
     INPUT_NOT_FOUND,
     INPUT_TOO_LARGE,
+    MEDIA_ERASED,
     MEDIA_HASH,
     MEDIA_LENGTH,
     MEDIA_OFFSET,
@@ -29,6 +30,7 @@ from zb_contracts.problems import (
     UNAVAILABLE,
     Problem,
 )
+from zb_contracts.times import format_time_ms
 
 DAY_MS: Final = 86_400_000
 SWEEP_BATCH_MAX: Final = 200
@@ -164,6 +166,27 @@ class Uploads:
                 await asyncio.to_thread(self._files.drop_part, sha256, device)
         return len(expired)
 
+    async def erase(self, sha256: str) -> int:
+        """Remove a stored file for ever; when, in ms. Its row stays: it counts as evidence, and nobody sends it again.
+
+        Problems INPUT_NOT_FOUND, MEDIA_ERASED.
+        """
+        async with transaction(self._pool) as connection:
+            await store.lock_hashes(connection, [sha256])
+            stored = await store.find_file(connection, sha256)
+            if stored is None:
+                raise Problem(INPUT_NOT_FOUND, what="stored file", id=sha256)
+            check_there(stored)
+            now_ms = self._clock()
+            await store.mark_erased(connection, sha256, now_ms)
+        await asyncio.to_thread(self._files.erase, sha256)
+        return now_ms
+
+    async def erase_again(self) -> None:
+        """Remove what was marked as erased and is on the disk all the same: after a crash, or put back from a backup."""
+        for sha256 in await store.erased_hashes(self._pool):
+            await asyncio.to_thread(self._files.erase, sha256)
+
     async def check(self) -> list[str]:
         """Read every stored file again; one that is missing or damaged stops counting as stored. Returns their hashes."""
         damaged: list[str] = []
@@ -203,6 +226,12 @@ class Uploads:
 
     def _expiry(self, now_ms: int) -> int:
         return now_ms + self.limits.expiry_s * 1000
+
+
+def check_there(file: StoredFile) -> None:
+    """Problem MEDIA_ERASED where the bytes were erased."""
+    if file.erased_at_ms is not None:
+        raise Problem(MEDIA_ERASED, id=file.sha256, at=format_time_ms(file.erased_at_ms))
 
 
 def _whole(file: StoredFile) -> Progress:

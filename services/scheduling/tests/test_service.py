@@ -211,5 +211,5 @@ async def test_migrating_twice_names_what_was_applied_once(environment: dict[str
         output, _ = await asyncio.wait_for(process.communicate(), DEADLINE_S)
         assert process.returncode == 0
         said.append(output.decode().split())
-    assert said[0][-1] == "scheduling/0001_scheduling.pre.sql"
+    assert {"scheduling/0001_scheduling.pre.sql", "custody/0180_custody.pre.sql"} <= set(said[0])
     assert said[1] == []

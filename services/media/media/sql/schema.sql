@@ -2,13 +2,15 @@
 
 CREATE SCHEMA media;
 
--- A row is the word that the bytes are on the disk and have this hash: written after the disk, never before.
+-- A row is the word that the bytes are on the disk and have this hash: written after the disk, never before. Once erased it is
+-- the word that they were.
 CREATE TABLE media.file (
     sha256 text PRIMARY KEY CHECK (sha256 ~ '^[0-9a-f]{64}$'),
     length_bytes bigint NOT NULL CHECK (length_bytes > 0),
     mime text NOT NULL,
     device text NOT NULL,
-    stored_at_ms bigint NOT NULL
+    stored_at_ms bigint NOT NULL,
+    erased_at_ms bigint
 );
 CREATE INDEX file_device ON media.file (device, stored_at_ms);
 
