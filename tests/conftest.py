@@ -7,6 +7,7 @@ three devices enrolled. A test that stops or kills a part brings it back before 
 import io
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ def platform() -> Iterator[Stage]:
 
 
 def _running(folder: Path) -> Iterator[Stage]:
+    folder.mkdir(mode=0o700, exist_ok=True)
     dataset = french_city()
     story = StoryTime(folder / "clock", dataset)
     story.set(7, 55)
@@ -46,10 +48,24 @@ def _running(folder: Path) -> Iterator[Stage]:
 @pytest.fixture(scope="session")
 async def crew(platform: Stage) -> AsyncIterator[Stage]:
     """The morning has passed: everything is imported and planned, and ana, ben and chloe have their day on their devices."""
+    async with after_the_morning(platform):
+        yield platform
+
+
+@pytest.fixture(scope="module")
+async def lost_crew(home: Path) -> AsyncIterator[Stage]:
+    """The same, of the module's own: for tests after which devices and platform remember what they lost."""
+    with contextmanager(_running)(home / "up") as platform:
+        async with after_the_morning(platform):
+            yield platform
+
+
+@asynccontextmanager
+async def after_the_morning(platform: Stage) -> AsyncIterator[None]:
     try:
         await morning(platform)
         assert [promise for promise in platform.promises.kept if not promise.held] == []
-        yield platform
+        yield
     finally:
         for handheld in platform.handhelds.values():
             await handheld.stop()

@@ -11,6 +11,7 @@ import msgspec
 import zstandard
 
 from zb_contracts.envelope import Anchor
+from zb_contracts.healing import Healed
 from zb_contracts.keys import KeyCertificate
 from zb_contracts.problems import SYNC_MALFORMED, Problem
 from zb_contracts.signed import SignedDocument
@@ -147,6 +148,8 @@ class SyncAnswer(msgspec.Struct, frozen=True, kw_only=True):
     commands: tuple[Command, ...] = ()
     scope: ScopeDelta | None = None
     more: bool = False
+    healed: Healed | None = None
+    """Where the device's checkpoint may be of a history that the ledger lost: its signed word on it."""
     refusal: str | None = None
     """The code of a Problem, where the request as a whole was refused."""
     certificates: Certificates = ()

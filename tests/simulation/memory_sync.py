@@ -7,7 +7,7 @@ from field_ingest.appending import Row as LedgerRow
 from field_ingest.checkpoints import StoredCheckpoint
 from field_ingest.receipts import Row
 from field_ingest.scope_store import Change, Counter
-from field_ingest.sync_ports import Asker
+from field_ingest.sync_ports import Asker, Heal
 from tests.simulation.memory_views import MemoryViews, ScopeRow
 from zb_contracts import merkle
 from zb_contracts.keys import SigningKey
@@ -57,6 +57,10 @@ class MemorySyncStore:
             note = sign_checkpoint(Checkpoint(log.origin, size, root), NoteSigner(log.origin, self._key))
             self._notes[shard, size] = StoredCheckpoint(shard, size, root, note)
         return self._notes[shard, size]
+
+    async def heal(self, shard: int) -> Heal | None:
+        """See sync_ports.SyncStore: this ledger never loses a row."""
+        return None
 
     async def note_session(self, device: str, technician: str, asked_ms: int) -> None:
         """See sync_ports.SyncStore."""

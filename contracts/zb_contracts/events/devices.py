@@ -50,3 +50,16 @@ class AuthorRegistered(Body):
     agency: Id | None = None
     event_key: Base64
     shard: Annotated[int, Field(ge=0)]
+
+
+@event("device.ledger_healed.v1", "device", SERVICE)
+class LedgerHealed(Body):
+    """The ledger lost rows of one shard and goes on from those it kept. Roots are hex; the note is the head that is abandoned."""
+
+    shard: Annotated[int, Field(ge=0)]
+    kept: Annotated[int, Field(ge=0)]
+    kept_root: Name
+    abandoned: Annotated[int, Field(ge=0)] | None = None
+    abandoned_root: Name | None = None
+    abandoned_note: Text | None = None
+    reason: Text

@@ -1,8 +1,8 @@
 """A backup put back into an empty place, and proven: every file, every row, the ledger's roots, the hash over all states.
 
-It refuses a place that holds anything, works beside it, and renames at the end. What was erased after the backup was made is
-erased again before anybody can read it (`forget_again`). Whether the platform went on after the backup only a person can know:
-the restored folder does not start before somebody has said so (`zb heal`).
+It refuses a place that holds anything, works beside it, and renames at the end. It starts no service: scheduling destroys again,
+before it serves, what its deletion ledger names, so the newest copy of that is put in its place (`deletions`). Whether the
+platform went on after the backup only a person can know: the restored folder does not start before somebody has said so.
 """
 
 import asyncio
@@ -20,20 +20,15 @@ from zb.postgres import Postgres
 from zb.stack import DATA_VERSION, INGEST, PARTS, SAY, restored_file
 
 Say = Callable[[str], None]
-AfterLoad = Callable[[Path, Postgres, Say], None]
+DELETIONS: Final = Path("scheduling") / "deletions.jsonl"
+"""The deletion ledger: what was erased, by key, without a personal value."""
 PROGRESS_EVERY: Final = 1_000
 
 
-def nothing_to_forget(home: Path, postgres: Postgres, say: Say) -> None:
-    """The platform of this version keeps no list of what was erased."""
-
-
-FORGET_AGAIN: Final[AfterLoad] = nothing_to_forget
-"""What erases again, in the restored databases, what was erased after the backup was made."""
-
-
-def restore(place: Path, home: Path, say: Say = SAY, *, forget_again: AfterLoad = FORGET_AGAIN) -> Manifest:
+def restore(place: Path, home: Path, say: Say = SAY, *, deletions: Path | None = None) -> Manifest:
     """Put the backup `place` back as the data folder `home`, which is absent or empty, and prove it.
+
+    `deletions`: a newer copy of the deletion ledger than the backup's, so that what was erased since is erased again.
 
     BackupError, PostgresError or StackError: `home` is then as it was before. Nothing is started.
     """
@@ -50,16 +45,41 @@ def restore(place: Path, home: Path, say: Say = SAY, *, forget_again: AfterLoad 
     draft = private_folder(home.parent / f".{home.name}.restoring.{os.getpid()}")
     try:
         _files_back(place, draft, found)
+        if deletions is not None:
+            _newer_deletions(deletions, draft / DELETIONS)
         with Postgres(draft / "postgres") as postgres:
             _databases_back(place, postgres, found, say)
             prove(draft, postgres, found, say)
-            forget_again(draft, postgres, say)
         write_secret(restored_file(draft), json.dumps({"from": str(place), "made_at": found.made_at}).encode())
         if home.exists():
             home.rmdir()
         draft.rename(home)
     except BaseException:
         shutil.rmtree(draft)
+        raise
+    return found
+
+
+def restore_databases(place: Path, home: Path, say: Say = SAY) -> Manifest:
+    """Put the backup's databases back under a platform whose own are lost: `home` has all the rest, and no `postgres`.
+
+    Its published checkpoints stay, so the ledger knows what it lost; so does its deletion ledger. BackupError, PostgresError
+    or StackError: no database is there then, as before.
+    """
+    found = manifest.read_manifest(place)
+    target = home / "postgres"
+    if target.exists():
+        raise BackupError(f"{target} exists: move it away, its databases are replaced")
+    if not (home / "keys").is_dir():
+        raise BackupError(f"there is no platform in {home}: restore the whole backup into an empty place")
+    for _ in manifest.check(place, found):
+        pass
+    try:
+        with Postgres(target) as postgres:
+            _databases_back(place, postgres, found, say)
+            prove(home, postgres, found, say)
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
         raise
     return found
 
@@ -96,6 +116,14 @@ def _files_back(place: Path, draft: Path, found: Manifest) -> None:
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             shutil.copyfile(place / file.path, target)
             target.chmod(0o600)
+
+
+def _newer_deletions(newer: Path, file: Path) -> None:
+    """Puts the newer deletion ledger in the place of the backup's, which it must continue: nothing is ever taken out of it."""
+    text, before = newer.read_bytes(), file.read_bytes() if file.exists() else b""
+    if not text.startswith(before):
+        raise BackupError(f"{newer} does not continue the deletion ledger of the backup: it is another one, or was changed")
+    write_secret(file, text)
 
 
 def _databases_back(place: Path, postgres: Postgres, found: Manifest, say: Say) -> None:

@@ -86,7 +86,7 @@ class Stack:
         self._wanted_shards = shards
         self.services: dict[str, Service] = {}
         self.passwords: dict[str, str] = {}
-        self._before = self._last_run()
+        self._before: dict[str, dict[str, int]] = {}
         self.postgres = Postgres(self.folder / "postgres")
         self.nats = NatsServer(self.folder / "nats", self.folder / "broker-keys")
 
@@ -96,6 +96,7 @@ class Stack:
 
     def start(self, say: Callable[[str], None] = SAY) -> None:
         """Start everything and return when every service is ready. On a fault everything is stopped again."""
+        self._before = self._last_run()
         self._claim_folder()
         for name in end_leftovers(self.run_file):
             say(f"ended {name}, left over from a run that was killed")

@@ -295,6 +295,21 @@ class Log:
             )
         return True
 
+    def reopen(self, kept: int, ledger_mark: int) -> tuple[int, int]:
+        """The ledger lost its rows from position `kept` on: their receipts are void, of every incarnation of this store.
+
+        What is still held waits to be sent again, but for what the ledger has of this author (up to its mark) already. How many
+        these are; and of how many the bytes are gone.
+        """
+        (gone,) = self._db.execute("select count(*) from log where position >= ? and for_escrow is null", (kept,)).fetchone()
+        cursor = self._db.execute(
+            "update log set state = case when incarnation = ? and seq <= ? then 'received' else 'queued' end,"
+            " settled_ms = null, position = null, code = null, message = null, retryable = 0"
+            " where position >= ? and for_escrow is not null",
+            (self.incarnation, ledger_mark, kept),
+        )
+        return int(cursor.rowcount), int(gone)
+
     def note_waiting(self, receipt: Receipt) -> None:
         """The chain waits at this event and a retry can help: it stays in the outbox, with the reason."""
         self._db.execute(

@@ -10,6 +10,7 @@ from typing import Final
 
 from zb_contracts.envelope import Anchor, is_summed
 from zb_contracts.events.testimony import NOTE_CHARACTERS_MAX, SplitViewSeen
+from zb_contracts.healing import Healing
 from zb_contracts.keys import KeyCertificate, KeyPurpose
 from zb_contracts.problems import SYNC_REPLACED, SYNC_SPLIT_VIEW, SYNC_STORE_BEHIND, Problem
 from zb_contracts.sync import ScopeDelta, SyncAnswer, SyncRequest, Verdict, certificates_unverified, pack, unpack_document
@@ -23,7 +24,7 @@ from zb_device.reading import ReadModel, Scope
 from zb_device.recording import Draft, Recorder
 from zb_device.settings import LedgerView, Pinned, Problems, Session, Settings, SignedIn, Testified
 from zb_device.transport import Transport
-from zb_device.trust import check_receipt, learned, ledger_keys, next_view, open_answer
+from zb_device.trust import check_receipt, learned, ledger_keys, next_history, open_answer
 
 ROUNDS_MAX: Final = 64
 """Continuations of one sync; what is left comes with the next."""
@@ -33,6 +34,8 @@ came after it the ledger sees no gap. Longer than the broker remembers message i
 NEW_INCARNATION: Final = "new_incarnation"
 FORKED: Final = "device.store_forked"
 """The ledger has another event under a number of this store: two copies of it were in use."""
+LEDGER_HEALED: Final = "device.ledger_healed"
+"""The ledger lost rows that this device had verified, and said so. Nothing is wrong with the store; the person is told."""
 
 
 @dataclass(slots=True)
@@ -193,12 +196,14 @@ class Syncer:
     def _apply_ledger(self, answer: SyncAnswer, report: SyncReport, round_trip_ms: int) -> str:
         """Checkpoint, receipts, mark and anchor together: none of them when one cannot be believed."""
         keys = self._ledger_keys()
-        view = next_view(self._view(), answer, keys, self.pinned.log_origin)
+        view, healing = next_history(self._view(), answer, keys, self.pinned.log_origin)
         for receipt in answer.receipts:
             check_receipt(receipt, view)
         server_ms = parse_time_ms(answer.anchor.server_time)
         foreign: list[int] = []
         with transaction(self.connection):
+            if healing is not None:
+                self._reopen(healing, answer.mark)
             for receipt in answer.receipts:
                 if receipt.verdict is Verdict.REFUSED and receipt.retryable:
                     self.log.note_waiting(receipt)
@@ -212,6 +217,15 @@ class Syncer:
             self._note_progress(answer.mark, server_ms)
             self.log.prune(server_ms)
         return self._ended(answer, bool(foreign))
+
+    def _reopen(self, healing: Healing, ledger_mark: int) -> None:
+        """Receipts of rows that the ledger lost cover nothing any more; the person sees what was lost and what is sent again."""
+        again, gone = self.log.reopen(healing.kept, ledger_mark)
+        text = (
+            f"the ledger lost its rows from {healing.kept} on and says so, signed ({healing.number}, {healing.at}): "
+            f"{again} events of this device are sent again, of {gone} the bytes are no longer kept here"
+        )
+        self._put_problem(LEDGER_HEALED, text)
 
     def _ended(self, answer: SyncAnswer, is_forked: bool) -> str:
         if self.is_closed:
@@ -271,4 +285,7 @@ class Syncer:
     def _note(self, code: str, text: str) -> None:
         """A server that contradicts itself is remembered until a person has seen it; the same again is one entry."""
         with transaction(self.connection):
-            self.settings.put((self.settings.get(Problems) or Problems()).with_entry(self.clock.real_ms(), code, text))
+            self._put_problem(code, text)
+
+    def _put_problem(self, code: str, text: str) -> None:
+        self.settings.put((self.settings.get(Problems) or Problems()).with_entry(self.clock.real_ms(), code, text))

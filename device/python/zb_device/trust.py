@@ -11,6 +11,7 @@ import msgspec
 
 from zb_contracts.enrolment import TrustedKey
 from zb_contracts.faults import CryptoFault
+from zb_contracts.healing import Healing, read_healing
 from zb_contracts.keys import KeyCertificate, KeyPurpose, verify_certificate
 from zb_contracts.ledger_leaf import leaf_hash, read_leaf
 from zb_contracts.merkle import verify_consistency, verify_inclusion
@@ -109,15 +110,51 @@ def open_answer(document: SignedDocument, keys: Mapping[str, bytes], *, nonce: s
 
 def next_view(view: LedgerView, answer: SyncAnswer, keys: Mapping[str, bytes], origin: str) -> LedgerView:
     """The view after the answer's checkpoint. SYNC_SPLIT_VIEW unless it continues what the device saw before."""
+    return next_history(view, answer, keys, origin)[0]
+
+
+def next_history(
+    view: LedgerView, answer: SyncAnswer, keys: Mapping[str, bytes], origin: str
+) -> tuple[LedgerView, Healing | None]:
+    """The view after the answer's checkpoint, and the ledger's word that it lost rows which the device had verified.
+
+    SYNC_SPLIT_VIEW unless the checkpoint continues what the device saw before, or the rows that a statement of the ledger,
+    which the device has not taken before, says were kept.
+    """
     if answer.checkpoint is None:
-        return view
+        return view, None
     checkpoint = _checkpoint(answer.checkpoint, keys, origin)
-    if view.size:
-        try:
-            verify_consistency(view.size, checkpoint.size, view.root, checkpoint.root, answer.consistency)
-        except CryptoFault as fault:
-            raise Problem(SYNC_SPLIT_VIEW, size=view.size) from fault
-    return LedgerView(size=checkpoint.size, root=checkpoint.root, note=answer.checkpoint)
+    told = _told(answer, keys, origin)
+    number = max(view.healing, told.number if told else 0)
+    after = LedgerView(size=checkpoint.size, root=checkpoint.root, note=answer.checkpoint, healing=number)
+    if _continues(view.size, view.root, checkpoint, answer.consistency):
+        return after, None
+    proof = answer.healed.consistency if answer.healed else ()
+    is_news = told is not None and told.number > view.healing and told.abandons(view.size)
+    if is_news and told is not None and _continues(told.kept, bytes.fromhex(told.kept_root), checkpoint, proof):
+        return after, told
+    raise Problem(SYNC_SPLIT_VIEW, size=view.size)
+
+
+def _continues(size: int, root: bytes, checkpoint: Checkpoint, proof: Sequence[bytes]) -> bool:
+    """Whether the checkpoint's tree only adds to the one of this size and root."""
+    if not size:
+        return True
+    try:
+        verify_consistency(size, checkpoint.size, root, checkpoint.root, proof)
+    except CryptoFault:
+        return False
+    return True
+
+
+def _told(answer: SyncAnswer, keys: Mapping[str, bytes], origin: str) -> Healing | None:
+    """What the answer's statement says. SYNC_SIGNATURE_INVALID where it has one that no ledger key signed about this log."""
+    if answer.healed is None:
+        return None
+    try:
+        return read_healing(answer.healed.document, keys, origin)
+    except CryptoFault as fault:
+        raise Problem(SYNC_SIGNATURE_INVALID) from fault
 
 
 def check_receipt(receipt: Receipt, view: LedgerView) -> None:

@@ -1,4 +1,4 @@
-"""The command line of the billing bridge: `python -m billing_bridge serve | migrate | export`.
+"""The command line of the billing bridge: `python -m billing_bridge serve | migrate | export | catch-up`.
 
 Settings come from ZB_BILLING_* variables. `export` works beside a running service: rows decide who makes which batch, and the
 service's relay publishes what the export wrote.
@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from billing_bridge import api, app
+from billing_bridge import api, app, store
 from billing_bridge.authoring import KeyUnusable, random_uuid7, read_key
 from billing_bridge.batches import Batches
 from billing_bridge.config import SERVICE, Settings
@@ -19,7 +19,7 @@ from zb_chassis import logs, telemetry
 from zb_chassis.clock import clock_of
 from zb_chassis.command_line import run
 from zb_chassis.config import load
-from zb_chassis.database import open_pool
+from zb_chassis.database import open_pool, transaction
 from zb_contracts.problems import BILLING_NOTHING, Problem
 
 
@@ -70,6 +70,24 @@ async def _export(settings: Settings, name: str) -> dict[str, Any]:
         return api.made_view(frozen, frozen.row).model_dump() | {"paths": [str(path) for path in paths]}
     finally:
         await pool.close()
+
+
+@main.command("catch-up")
+@click.argument("author")
+@click.argument("seq", type=click.IntRange(min=1))
+@click.argument("head_hash", metavar="HASH")
+def catch_up(author: str, seq: int, head_hash: str) -> None:
+    """After a loss: AUTHOR goes on from event SEQ with header HASH, which the ledger has, where that is further."""
+
+    async def move() -> bool:
+        pool = await open_pool(load(Settings).database_url, application_name=f"{SERVICE}-cli", size_max=1)
+        try:
+            async with transaction(pool) as connection:
+                return await store.catch_up(connection, author, store.AuthorHead(seq, head_hash))
+        finally:
+            await pool.close()
+
+    click.echo(f"{author} goes on from {seq}" if run(move(), KeyUnusable) else f"{author} is not behind")
 
 
 if __name__ == "__main__":

@@ -295,6 +295,17 @@ async def save_author(connection: Connection, author: str, head: AuthorHead) -> 
     await connection.execute("UPDATE billing.author SET seq = $2, head_hash = $3 WHERE author = $1", author, head.seq, head.hash)
 
 
+async def catch_up(connection: Connection, author: str, head: AuthorHead) -> bool:
+    """After a loss: go on from what the ledger has of this author, where that is further. Whether it was.
+
+    What was signed in between is in the ledger; signing those numbers again would be a fork.
+    """
+    if (await lock_author(connection, author)).seq >= head.seq:
+        return False
+    await save_author(connection, author, head)
+    return True
+
+
 async def load_knowledge(connection: Connection, author: str, streams: Sequence[str]) -> dict[str, dict[str, int]]:
     """What the author's events have claimed to know, by stream."""
     rows = await connection.fetch(

@@ -11,12 +11,14 @@ from typing import Any, TypeVar
 import click
 
 from field_ingest import app, rejects, warden
+from field_ingest.audit_browse import browse_command
 from field_ingest.audit_commands import COMMANDS
 from field_ingest.audit_verify import verify_ledger
 from field_ingest.checkpoints import LedgerBehind
 from field_ingest.config import SERVICE, Settings
 from field_ingest.dead_letter_commands import deadletters
 from field_ingest.founding import AuthorKeyDiffers, ShardCountDiffers
+from field_ingest.heal_commands import heads_command, heal_command
 from field_ingest.keyring import KeysUnusable, read_keys
 from field_ingest.proof.commands import export_command, log_command, split_views_command
 from field_ingest.repartition import partitions_command
@@ -68,6 +70,8 @@ def migrate() -> None:
 
 
 main.add_command(partitions_command)
+main.add_command(heal_command)
+main.add_command(heads_command)
 
 
 @main.group()
@@ -75,7 +79,7 @@ def audit() -> None:
     """Check the ledger, and what was made of it."""
 
 
-for _command in (*COMMANDS, export_command, log_command, split_views_command):
+for _command in (*COMMANDS, browse_command, export_command, log_command, split_views_command):
     audit.add_command(_command)
 
 

@@ -16,7 +16,7 @@ import structlog
 from fastapi import FastAPI
 from nats.aio.client import Client
 
-from field_ingest import api, reading_api
+from field_ingest import api, auditing_api, reading_api
 from field_ingest.admission import Admission
 from field_ingest.anchors import Anchors
 from field_ingest.backlog import Backlog
@@ -26,6 +26,7 @@ from field_ingest.devices import Devices
 from field_ingest.enrolment import Enrolment
 from field_ingest.flood import FloodWatch
 from field_ingest.founding import found
+from field_ingest.healing import after_lost_streams, rewind
 from field_ingest.hints import Hints
 from field_ingest.ids import uuid7
 from field_ingest.incarnations import Incarnations
@@ -58,7 +59,9 @@ from zb_chassis.identity import TokenVerifier
 from zb_chassis.lifecycle import Task
 from zb_chassis.migrate import CHASSIS_MIGRATIONS, MigrationSet
 from zb_chassis.relay import Relay
+from zb_chassis.retelling import tell_again
 from zb_contracts.problems import UNAVAILABLE, Problem
+from zb_contracts.subjects import INTERVENTIONS
 
 ROLES: Final = ("api", "admission", "projector", "sync", "witnesses")
 BODY_BYTES_MAX: Final = 64 * 1024
@@ -134,6 +137,7 @@ def build(parts: Parts, roles: frozenset[str]) -> FastAPI:
         api.devices_router(devices, Suspensions(parts.pool, system_clock)),
         api.ledger_router(parts.pool, parts.checkpoints),
         reading_api.router(parts.pool, parts.clock),
+        auditing_api.router(parts.pool, parts.clock),
         access_log.router(parts.pool, parts.clock),
         log_router(parts.pool, parts.checkpoints, parts.keys.ledger),
     ]
@@ -184,6 +188,8 @@ async def _admission(parts: Parts, admission: Admission, stop: asyncio.Event) ->
     intake.subscribe(subscriber)
     try:
         await prepare_streams(jetstream, settings.shards)
+        await after_lost_streams(parts.pool, jetstream, parts.clock)
+        await rewind(parts.pool, jetstream, _every_reading(settings))
         # Also those of shards that no process admits: what waits there is seen to wait.
         await prepare_consumers(jetstream, _every_reading(settings))
         await subscriber.start()
@@ -216,6 +222,7 @@ async def _projection(parts: Parts, stop: asyncio.Event) -> None:
     try:
         jetstream = client.jetstream()
         await prepare_streams(jetstream, parts.settings.shards)
+        await tell_again(parts.pool, jetstream, [INTERVENTIONS])
         hints = Hints(client.publish)
         store = PostgresReadStore(parts.pool.acquire)
         limits, clock = parts.settings.scope_limits, parts.clock

@@ -32,6 +32,15 @@ class StoredCheckpoint:
     note: str
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The newest head that ever left, as the file beside the database says."""
+
+    size: int
+    root: bytes
+    note: str
+
+
 class Checkpoints:
     """Makes, stores and remembers checkpoints under the ledger's keys. `folder` holds one small file a shard."""
 
@@ -66,31 +75,40 @@ class Checkpoints:
         shards = await connection.fetch("SELECT shard, origin, size FROM shards ORDER BY shard")
         known = {self._file(row["shard"]) for row in shards}
         for file in sorted(set(self._folder.glob("checkpoint-*.note")) - known):
-            raise LedgerBehind(
-                f"the database has no ledger for the published checkpoint {file}: restore the database, or move the file away "
-                "to accept the loss"
-            )
+            raise LedgerBehind(f"the database has no ledger for the published checkpoint {file}: restore the database")
         for row in shards:
-            file = self._file(row["shard"])
-            if not file.exists():
+            file, published = self._file(row["shard"]), self.published(row["shard"], row["origin"])
+            if published is None:
                 continue
-            try:
-                published = verify_checkpoint(file.read_text("utf-8"), row["origin"], self._keys.verifiers(row["origin"]))
-            except (CryptoFault, UnicodeDecodeError) as fault:
-                raise LedgerBehind(
-                    f"the published checkpoint in {file} is not this ledger's ({fault}): use the keys and the data folder that "
-                    "belong together, or move the file away"
-                ) from fault
             if row["size"] < published.size:
                 raise LedgerBehind(
                     f"the ledger's shard {row['shard']} has {row['size']} rows, but a checkpoint over {published.size} was "
-                    f"published: restore a newer copy of the database, or move {file} away to accept the loss"
+                    "published: restore a newer copy of the database, or go on from what is there with zb heal --accept-loss"
                 )
             if await tree.root_at(connection, row["shard"], published.size) != published.root:
                 raise LedgerBehind(
                     f"the first {published.size} rows of the ledger's shard {row['shard']} are not those of the published "
                     f"checkpoint: this is another ledger, use the data folder that belongs to it ({file})"
                 )
+
+    def published(self, shard: int, origin: str) -> Published | None:
+        """The newest head of the shard that left; None where none did. LedgerBehind where the file is not this ledger's."""
+        file = self._file(shard)
+        if not file.exists():
+            return None
+        try:
+            note = file.read_text("utf-8")
+            checkpoint = verify_checkpoint(note, origin, self._keys.verifiers(origin))
+        except (CryptoFault, UnicodeDecodeError) as fault:
+            raise LedgerBehind(
+                f"the published checkpoint in {file} is not this ledger's ({fault}): use the keys and the data folder that "
+                "belong together, or move the file away"
+            ) from fault
+        return Published(checkpoint.size, checkpoint.root, note)
+
+    def set_aside(self, shard: int, size: int) -> None:
+        """Keep the file of a head that was given up, under a name that holds up no start."""
+        self._file(shard).replace(self._folder / f"abandoned-{shard}-{size}.note")
 
     async def _store(self, pool: Pool, shard: int, size: int, root: bytes, note: str) -> None:
         # Two who make it at once write the same bytes: Ed25519 signatures are deterministic. What witnesses signed is the

@@ -24,6 +24,10 @@ from field_ingest.read_ports import (
 from zb_chassis.database import Connection
 
 HASH_PAGE_ROWS: Final = 2000
+VERSIONS_APART: Final = 1_000_000
+"""Between the versions of before a loss and those after it: more than one state ever had."""
+NO_STATE: Final = bytes(32)
+"""In the place of a state's hash: whatever is folded differs from it."""
 _ROW = """l.shard, l.position, l.kind, l.event_id, l.author, a.kind, l.seq, l.stream,
     l.type, l.header, l.body, l.received_at_ms"""
 
@@ -137,9 +141,24 @@ async def lifted_streams(connection: Connection, event_ids: Sequence[str]) -> se
 
 
 async def versions(connection: Connection, streams: Sequence[str]) -> dict[str, tuple[int, bytes]]:
-    """Version and hash of the states that exist of these streams."""
+    """Version and hash of the states that exist of these streams; after a loss, of the others the version they go on from."""
     rows = await connection.fetch("SELECT stream, version, state_hash FROM states WHERE stream = ANY($1)", list(streams))
-    return {row["stream"]: (row["version"], row["state_hash"]) for row in rows}
+    found = {row["stream"]: (row["version"], row["state_hash"]) for row in rows}
+    floor = await version_floor(connection) if len(found) < len(streams) else 0
+    return dict.fromkeys(streams, (floor, NO_STATE)) | found if floor else found
+
+
+async def version_floor(connection: Connection) -> int:
+    """Readers may have seen higher versions before the ledger's last loss than it would give now: all of them are below this."""
+    losses: int = await connection.fetchval("SELECT coalesce(max(number), 0) FROM heals")
+    return losses * VERSIONS_APART
+
+
+async def begin_anew(connection: Connection) -> None:
+    """After a loss: every state is folded and announced once more, under a version that no reader takes for an older one."""
+    await connection.execute(
+        "UPDATE states SET version = version + $1, state_hash = $2, rule_version = 0", VERSIONS_APART, NO_STATE
+    )
 
 
 async def of_older_rules(connection: Connection, partitions: Sequence[int], of: int, rule_version: int, limit: int) -> list[str]:

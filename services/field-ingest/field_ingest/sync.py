@@ -16,10 +16,11 @@ from field_ingest import receipts
 from field_ingest.anchors import Anchors
 from field_ingest.ledger_keys import LedgerKeys
 from field_ingest.scope_store import Change, Counter
-from field_ingest.sync_ports import Asker, Snapshot, SyncStore
+from field_ingest.sync_ports import Asker, Heal, Snapshot, SyncStore
 from zb_chassis.clock import Clock
 from zb_contracts import canonical, merkle
 from zb_contracts.envelope import Anchor
+from zb_contracts.healing import Healed
 from zb_contracts.keys import KeyCertificate
 from zb_contracts.problems import (
     SYNC_CHECKPOINT_AHEAD,
@@ -129,14 +130,17 @@ class SyncResponder:
         shard = _checked(await self._store.asker(request.author, technician), request.author, device, technician).shard
         head = await self._store.checkpoint(shard)
         size = head.size if head else 0
-        if request.checkpoint_size > size:
+        heal = await self._store.heal(shard)
+        if heal is not None and not heal.healing.abandons(request.checkpoint_size):
+            heal = None
+        if request.checkpoint_size > size and heal is None:
             raise Problem(SYNC_CHECKPOINT_AHEAD, claimed=request.checkpoint_size, size=size)
         async with self._store.snapshot() as snapshot:
             asker = _checked(await snapshot.asker(request.author, technician), request.author, device, technician)
             room = _Room(request.bytes_max - OVERHEAD_BYTES)
             rows = await snapshot.rows_after(request.author, request.mark, size, RECEIPTS_MAX + 1)
             taken = rows[: _fitting([receipts.cost(row, size) for row in rows[:RECEIPTS_MAX]], room)]
-            given, consistency = await _proven(snapshot, shard, taken, request.checkpoint_size, size)
+            given, consistency = await _proven(snapshot, shard, taken, _provable(request.checkpoint_size, size), size)
             cut = len(taken) < len(rows)
             scope, scope_waits = None, False
             if request.wants_scope and technician != DRAIN and asker.revoked_at_ms is None and asker.suspended is None:
@@ -150,10 +154,11 @@ class SyncResponder:
                 receipts=given if cut else given + _stopped(asker, request.mark),
                 checkpoint=head.note if head else None,
                 consistency=consistency,
-                gap=Gap(first=asker.mark + 1, nonce=asker.gap_nonce) if asker.gap_nonce else None,
+                gap=_gap(asker, request.head),
                 commands=_commands(asker, request.head),
                 scope=scope,
                 more=cut or scope_waits,
+                healed=await _healed(snapshot, shard, heal, size) if heal else None,
                 certificates=self._lacking(request.certificates),
             )
 
@@ -209,6 +214,22 @@ async def _proven(
     hashes = await snapshot.subtrees(shard, nodes)
     consistency = merkle.consistency_proof(old_size, size, hashes) if old_size else ()
     return receipts.receipts_of(rows, size, hashes), tuple(consistency)
+
+
+def _provable(old_size: int, size: int) -> int:
+    """From where a log of this size can be shown to continue; 0 for a head that it never had."""
+    return old_size if old_size <= size else 0
+
+
+async def _healed(snapshot: Snapshot, shard: int, heal: Heal, size: int) -> Healed:
+    """The ledger's word that it lost what the device may have verified, and that it goes on from what it kept."""
+    _, consistency = await _proven(snapshot, shard, (), heal.healing.kept, size)
+    return Healed(document=heal.document, consistency=consistency)
+
+
+def _gap(asker: Asker, head: int) -> Gap | None:
+    """What the ledger asks for once more; nothing of a device that has nothing beyond its mark."""
+    return Gap(first=asker.mark + 1, nonce=asker.gap_nonce) if asker.gap_nonce and head > asker.mark else None
 
 
 def _fitting(costs: list[int], room: _Room) -> int:

@@ -11,7 +11,9 @@ from typing import Protocol
 from field_ingest.checkpoints import StoredCheckpoint
 from field_ingest.receipts import Row
 from field_ingest.scope_store import Change, Counter
+from zb_contracts.healing import Healing
 from zb_contracts.merkle import Node, SubtreeHash
+from zb_contracts.signed import SignedDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,14 @@ class Asker:
     has_session: bool
     can_renew: bool = True
     suspended: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Heal:
+    """That a shard's log lost rows, and the document that says so."""
+
+    healing: Healing
+    document: SignedDocument
 
 
 class Snapshot(Protocol):
@@ -71,6 +81,10 @@ class SyncStore(Protocol):
 
     async def checkpoint(self, shard: int) -> StoredCheckpoint | None:
         """The newest checkpoint of the shard; None for an empty log."""
+        ...
+
+    async def heal(self, shard: int) -> Heal | None:
+        """The newest loss of the shard's log; None for a log that never lost anything."""
         ...
 
     async def note_session(self, device: str, technician: str, asked_ms: int) -> None:

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from field_ingest import scope_store, tree
+from field_ingest import healing, scope_store, tree
 from field_ingest.checkpoints import Checkpoints, StoredCheckpoint
 from field_ingest.receipts import Row
 from field_ingest.scope_store import Change, Counter
-from field_ingest.sync_ports import Asker
+from field_ingest.sync_ports import Asker, Heal
 from zb_chassis.database import Connection, Pool
 from zb_contracts.merkle import Node, SubtreeHash
 
@@ -77,6 +77,9 @@ class PostgresSyncStore:
 
     async def checkpoint(self, shard: int) -> StoredCheckpoint | None:
         return await self._checkpoints.current(self._pool, shard)
+
+    async def heal(self, shard: int) -> Heal | None:
+        return await healing.newest(self._pool, shard)
 
     async def note_session(self, device: str, technician: str, asked_ms: int) -> None:
         await self._pool.execute(
