@@ -6,7 +6,7 @@ order. Clocks appear only in `rank`, the last tie-break between equals. Nothing 
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -21,7 +21,7 @@ _SIDES: dict[AuthorKind, Side] = {
     AuthorKind.OFFICE: "office",
     AuthorKind.SERVICE: "service",
 }
-_NAMES: dict[type[Body | Opaque], str] = {}
+_NAMES: dict[type[object], str] = {}
 """Body class -> type without version, as far as it was asked for."""
 
 T = TypeVar("T")
@@ -52,27 +52,19 @@ class MergeEvent:
     header: Header
     body: Body | Opaque
     kind: AuthorKind
+    id: str = field(init=False, repr=False, compare=False)
+    name: str = field(init=False, repr=False, compare=False)
+    """The type without its version: what the rules dispatch on. Empty where the body is opaque."""
 
     def __init__(self, header: Header, body: Body | Opaque, kind: AuthorKind) -> None:
         # A frozen dataclass' own goes through object.__setattr__, three times as slow; a fold makes one for each event.
         attributes = self.__dict__
         attributes["header"], attributes["body"], attributes["kind"] = header, body, kind
-
-    @_Once
-    def id(self) -> str:
-        return self.header.id
+        attributes["id"], attributes["name"] = header.id, _NAMES.get(type(body)) or _name_of(body)
 
     @property
     def side(self) -> Side:
         return _SIDES[self.kind]
-
-    @_Once
-    def name(self) -> str:
-        """The type without its version: what the rules dispatch on. Empty where the body is opaque."""
-        name = _NAMES.get(type(self.body))
-        if name is None:
-            name = _NAMES[type(self.body)] = "" if isinstance(self.body, Opaque) else unversioned(type_of(self.body).name)
-        return name
 
     @_Once
     def rank(self) -> tuple[int, str, int]:
@@ -100,6 +92,13 @@ class MergeEvent:
             trusted_ms=min(self.rank[0], INTEGER_MAX) if known else None,
             side=self.side,
         )
+
+
+def _name_of(body: Body | Opaque) -> str:
+    if isinstance(body, Opaque):
+        return ""
+    name = _NAMES[type(body)] = unversioned(type_of(body).name)
+    return name
 
 
 def merge_event(parsed: ParsedEvent, kind: AuthorKind) -> MergeEvent:

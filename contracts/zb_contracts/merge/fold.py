@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
-from zb_contracts.events import EVENT_TYPES, EventType, Opaque, type_of, upcasted
+from zb_contracts.events import EVENT_TYPES, AuthorKind, EventType, Opaque, type_of, upcasted
 from zb_contracts.merge import rules, snapshots
 from zb_contracts.merge.causality import MergeEvent
 from zb_contracts.merge.interventions import InterventionFold
@@ -45,6 +45,8 @@ class Rules:
     folds: Mapping[str, Callable[[Record], KindFold]]
     types: frozenset[str]
     narrower: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    as_they_are: dict[str, set[tuple[type[object], AuthorKind]]] = field(default_factory=dict, compare=False)
+    """Kind of stream -> which bodies of which authors were found to be read as they were written: asked once, not each time."""
 
     def stream_kinds(self, kind: EventType) -> frozenset[str]:
         return self.narrower.get(kind.name, kind.stream_kinds)
@@ -75,6 +77,7 @@ class StreamFold:
         if chosen is None or make is None:
             raise ValueError(f"no rules of version {rule_version} for {stream}")
         self._rules = chosen
+        self._as_they_are = chosen.as_they_are.setdefault(stream.partition(":")[0], set())
         self._record = Record(stream, rule_version)
         self._fold = make(self._record)
 
@@ -119,6 +122,8 @@ class StreamFold:
 
     def _read(self, event: MergeEvent) -> tuple[MergeEvent, str | None]:
         """The event as these rules read it, upcast as far as they know, or the reason why they do not."""
+        if (type(event.body), event.kind) in self._as_they_are:
+            return event, None
         if event.header.type not in self._rules.types:
             return event, rules.UNKNOWN_TYPE
         body = event.body if isinstance(event.body, Opaque) else upcasted(event.body, self._rules.types)
@@ -131,7 +136,10 @@ class StreamFold:
             return event, rules.NOT_THIS_AUTHOR
         if event.header.stream_kind not in self._rules.stream_kinds(read):
             return event, rules.NOT_THIS_STREAM
-        return event if body is event.body else replace(event, body=body), None
+        if body is not event.body:
+            return replace(event, body=body), None
+        self._as_they_are.add((type(body), event.kind))
+        return event, None
 
 
 def fold(stream: str, events: Iterable[MergeEvent], rule_version: int = RULE_VERSION) -> State:

@@ -42,10 +42,10 @@ async def streams_from(
     """  # noqa: S608 constants of this module
     cursor = await connection.cursor(query, *_bounds(cut), first, past)
     uneven = not cut.is_even
-    rows: list[Row] = []
+    make, rows = Row._make, list[Row]()
     async for page in _pages(cursor):
         for record in page:
-            row = Row(*record)
+            row = make(record)
             if rows and row.stream != rows[0].stream:
                 yield rows[0].stream, cut.of_stream(rows) if uneven else rows
                 rows = []
