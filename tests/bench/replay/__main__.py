@@ -73,7 +73,7 @@ async def _measured(filled: Filled, wanted: tuple[str, ...], leaves: int, seed: 
         details["peer"] = asdict(found)
     if "proofs" in wanted:
         click.echo(f"inclusion proofs among {leaves:,} leaves")
-        proven = await proofs.measure(filled, leaves, seed)
+        proven = await proofs.measure(filled.postgres.create_database("proofs"), leaves, seed)
         targets.append(Target(f"inclusion proof among {leaves:,} leaves, p50", proven.p50_ms, "ms"))
         targets.append(Target(f"inclusion proof among {leaves:,} leaves, p99", proven.p99_ms, "ms", 20, "less"))
         details["proofs"] = asdict(proven)

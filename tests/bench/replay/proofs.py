@@ -14,12 +14,10 @@ import asyncpg
 from field_ingest import tree
 from field_ingest.app import MIGRATIONS
 from tests.bench.ledger.watching import quantile
-from tests.bench.replay.filled import Filled
 from zb_chassis import migrate
 from zb_chassis.migrate import CHASSIS_MIGRATIONS
 from zb_contracts import merkle
 
-DATABASE: Final = "proofs"
 PROOFS: Final = 2_000
 PAGE_TILES: Final = 400
 UNNEEDED: Final = ("ledger_chain", "ledger_event_id", "ledger_stray", "ledger_stream", "ledger_stream_author")
@@ -34,9 +32,8 @@ class Proofs:
     p99_ms: float
 
 
-async def measure(filled: Filled, leaves: int, seed: int) -> Proofs:
-    """Builds the log and asks for proofs one at a time, as somebody who asks would."""
-    dsn = filled.postgres.create_database(DATABASE)
+async def measure(dsn: str, leaves: int, seed: int, count: int = PROOFS) -> Proofs:
+    """Builds the log in an empty database and asks for proofs one at a time, as somebody who asks would."""
     await migrate.upgrade(dsn, [CHASSIS_MIGRATIONS, MIGRATIONS])
     connection = await asyncpg.connect(dsn)
     try:
@@ -44,7 +41,7 @@ async def measure(filled: Filled, leaves: int, seed: int) -> Proofs:
         root = await tree.root_at(connection, 0, leaves)
         dice = random.Random(seed)  # noqa: S311 -- positions, no secret
         took = []
-        for position in (dice.randrange(leaves) for _ in range(PROOFS)):
+        for position in (dice.randrange(leaves) for _ in range(count)):
             leaf = await connection.fetchval("SELECT leaf_hash FROM ledger WHERE shard = 0 AND position = $1", position)
             began = time.perf_counter()
             (path,) = await tree.inclusion_proofs(connection, 0, [position], leaves)
