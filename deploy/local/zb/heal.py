@@ -50,7 +50,12 @@ def accept_loss(home: Path, reason: str, say: Say = SAY, *, clock_file: Path | N
     restored_file(home).unlink(missing_ok=True)
     with Stack(home, clock_file=clock_file).running() as stack:
         _wait_until_read(stack, say)
-        return said + [_caught_up(stack, head) for head in _heads(stack)]
+        adopted = json.loads(_command(stack, "media", "adopt"))["adopted"]
+        return [
+            *said,
+            *(_caught_up(stack, head) for head in _heads(stack)),
+            f"media: {len(adopted)} files on the disk that the database did not know",
+        ]
 
 
 def _wait_until_read(stack: Stack, say: Say) -> None:

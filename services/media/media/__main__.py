@@ -46,6 +46,21 @@ def check() -> None:
         raise SystemExit(1)
 
 
+@main.command()
+def adopt() -> None:
+    """After a loss of the database: count as stored what the disk holds, whole, and the database does not know."""
+    click.echo(json.dumps({"adopted": run(_adopt(load(Settings)), SignerUnusable)}))
+
+
+async def _adopt(settings: Settings) -> list[str]:
+    pool = await open_pool(settings.database_url, application_name=f"{SERVICE}-adopt")
+    try:
+        files = FileStore(settings.files_dir)
+        return await Uploads(pool, files, settings.limits, clock_of(settings.clock_file)).adopt()
+    finally:
+        await pool.close()
+
+
 async def _check(settings: Settings) -> list[str]:
     pool = await open_pool(settings.database_url, application_name=f"{SERVICE}-check")
     try:

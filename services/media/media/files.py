@@ -7,6 +7,7 @@ Every call blocks: callers run it in a thread.
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from typing import Final
 import structlog
 
 READ_BYTES: Final = 1 << 20
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
 
 log: Final = structlog.get_logger(__name__)
 
@@ -80,6 +82,12 @@ class FileStore:
         for path in (final, *final.parent.glob(f".{sha256}.*")):
             path.unlink(missing_ok=True)
         _sync_folder(final.parent)
+
+    def kept(self) -> Iterator[tuple[str, int]]:
+        """Hash and length of every file that has its final name, by hash; that it is whole is not looked at."""
+        for path in sorted(self.folder.glob("??/??/*")):
+            if _HASH.fullmatch(path.name):
+                yield path.name, path.stat().st_size
 
     def is_whole(self, sha256: str, length_bytes: int) -> bool:
         """Whether the file is there and is, byte for byte, what its name says."""

@@ -35,6 +35,10 @@ from zb_contracts.times import format_time_ms
 DAY_MS: Final = 86_400_000
 SWEEP_BATCH_MAX: Final = 200
 CHECK_BATCH_MAX: Final = 200
+ADOPTER: Final = "adopted"
+"""In the place of the device, of a file that was found on the disk."""
+ADOPTED_MIME: Final = "application/octet-stream"
+"""What nobody says any more; the event that names the file does."""
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -198,6 +202,24 @@ class Uploads:
                     damaged.append(file.sha256)
             after = files[-1].sha256
         return damaged
+
+    async def adopt(self) -> list[str]:
+        """Count whole files as stored that the disk has and the database, from a backup, does not know. Returns their hashes.
+
+        Their devices had the word that they are stored, and dropped them: nobody would send them again.
+        """
+        adopted: list[str] = []
+        for sha256, length_bytes in await asyncio.to_thread(lambda: list(self._files.kept())):
+            if not length_bytes or await store.find_file(self._pool, sha256) is not None:
+                continue
+            if not await asyncio.to_thread(self._files.is_whole, sha256, length_bytes):
+                continue
+            async with transaction(self._pool) as connection:
+                await store.lock_hashes(connection, [sha256])
+                await store.insert_file(connection, StoredFile(sha256, length_bytes, ADOPTED_MIME), ADOPTER, self._clock())
+                await evidence.stored_changed(connection, sha256, self._clock())
+            adopted.append(sha256)
+        return adopted
 
     async def _finish(self, connection: Connection, upload: Upload, now_ms: int) -> str:
         """Verify the whole and keep it, or forget it; returns the hash that the bytes have."""

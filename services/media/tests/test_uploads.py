@@ -258,3 +258,15 @@ async def test_what_is_declared_counts_before_it_arrives(house: Any, photo: byte
     assert code(await house.phone.begin(photo + b"2")) == "media.stored"
     assert (await house.phone.begin(photo)).status_code == 201  # a correction of the first, which it replaces
     assert (await house.phone.begin(photo + b"2")).status_code == 201
+
+
+async def test_whole_files_that_a_restored_database_does_not_know_are_adopted(house: Any, story: Any, photo: bytes) -> None:
+    kept, damaged = story.sha256(photo), story.sha256(b"another photo")
+    for data in (photo, b"another photo"):
+        await house.phone.upload(data)
+    await house.pool.execute("DELETE FROM media.file")
+    house.files.path(damaged).write_bytes(b"another phota")
+    assert await house.uploads.adopt() == [kept]
+    assert (await house.phone.look(kept)).headers["upload-offset"] == str(len(photo))
+    assert await house.pool.fetchval("SELECT count(*) FROM media.file") == 1
+    assert await house.uploads.adopt() == []
