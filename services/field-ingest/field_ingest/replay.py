@@ -180,7 +180,8 @@ async def _founded(connection: Connection, live: str, terms: Terms, wanted: Want
     """A new run: all of it or nothing, so that a shadow with a plan has everything."""
     async with connection.transaction(isolation="repeatable_read"):
         cut, hashed = await _cut(connection, wanted.moment)
-        plan = Plan(terms, cut, live, hashed, limits, now_ms)
+        version = await states.version_floor(connection) + 1
+        plan = Plan(terms, cut, live, hashed, version, limits, now_ms)
         await ledger_streams.check_dense(connection, cut)
         await connection.execute(f"CREATE SCHEMA {SHADOW}")
         for table in TABLES:

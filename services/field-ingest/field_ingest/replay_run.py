@@ -42,12 +42,14 @@ class Terms(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """A run as it began. `live` is the schema of the live projection, `live_hash` its hash at these marks, where it has one."""
+    """A run as it began. `live` is the schema of the live projection, `live_hash` its hash at these marks, where it has one.
+    `version`: what a state that the live projection lacks begins with."""
 
     terms: Terms
     cut: Cut
     live: str
     live_hash: str | None
+    version: int
     limits: ScopeLimits
     began_ms: int
 
@@ -169,7 +171,7 @@ def _take(written: _Written, plan: Plan, authors: Mapping[str, Author], stream: 
     folded = refold(stream, rows, plan.cut, authors)
     if folded is None:
         return
-    row = state_row(stream, folded, plan.cut.marks_of(stream), version=1, now_ms=plan.began_ms)
+    row = state_row(stream, folded, plan.cut.marks_of(stream), version=plan.version, now_ms=plan.began_ms)
     if plan.terms.swap:
         if isinstance(folded.state, InterventionState):
             written.members[stream] = members(folded.state, folded.received_ms, plan.began_ms, plan.limits)
