@@ -130,6 +130,23 @@ def test_the_good_rows_are_taken_when_asked_and_only_those(on: Home) -> None:
     assert "1 of 3 rows taken (1 created), 2 named as wrong" in said.text  # nothing of the refused file was there before
 
 
+def test_a_data_subject_is_held_and_erased_and_each_refusal_is_a_sentence(on: Home) -> None:
+    contact = "reference,name,town,country,contact\nS-7,La Sauge,Vassieux,FR,Odette 0612\n"
+    assert on.zb("import", "sites", on.file("contact.csv", contact)).code == 0
+    assert "input.not_found" in on.zb("erase", "site/S-0").sentence
+    assert "subject.unknown" in on.zb("erase", "nobody").sentence
+    assert "held for case-7" in on.zb("hold", "site/S-7", "--case", "case-7").text
+    assert "legal hold case-7" in on.zb("erase", "site/S-7").sentence
+    assert on.zb("hold", "site/S-7", "--lift").code == 0
+    said = on.zb("erase", "site/S-7")
+    assert said.code == 0, said.text
+    assert "destroyed subject-" in said.text
+    assert "contact of site:" in said.text
+    assert "accounting records are kept 10 years" in said.text.replace("\n", " ")
+    assert "Odette" not in said.text
+    assert "were destroyed already" in on.zb("erase", "site/S-7").sentence
+
+
 @pytest.mark.parametrize(
     ("content", "code"),
     [

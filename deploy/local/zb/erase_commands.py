@@ -61,7 +61,7 @@ def _show(report: dict[str, Any], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report))
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     held = report["hold"]
     console.print(
         f"{report['subject']} of {report['agency']}" + (f", held for {held['case']} since {held['since']}" if held else "")
