@@ -37,10 +37,12 @@ def nothing_lost(home: Path) -> None:
 
 
 def accept_loss(home: Path, reason: str, say: Say = SAY, *, clock_file: Path | None = None) -> list[str]:
-    """Go on from the ledger's rows as they are; what became of each log and each author. StackError, PostgresError.
+    """Go on from the ledger's rows as they are; what became of each log and each author. BackupError, StackError, PostgresError.
 
     The platform does not run, before and after. It may be called again after a crash.
     """
+    if not (home / "postgres").is_dir():
+        raise BackupError(f"there is no platform in {home}: restore a backup first")
     restored = restored_file(home).exists()
     with Postgres(home / "postgres") as postgres:
         options = ("--restored",) if restored else ()
