@@ -16,7 +16,7 @@ from prometheus_client import Counter, Gauge
 
 from field_ingest import tree
 from field_ingest.checkpoints import Checkpoints, StoredCheckpoint
-from zb_chassis.database import LOST, Pool
+from zb_chassis.database import LOST, Connection, Pool
 from zb_contracts.cosignatures import SIZE_TYPE, AddCheckpoint, WitnessVerifier, cosigned_at
 from zb_contracts.faults import CryptoFault, NoteMalformed
 
@@ -154,5 +154,11 @@ class Witnessing:
 
 async def cosignatures(pool: Pool, shard: int, size: int) -> str:
     """The signature lines of all witnesses under this checkpoint, for whoever is given its note."""
-    rows = await pool.fetch("SELECT line FROM cosignatures WHERE shard = $1 AND size = $2 ORDER BY witness", shard, size)
+    async with pool.acquire() as connection:
+        return await signature_lines(connection, shard, size)
+
+
+async def signature_lines(connection: Connection, shard: int, size: int) -> str:
+    """As `cosignatures`, on a connection."""
+    rows = await connection.fetch("SELECT line FROM cosignatures WHERE shard = $1 AND size = $2 ORDER BY witness", shard, size)
     return "".join(row["line"] for row in rows)
