@@ -140,7 +140,8 @@ async def _work(dsn: str, live: str, parent: int) -> None:
 async def take_spans(connection: Connection, told: Callable[[int], None], goes_on: Callable[[], bool] = lambda: True) -> None:
     """Works through the spans that nobody else has; `told` the rows of each."""
     plan = await planned(connection)
-    assert plan is not None
+    if plan is None:
+        raise RuntimeError("the shadow holds no run, or one of another program")
     authors = await ledger_streams.authors(connection)
     while goes_on():
         async with connection.transaction(isolation="read_committed"):
