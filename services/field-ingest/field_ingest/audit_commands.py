@@ -5,6 +5,7 @@ write side's.
 """
 
 import asyncio
+import gc
 import json
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from field_ingest.past import Difference, differences
 from field_ingest.projector import Projector
 from field_ingest.read_ports import LedgerGap, ReadStore
 from field_ingest.replay import WORKERS_MAX, Progress, Replayed, ReplayRefused, Wanted, live_hash, replay
+from field_ingest.replay_run import GC_THRESHOLDS
 from field_ingest.scope_settings import ScopeSettings
 from zb_chassis.clock import system_clock
 from zb_contracts.merge.explanations import Explanation
@@ -141,6 +143,7 @@ COMMANDS = (replay_command, diff_command, explain_command, state_hash_command)
 
 
 async def _replay(dsn: str, wanted: Wanted, quiet: bool) -> Replayed:
+    gc.set_threshold(*GC_THRESHOLDS)
     limits = ScopeSettings().scope_limits
 
     def make(store: ReadStore) -> Projector:

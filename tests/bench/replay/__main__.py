@@ -1,12 +1,14 @@
 """The command behind `make bench-replay`: measures, prints the table, writes `.zb/bench/replay.json`. Asserts nothing."""
 
 import asyncio
+import gc
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from field_ingest.replay_run import GC_THRESHOLDS
 from tests.bench.ledger import peer, report
 from tests.bench.ledger.corpus import Corpus
 from tests.bench.ledger.report import RSS_GROWTH_MAX, Target
@@ -32,6 +34,7 @@ PARTS: Final = ("rates", "signatures", "peer", "proofs")
 def main(events: int, full: bool, seed: int, only: tuple[str, ...], folder: Path) -> None:
     """How fast the ledger becomes states again on this machine, and how long a proof takes."""
     about = report.machine()
+    gc.set_threshold(*GC_THRESHOLDS)
     count = max(1, round((FULL if full else events) / EVENTS_AN_AGENCY))
     agencies = Corpus(folder, seed).agencies(range(count), click.echo)
     with Filled(folder / "replay-machine", agencies).running() as filled:
