@@ -20,6 +20,7 @@ from field_ingest.dead_letter_commands import deadletters
 from field_ingest.founding import AuthorKeyDiffers, ShardCountDiffers
 from field_ingest.heal_commands import heads_command, heal_command
 from field_ingest.keyring import KeysUnusable, read_keys
+from field_ingest.ledger_keys import NoKeyInForce
 from field_ingest.proof.commands import export_command, log_command, split_views_command
 from field_ingest.repartition import partitions_command
 from field_ingest.shards import chosen
@@ -27,7 +28,7 @@ from zb_chassis import command_line
 from zb_chassis.config import load
 from zb_chassis.database import Pool, open_pool
 
-OWN = (AuthorKeyDiffers, KeysUnusable, LedgerBehind, ShardCountDiffers)
+OWN = (AuthorKeyDiffers, KeysUnusable, LedgerBehind, NoKeyInForce, ShardCountDiffers)
 """What stops a command here, beside the chassis' own refusals, as one sentence."""
 
 T = TypeVar("T")

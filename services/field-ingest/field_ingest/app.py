@@ -108,7 +108,8 @@ async def upgrade(settings: Settings) -> list[str]:
 
 
 async def started(settings: Settings, keys: KeyRing, pool: Pool) -> Parts:
-    """Check the ledger against what it published, found what is missing. Raises LedgerBehind and founding's refusals."""
+    """Check the ledger against what it published, found what is missing. Raises LedgerBehind, NoKeyInForce, founding's."""
+    log.info("the ledger signs", kid=keys.ledger.signing.kid, certificates=len(keys.ledger.certificates))
     clock = clock_of(settings.clock_file)
     signer = LedgerAuthor(keys.ingest, clock)
     checkpoints = Checkpoints(keys.ledger, settings.data_dir, clock)
