@@ -15,6 +15,7 @@ from tests.fixtures.invariants import Confirmed, check_invariants, eventually, q
 from tests.fixtures.working import working
 from zb.backup import back_up
 from zb.heal import accept_loss
+from zb.play.handheld import Handheld, HandheldRefused
 from zb.play.morning import starts_at
 from zb.play.stage import Stage, in_thread
 from zb.processes import ServiceFailed
@@ -51,6 +52,20 @@ async def settled(stage: Stage) -> None:
     for technician, handheld in stage.handhelds.items():
         reached = await handheld.call("wait", until="settled", timeout_s=SETTLE_S)
         assert reached["reached"], f"{technician} is not settled: {reached['last_fault']}"
+
+
+async def asked_again(stage: Stage) -> None:
+    """Every device asks now: one that waits for nothing would ask within five minutes."""
+    for handheld in stage.handhelds.values():
+
+        async def heard(handheld: Handheld = handheld) -> bool:
+            try:
+                await handheld.call("sync")
+            except HandheldRefused:  # the broker has just come back
+                return False
+            return True
+
+        await eventually(f"{handheld.technician}'s device was answered", heard)
 
 
 async def moved_to(stage: Stage, hour: int) -> None:
@@ -117,6 +132,7 @@ async def test_the_database_is_lost_back_to_a_backup_and_all_comes_again(
     await in_thread(accept_loss, home, "the disk broke", clock_file=stage.story.file)
     await in_thread(stage.stack.start)
 
+    await asked_again(stage)
     await settled(stage)
     await eventually_same(stage, before)
     assert ids <= await ledger_ids(stage)
@@ -151,10 +167,13 @@ async def test_database_and_broker_are_lost_and_the_devices_have_it_all(lost_cre
     await in_thread(stage.stack.start)
 
     async def came_again() -> bool:
-        return ids <= await ledger_ids(stage)
+        return told.events <= await ledger_ids(stage)
 
+    await asked_again(stage)
     await eventually("ana's device has sent again what the ledger lost", came_again)
     await settled(stage)
+    missing = ids - await ledger_ids(stage)
+    assert not missing, missing
     await eventually_same(stage, before)
     await nothing_refused(stage)
 
