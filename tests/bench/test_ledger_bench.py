@@ -1,7 +1,7 @@
 """The bench's own arithmetic and workload: no figure is asserted, but what is measured is what we say."""
 
-from field_ingest.domain import Event
-from field_ingest.verification import read_event
+from field_ingest.admission.domain import Event
+from field_ingest.admission.verification import read_event
 from tests.bench.ledger.watching import Position, lags, quantile
 from tests.bench.ledger.workload import Agency
 from zb_contracts.events import Opaque, read_body

@@ -23,7 +23,7 @@ INPUT_BYTES_MAX: Final = 1 << 16
 INPUT_S_MAX: Final = 20
 MEMORY_MB_MAX: Final = 1024
 REGRESSIONS: Final = Path(__file__).parent / "regressions"
-READERS: Final = ("zb_contracts", "zb_chassis.claims", "field_ingest.verification", "field_ingest.dead_letters")
+READERS: Final = ("zb_contracts", "zb_chassis.claims", "field_ingest.admission")
 
 
 @dataclass

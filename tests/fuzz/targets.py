@@ -15,8 +15,8 @@ import zstandard
 from nats.js.api import RawStreamMsg
 from pydantic import ValidationError
 
-from field_ingest import dead_letters
-from field_ingest.verification import read_offer, read_segment
+from field_ingest.admission import dead_letters
+from field_ingest.admission.verification import read_offer, read_segment
 from tests.fuzz.mutation import Form
 from tests.fuzz.samples import (
     CLAIMS,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from field_ingest.shards import shard_of
+from field_ingest.ledger.shards import shard_of
 from tests.simulation import hostile
 from tests.simulation.bridge import Bridge
 from tests.simulation.broker import Broker

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from field_ingest.appending import Row
+from field_ingest.ledger.appending import Row
 from tests.simulation.broker import Broker
 from tests.simulation.ingest import Ingest
 from tests.simulation.keys import LEDGER, key_of

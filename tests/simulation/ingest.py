@@ -9,20 +9,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from field_ingest.admission import Admission
-from field_ingest.domain import Author
-from field_ingest.folding import Folds
-from field_ingest.intake import ACK_WAIT_S, Intake
-from field_ingest.keyring import INGEST
-from field_ingest.ledger_keys import LedgerKey, LedgerKeys
-from field_ingest.ports import LedgerAway
-from field_ingest.projector import Projector, Step
-from field_ingest.scope import ScopeLimits
-from field_ingest.scoping import Scopes
-from field_ingest.shards import shard_of
-from field_ingest.signing import LedgerAuthor, Statement
-from field_ingest.sync import SyncResponder
-from field_ingest.verification import Verifier
+from field_ingest.admission.admitting import Admission
+from field_ingest.admission.domain import Author
+from field_ingest.admission.intake import ACK_WAIT_S, Intake
+from field_ingest.admission.verification import Verifier
+from field_ingest.ledger.keyring import INGEST
+from field_ingest.ledger.ledger_keys import LedgerKey, LedgerKeys
+from field_ingest.ledger.ports import LedgerAway
+from field_ingest.ledger.shards import shard_of
+from field_ingest.ledger.signing import LedgerAuthor, Statement
+from field_ingest.projection.folding import Folds
+from field_ingest.projection.projector import Projector, Step
+from field_ingest.projection.scope import ScopeLimits
+from field_ingest.projection.scoping import Scopes
+from field_ingest.sync.responder import SyncResponder
 from tests.simulation.broker import Broker, Consumer, Delivered
 from tests.simulation.keys import CERTIFICATES, ESCROW, LEDGER, key_of
 from tests.simulation.memory_ledger import Hold, MemoryLedger

@@ -12,9 +12,9 @@ from typing import Final
 
 import msgspec
 
-from field_ingest.appending import Row
-from field_ingest.domain import Author
-from field_ingest.routing import as_published
+from field_ingest.admission.domain import Author
+from field_ingest.admission.routing import as_published
+from field_ingest.ledger.appending import Row
 from tests.simulation.broker import Delivered
 from tests.simulation.company import Company
 from tests.simulation.hearing import FORWARD

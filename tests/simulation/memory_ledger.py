@@ -11,12 +11,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
-from field_ingest import domain
-from field_ingest.appending import Decision, Row, decision, grow
-from field_ingest.domain import Appended, Author, Chain, Event, Known
-from field_ingest.facts import Session
-from field_ingest.questions import Answers, Vectors, questions, vector_of
-from field_ingest.rejects import Reject
+from field_ingest.admission import domain
+from field_ingest.admission.domain import Appended, Author, Chain, Event, Known
+from field_ingest.admission.rejects import Reject
+from field_ingest.ledger.appending import Decision, Row, decision, grow
+from field_ingest.ledger.facts import Session
+from field_ingest.ledger.questions import Answers, Vectors, questions, vector_of
 from tests.simulation.undo import Undo
 from zb_contracts.merkle import Frontier
 

@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from field_ingest.appending import Row as LedgerRow
-from field_ingest.checkpoints import StoredCheckpoint
-from field_ingest.receipts import Row
-from field_ingest.scope_store import Change, Counter
-from field_ingest.sync_ports import Asker, Heal
+from field_ingest.ledger.appending import Row as LedgerRow
+from field_ingest.ledger.checkpoints import StoredCheckpoint
+from field_ingest.projection.scope_store import Change, Counter
+from field_ingest.sync.ports import Asker, Heal
+from field_ingest.sync.receipts import Row
 from tests.simulation.memory_views import MemoryViews, ScopeRow
 from zb_contracts import merkle
 from zb_contracts.keys import SigningKey

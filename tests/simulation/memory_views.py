@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from field_ingest.appending import Row
-from field_ingest.partitions import partition_of
-from field_ingest.read_ports import Batch, Claim, Crew, Due, LedgerRow, Lift, Marks, Place, Rest, StateRow, Taken
-from field_ingest.read_store import IN_SCOPES
-from field_ingest.scope import Document, Given, Member, Moved
-from field_ingest.scope_store import Counter
+from field_ingest.ledger.appending import Row
+from field_ingest.projection.partitions import partition_of
+from field_ingest.projection.ports import Batch, Claim, Crew, Due, LedgerRow, Lift, Marks, Place, Rest, StateRow, Taken
+from field_ingest.projection.scope import Document, Given, Member, Moved
+from field_ingest.projection.scope_store import Counter
+from field_ingest.projection.store import IN_SCOPES
 from tests.simulation.memory_ledger import Gate, MemoryLedger, open_gate
 from tests.simulation.memory_outbox import MemoryOutbox
 from tests.simulation.undo import Undo

@@ -13,9 +13,10 @@ from typing import Any, Final
 import msgspec
 
 from billing_bridge import domain as billing
-from field_ingest import admission, domain, verification
-from field_ingest.domain import Appended, Chain, Duplicate, Event
-from field_ingest.folding import Folds
+from field_ingest.admission import admitting as admission
+from field_ingest.admission import domain, verification
+from field_ingest.admission.domain import Appended, Chain, Duplicate, Event
+from field_ingest.projection.folding import Folds
 from scheduling.board import read_announcement
 from tests.simulation import hearing, memory_ledger, memory_views, office
 from zb_chassis.consuming import Outcome

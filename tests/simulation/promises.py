@@ -6,7 +6,7 @@
 
 from typing import Final
 
-from field_ingest.appending import Row
+from field_ingest.ledger.appending import Row
 from tests.simulation.company import Company
 from tests.simulation.handset import PROMPT, Confirmed, Handset
 from tests.simulation.ingest import Ingest

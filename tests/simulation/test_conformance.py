@@ -1,4 +1,4 @@
-"""One suite for every store of the ledger: Postgres and the simulation's memory keep the same promises (field_ingest/ports.py).
+"""One suite for every store of the ledger: Postgres and the simulation's memory keep the same promises.
 
 What a store must refuse, keep and answer is asked of each; and the same messages, honest and hostile, must make the same ledger
 in both, to the byte.
@@ -10,13 +10,13 @@ from dataclasses import replace
 
 import pytest
 
-from field_ingest.admission import Admission, Message
-from field_ingest.appending import Row
-from field_ingest.domain import Appended, Author, Chain, Known
-from field_ingest.ledger import PostgresLedger
-from field_ingest.ports import Ledger
-from field_ingest.rejects import Reject
-from field_ingest.verification import Verifier, read_event
+from field_ingest.admission.admitting import Admission, Message
+from field_ingest.admission.domain import Appended, Author, Chain, Known
+from field_ingest.admission.rejects import Reject
+from field_ingest.admission.verification import Verifier, read_event
+from field_ingest.ledger.appending import Row
+from field_ingest.ledger.ports import Ledger
+from field_ingest.ledger.postgres import PostgresLedger
 from tests.simulation.keys import ESCROW, key_of
 from tests.simulation.memory_ledger import MemoryLedger
 from zb_chassis import migrate

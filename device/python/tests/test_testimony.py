@@ -1,4 +1,4 @@
-"""A device that is shown two histories says so in its own log, with both heads as the ledger signed them, once; and it is sent."""
+"""A device that is shown two histories says so in its own log, with both signed heads, once; and it is sent."""
 
 import msgspec
 import pytest

@@ -104,7 +104,7 @@ class Recorder:
         )
         event = _sealed_off(self.key, header, body)
         self.log.raise_vector(draft.stream, seen | {self.author: header.seq})
-        if visit:
+        if visit and actor:
             self.log.put_visit(draft.stream, actor, visit)
         return event
 

@@ -10,20 +10,22 @@ from typing import Any, TypeVar
 
 import click
 
-from field_ingest import app, rejects, warden
-from field_ingest.audit_browse import browse_command
-from field_ingest.audit_commands import COMMANDS
-from field_ingest.audit_verify import verify_ledger
-from field_ingest.checkpoints import LedgerBehind
+from field_ingest import app
+from field_ingest.admission import rejects
+from field_ingest.admission.dead_letter_commands import deadletters
+from field_ingest.audit.browse import browse_command
+from field_ingest.audit.commands import COMMANDS
 from field_ingest.config import SERVICE, Settings
-from field_ingest.dead_letter_commands import deadletters
-from field_ingest.founding import AuthorKeyDiffers, ShardCountDiffers
-from field_ingest.heal_commands import heads_command, heal_command
-from field_ingest.keyring import KeysUnusable, read_keys
-from field_ingest.ledger_keys import NoKeyInForce
+from field_ingest.devices import warden
+from field_ingest.ledger.checkpoints import LedgerBehind
+from field_ingest.ledger.founding import AuthorKeyDiffers, ShardCountDiffers
+from field_ingest.ledger.heal_commands import heads_command, heal_command
+from field_ingest.ledger.keyring import KeysUnusable, read_keys
+from field_ingest.ledger.ledger_keys import NoKeyInForce
+from field_ingest.ledger.shards import chosen
+from field_ingest.ledger.verifying import verify_ledger
+from field_ingest.projection.repartition import partitions_command
 from field_ingest.proof.commands import export_command, log_command, split_views_command
-from field_ingest.repartition import partitions_command
-from field_ingest.shards import chosen
 from zb_chassis import command_line
 from zb_chassis.config import load
 from zb_chassis.database import Pool, open_pool

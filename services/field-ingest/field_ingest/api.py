@@ -9,14 +9,14 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from field_ingest import rejects
-from field_ingest.checkpoints import Checkpoints
-from field_ingest.devices import Agencies, Devices, Revocation, person_id
-from field_ingest.enrolment import CODE_VALID_S_MAX, Enrolment, Invitation
-from field_ingest.incarnations import Incarnations
-from field_ingest.keyring import KeyRing
-from field_ingest.suspensions import HOURS_MAX, Suspensions
-from field_ingest.tokens import Person, Proof, Tokens
+from field_ingest.admission import rejects
+from field_ingest.devices.administration import Agencies, Devices, Revocation, person_id
+from field_ingest.devices.enrolment import CODE_VALID_S_MAX, Enrolment, Invitation
+from field_ingest.devices.incarnations import Incarnations
+from field_ingest.devices.suspensions import HOURS_MAX, Suspensions
+from field_ingest.devices.tokens import Person, Proof, Tokens
+from field_ingest.ledger.checkpoints import Checkpoints
+from field_ingest.ledger.keyring import KeyRing
 from zb_chassis.clock import Clock
 from zb_chassis.database import Pool, transaction
 from zb_chassis.http import PUBLIC, named_faults, stated

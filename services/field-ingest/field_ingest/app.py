@@ -16,39 +16,41 @@ import structlog
 from fastapi import FastAPI
 from nats.aio.client import Client
 
-from field_ingest import api, auditing_api, reading_api
-from field_ingest.admission import Admission
-from field_ingest.anchors import Anchors
+from field_ingest import api
+from field_ingest.admission.admitting import Admission
+from field_ingest.admission.flood import FloodWatch
+from field_ingest.admission.intake import ACK_WAIT_S, Intake
+from field_ingest.admission.routing import prepare_consumers, prepare_streams, readings
+from field_ingest.admission.verification import Verifier
+from field_ingest.audit import dossier_api as auditing_api
+from field_ingest.audit import reading_api
 from field_ingest.backlog import Backlog
-from field_ingest.checkpoints import Checkpoints
 from field_ingest.config import SERVICE, Settings
-from field_ingest.devices import Devices
-from field_ingest.enrolment import Enrolment
-from field_ingest.flood import FloodWatch
-from field_ingest.founding import found
-from field_ingest.healing import after_lost_streams, rewind
-from field_ingest.hints import Hints
+from field_ingest.devices.administration import Devices
+from field_ingest.devices.enrolment import Enrolment
+from field_ingest.devices.incarnations import Incarnations
+from field_ingest.devices.registration import Registration
+from field_ingest.devices.suspensions import Suspensions
+from field_ingest.devices.tokens import Tokens
 from field_ingest.ids import uuid7
-from field_ingest.incarnations import Incarnations
-from field_ingest.intake import ACK_WAIT_S, Intake
-from field_ingest.keyring import KeyRing, read_keys
-from field_ingest.ledger import PostgresLedger
-from field_ingest.projecting import Following, Projection
-from field_ingest.projector import Projector
+from field_ingest.ledger.anchors import Anchors
+from field_ingest.ledger.checkpoints import Checkpoints
+from field_ingest.ledger.founding import found
+from field_ingest.ledger.healing import after_lost_streams, rewind
+from field_ingest.ledger.keyring import KeyRing, read_keys
+from field_ingest.ledger.postgres import PostgresLedger
+from field_ingest.ledger.shards import chosen
+from field_ingest.ledger.signing import LedgerAuthor
+from field_ingest.projection.hints import Hints
+from field_ingest.projection.projecting import Following, Projection
+from field_ingest.projection.projector import Projector
+from field_ingest.projection.scoping import Scopes
+from field_ingest.projection.store import PostgresReadStore
 from field_ingest.proof.log_api import log_router
 from field_ingest.proof.witnessing import Witnessing, read_witnesses
-from field_ingest.read_store import PostgresReadStore
-from field_ingest.registration import Registration
-from field_ingest.routing import prepare_consumers, prepare_streams, readings
-from field_ingest.scoping import Scopes
-from field_ingest.shards import chosen
-from field_ingest.signing import LedgerAuthor
-from field_ingest.suspensions import Suspensions
-from field_ingest.sync import SyncResponder
-from field_ingest.sync_store import PostgresSyncStore
-from field_ingest.sync_subscriber import SyncSubscriber
-from field_ingest.tokens import Tokens
-from field_ingest.verification import Verifier
+from field_ingest.sync.responder import SyncResponder
+from field_ingest.sync.store import PostgresSyncStore
+from field_ingest.sync.subscriber import SyncSubscriber
 from zb_chassis import access_log, broker, lifecycle, logs, migrate, telemetry
 from zb_chassis.claims import Credentials
 from zb_chassis.clock import Clock, clock_of, system_clock

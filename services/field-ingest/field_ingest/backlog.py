@@ -16,9 +16,9 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 from prometheus_client import Gauge
 
-from field_ingest.dead_letters import DEALT_WITH
-from field_ingest.marks import PROJECTION
-from field_ingest.projecting import AGAIN
+from field_ingest.admission.dead_letters import DEALT_WITH
+from field_ingest.projection.marks import PROJECTION
+from field_ingest.projection.projecting import AGAIN
 from zb_chassis.clock import Clock
 from zb_chassis.consuming import Subscription
 from zb_chassis.database import Connection, Pool

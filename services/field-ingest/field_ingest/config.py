@@ -6,10 +6,10 @@ from typing import Final
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from field_ingest.flood import FloodLimits
-from field_ingest.scope_settings import ScopeSettings
-from field_ingest.shards import chosen
-from field_ingest.tokens import HOURS_MAX, HOURS_MIN
+from field_ingest.admission.flood import FloodLimits
+from field_ingest.devices.tokens import HOURS_MAX, HOURS_MIN
+from field_ingest.ledger.shards import chosen
+from field_ingest.projection.scope_settings import ScopeSettings
 from zb_chassis.config import ServiceSettings
 from zb_contracts.subjects import SHARDS_MAX
 

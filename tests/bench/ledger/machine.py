@@ -15,7 +15,7 @@ from typing import Final
 import asyncpg
 import psutil
 
-from field_ingest.shards import shard_of
+from field_ingest.ledger.shards import shard_of
 from tests.bench.ledger.corpus import AgencyFiles
 from zb import keyring
 from zb.keys import private_folder, write_secret

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from field_ingest.replay_run import GC_THRESHOLDS
+from field_ingest.projection.replay_run import GC_THRESHOLDS
 from tests.bench.ledger import peer, report
 from tests.bench.ledger.corpus import Corpus
 from tests.bench.ledger.report import RSS_GROWTH_MAX, Target

@@ -11,8 +11,8 @@ from typing import Final
 
 import asyncpg
 
-from field_ingest import tree
 from field_ingest.app import MIGRATIONS
+from field_ingest.ledger import tree
 from tests.bench.ledger.watching import quantile
 from zb_chassis import migrate
 from zb_chassis.migrate import CHASSIS_MIGRATIONS

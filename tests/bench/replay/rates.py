@@ -9,11 +9,11 @@ from typing import Final
 import asyncpg
 import psutil
 
-from field_ingest.moments import Moment
-from field_ingest.projector import Projector
-from field_ingest.read_ports import ReadStore
-from field_ingest.replay import Progress, Replayed, Wanted, replay
-from field_ingest.scope import ScopeLimits
+from field_ingest.audit.moments import Moment
+from field_ingest.projection.ports import ReadStore
+from field_ingest.projection.projector import Projector
+from field_ingest.projection.replay import Progress, Replayed, Wanted, replay
+from field_ingest.projection.scope import ScopeLimits
 from tests.bench.replay.filled import Filled
 from zb_chassis.clock import system_clock
 from zb_contracts.envelope import PAYLOAD_TYPE

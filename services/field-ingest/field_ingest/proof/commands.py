@@ -12,10 +12,10 @@ from typing import Any
 
 import click
 
-from field_ingest.checkpoints import Checkpoints, LedgerBehind
+from field_ingest.audit.explain import stream_of
 from field_ingest.config import SERVICE, Settings
-from field_ingest.explain import stream_of
-from field_ingest.keyring import KeyRing, KeysUnusable, read_keys
+from field_ingest.ledger.checkpoints import Checkpoints, LedgerBehind
+from field_ingest.ledger.keyring import KeyRing, KeysUnusable, read_keys
 from field_ingest.proof.export import Exported, Exporter, ExportRefused, Progress, Selection
 from field_ingest.proof.log_api import logs_of
 from field_ingest.proof.split_views import split_views

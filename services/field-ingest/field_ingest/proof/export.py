@@ -14,8 +14,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final, Self
 
-from field_ingest.checkpoints import Checkpoints, StoredCheckpoint
-from field_ingest.keyring import INGEST, KeyRing, trusted_key
+from field_ingest.ledger.checkpoints import Checkpoints, StoredCheckpoint
+from field_ingest.ledger.keyring import INGEST, KeyRing, trusted_key
 from field_ingest.proof import tiles
 from zb_chassis.clock import Clock
 from zb_chassis.database import Connection, Pool

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 
-from field_ingest import tree
-from field_ingest.checkpoints import Checkpoints, StoredCheckpoint
-from field_ingest.ledger_keys import LedgerKeys
+from field_ingest.ledger import tree
+from field_ingest.ledger.checkpoints import Checkpoints, StoredCheckpoint
+from field_ingest.ledger.ledger_keys import LedgerKeys
 from field_ingest.proof.tiles import NoSuchTile, read_entries, read_tile, tile_at
 from field_ingest.proof.witnessing import cosignatures
 from zb_chassis.database import Pool

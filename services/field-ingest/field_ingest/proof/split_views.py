@@ -7,8 +7,8 @@ A head that no ledger key signed accuses nobody. It reads; what is to be done, p
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from field_ingest import tree
-from field_ingest.ledger_keys import LedgerKeys
+from field_ingest.ledger import tree
+from field_ingest.ledger.ledger_keys import LedgerKeys
 from zb_chassis.database import Connection
 from zb_contracts.events.registry import read_body
 from zb_contracts.events.testimony import SplitViewSeen

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from field_ingest.tree import TILE_HEIGHT, TILE_WIDTH
+from field_ingest.ledger.tree import TILE_HEIGHT, TILE_WIDTH
 from zb_chassis.database import Connection
 from zb_contracts import ledger_leaf
 from zb_contracts.merkle import HASH_BYTES

@@ -14,8 +14,8 @@ import httpx
 import structlog
 from prometheus_client import Counter, Gauge
 
-from field_ingest import tree
-from field_ingest.checkpoints import Checkpoints, StoredCheckpoint
+from field_ingest.ledger import tree
+from field_ingest.ledger.checkpoints import Checkpoints, StoredCheckpoint
 from zb_chassis.database import LOST, Connection, Pool
 from zb_contracts.cosignatures import SIZE_TYPE, AddCheckpoint, WitnessVerifier, cosigned_at
 from zb_contracts.faults import CryptoFault, NoteMalformed

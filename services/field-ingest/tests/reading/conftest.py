@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from field_ingest.checkpoints import Checkpoints
-from field_ingest.domain import Chain
-from field_ingest.ledger import PostgresTransaction
-from field_ingest.ledger_keys import LedgerKeys
-from field_ingest.projector import Projector
-from field_ingest.read_store import PostgresReadStore
-from field_ingest.scope import ScopeLimits
-from field_ingest.scoping import Scopes
-from field_ingest.sync import SyncResponder
-from field_ingest.sync_store import PostgresSyncStore
-from field_ingest.verification import read_event
+from field_ingest.admission.domain import Chain
+from field_ingest.admission.verification import read_event
+from field_ingest.ledger.checkpoints import Checkpoints
+from field_ingest.ledger.ledger_keys import LedgerKeys
+from field_ingest.ledger.postgres import PostgresTransaction
+from field_ingest.projection.projector import Projector
+from field_ingest.projection.scope import ScopeLimits
+from field_ingest.projection.scoping import Scopes
+from field_ingest.projection.store import PostgresReadStore
+from field_ingest.sync.responder import SyncResponder
+from field_ingest.sync.store import PostgresSyncStore
 from zb_chassis import migrate
 from zb_chassis.database import Pool, open_pool
 from zb_chassis.migrate import CHASSIS_MIGRATIONS, MigrationSet

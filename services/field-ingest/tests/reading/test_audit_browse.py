@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from field_ingest.audit_browse import Browser, read_dossier
-from field_ingest.audit_pages import PAGES, WORDS, Dossier
+from field_ingest.audit.browse import Browser, read_dossier
+from field_ingest.audit.pages import PAGES, WORDS, Dossier
 from zb_chassis.identity import Principal, Role
 from zb_contracts.events.fieldwork import CommentAdded, PhotoTaken
 from zb_contracts.events.office import DetailsChanged, InterventionCreated

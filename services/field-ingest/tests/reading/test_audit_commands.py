@@ -10,7 +10,7 @@ from zb_contracts.events.office import Assigned, Cancelled, InterventionCreated
 from zb_contracts.events.places import StockMoved
 
 BOILER = "11111111-1111-4111-8111-111111111111"
-MAIN = "import click; from field_ingest.audit_commands import COMMANDS; click.Group(commands=list(COMMANDS))()"
+MAIN = "import click; from field_ingest.audit.commands import COMMANDS; click.Group(commands=list(COMMANDS))()"
 
 
 async def run(database: str, *arguments: str) -> tuple[int, str, str]:

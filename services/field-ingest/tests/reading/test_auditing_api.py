@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from field_ingest.auditing_api import router
+from field_ingest.audit.dossier_api import router
 from zb_chassis.http import application
 from zb_chassis.identity import Principal, Role
 from zb_contracts import merkle

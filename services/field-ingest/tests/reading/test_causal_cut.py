@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from field_ingest.causal_cut import closed
-from field_ingest.read_ports import Claim, Place
-from field_ingest.replay import replay
+from field_ingest.projection.causal_cut import closed
+from field_ingest.projection.ports import Claim, Place
+from field_ingest.projection.replay import replay
 from zb_contracts import canonical
 from zb_contracts.events.fieldwork import CommentAdded
 

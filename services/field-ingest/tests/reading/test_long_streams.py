@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from field_ingest import folding, states
-from field_ingest.replay import replay
+from field_ingest.projection import folding, states
+from field_ingest.projection.replay import replay
 from zb_contracts import canonical
 from zb_contracts.events.fieldwork import CommentAdded
 from zb_contracts.events.office import EventAdmitted

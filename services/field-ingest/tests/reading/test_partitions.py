@@ -11,14 +11,14 @@ from typing import Any
 import asyncpg
 import pytest
 
-from field_ingest import marks, states
-from field_ingest.partitions import PARTITIONS_DEFAULT, assigned, partition_of
-from field_ingest.projecting import Following, Projection
-from field_ingest.read_store import PostgresReadStore
-from field_ingest.repartition import repartition
-from field_ingest.replay import replay
-from field_ingest.scope import Member, ScopeLimits, select, stock_of
-from field_ingest.scoping import Scopes
+from field_ingest.projection import marks, states
+from field_ingest.projection.partitions import PARTITIONS_DEFAULT, assigned, partition_of
+from field_ingest.projection.projecting import Following, Projection
+from field_ingest.projection.repartition import repartition
+from field_ingest.projection.replay import replay
+from field_ingest.projection.scope import Member, ScopeLimits, select, stock_of
+from field_ingest.projection.scoping import Scopes
+from field_ingest.projection.store import PostgresReadStore
 from zb_chassis.database import Pool, open_pool
 from zb_chassis.migrate import CHASSIS_MIGRATIONS, Migration, MigrationSet, upgrade
 from zb_contracts.announcements import InterventionAnnounced

@@ -10,14 +10,14 @@ from typing import Any
 import asyncpg
 import pytest
 
-from field_ingest import marks, states
-from field_ingest.folding import Folds
-from field_ingest.hints import Hints
-from field_ingest.partitions import PARTITIONS_DEFAULT, partition_of
-from field_ingest.projecting import Following, Projection
-from field_ingest.projector import Step
-from field_ingest.read_ports import QUARANTINE_PAUSE_MS, LedgerGap
-from field_ingest.read_store import PostgresReadStore
+from field_ingest.projection import marks, states
+from field_ingest.projection.folding import Folds
+from field_ingest.projection.hints import Hints
+from field_ingest.projection.partitions import PARTITIONS_DEFAULT, partition_of
+from field_ingest.projection.ports import QUARANTINE_PAUSE_MS, LedgerGap
+from field_ingest.projection.projecting import Following, Projection
+from field_ingest.projection.projector import Step
+from field_ingest.projection.store import PostgresReadStore
 from zb_contracts import canonical
 from zb_contracts.announcements import InterventionAnnounced
 from zb_contracts.envelope import SignedEvent

@@ -10,7 +10,7 @@ import httpx
 import pytest
 import uvicorn
 
-from field_ingest.reading_api import router
+from field_ingest.audit.reading_api import router
 from zb_chassis import issuer
 from zb_chassis.http import application
 from zb_chassis.identity import TokenVerifier

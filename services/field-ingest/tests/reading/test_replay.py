@@ -6,10 +6,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from field_ingest import marks, moments, replay_run
-from field_ingest.explain import explain_stream, history
-from field_ingest.past import state_at
-from field_ingest.replay import ADVISORY_LOCK, Progress, ReplayRefused, Wanted, replay
+from field_ingest.audit import moments
+from field_ingest.audit.explain import explain_stream, history
+from field_ingest.audit.past import state_at
+from field_ingest.projection import marks, replay_run
+from field_ingest.projection.replay import ADVISORY_LOCK, Progress, ReplayRefused, Wanted, replay
 from zb_contracts.events.fieldwork import CommentAdded, Started
 from zb_contracts.events.office import Assigned, Cancelled, InterventionCreated, Planned, Policy
 from zb_contracts.events.places import SiteRegistered, StockMoved

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from field_ingest import scope_store
-from field_ingest.scope import OMITTED_LISTED_MAX, Member, ScopeLimits, select
+from field_ingest.projection import scope_store
+from field_ingest.projection.scope import OMITTED_LISTED_MAX, Member, ScopeLimits, select
 from zb_contracts import canonical
 from zb_contracts.events.fieldwork import CommentAdded, Done, Started
 from zb_contracts.events.office import Assigned, InterventionCreated, Planned, Policy

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from field_ingest import marks, states
-from field_ingest.projecting import Following, Projection
-from field_ingest.replay import Wanted, replay
+from field_ingest.projection import marks, states
+from field_ingest.projection.projecting import Following, Projection
+from field_ingest.projection.replay import Wanted, replay
 from zb_contracts import canonical
 from zb_contracts.announcements import InterventionAnnounced
 from zb_contracts.events.fieldwork import CommentAdded

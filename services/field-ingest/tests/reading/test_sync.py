@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import zstandard
 
-from field_ingest.sync_store import PostgresSnapshot
+from field_ingest.sync.store import PostgresSnapshot
 from zb_contracts import canonical, merkle, notes, subjects
 from zb_contracts.events.fieldwork import CommentAdded, Started
 from zb_contracts.events.office import Assigned, EventAdmitted, InterventionCreated

@@ -7,8 +7,8 @@ from typing import Any
 import nats.errors
 import pytest
 
-from field_ingest.hints import Hints
-from field_ingest.sync_subscriber import SyncSubscriber
+from field_ingest.projection.hints import Hints
+from field_ingest.sync.subscriber import SyncSubscriber
 from zb_contracts import subjects
 from zb_contracts.events.fieldwork import CommentAdded
 from zb_contracts.signed import verify_document

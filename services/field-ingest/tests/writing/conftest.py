@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from field_ingest import founding, tree
-from field_ingest.admission import Admission, Disposition, Message
-from field_ingest.checkpoints import Checkpoints
-from field_ingest.keyring import ServerAuthor
-from field_ingest.ledger import PostgresLedger
-from field_ingest.ledger_keys import LedgerKeys
-from field_ingest.shards import shard_of
-from field_ingest.signing import LedgerAuthor
-from field_ingest.verification import Verifier
+from field_ingest.admission.admitting import Admission, Disposition, Message
+from field_ingest.admission.verification import Verifier
+from field_ingest.ledger import founding, tree
+from field_ingest.ledger.checkpoints import Checkpoints
+from field_ingest.ledger.keyring import ServerAuthor
+from field_ingest.ledger.ledger_keys import LedgerKeys
+from field_ingest.ledger.postgres import PostgresLedger
+from field_ingest.ledger.shards import shard_of
+from field_ingest.ledger.signing import LedgerAuthor
 from zb_chassis import migrate
 from zb_chassis.database import Pool, open_pool
 from zb_chassis.migrate import CHASSIS_MIGRATIONS, MigrationSet

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from field_ingest.admission import TRIES_MAX, Done, GivenUp, Message, PutOff
+from field_ingest.admission.admitting import TRIES_MAX, Done, GivenUp, Message, PutOff
 from zb_contracts.envelope import SEEN_AUTHORS_MAX, SignedEvent
 from zb_contracts.segment import encode_segment
 
@@ -146,7 +146,7 @@ async def test_garbage_beside_good_segments_stops_nobody(house: Any, leaky: Any)
 
 
 async def test_samples_of_rejects_are_limited_and_their_counts_are_not(house: Any, leaky: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr("field_ingest.rejects.SAMPLES_MAX", 3)
+    monkeypatch.setattr("field_ingest.admission.rejects.SAMPLES_MAX", 3)
     for number in range(5):
         await house.admission.admit([Message(leaky.subject, b"garbage %d" % number)])
     assert await house.pool.fetchval("SELECT count(*) FROM rejects") == 3

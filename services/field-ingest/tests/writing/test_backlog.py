@@ -5,8 +5,8 @@ from typing import Any
 from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
+from field_ingest.admission.routing import prepare_consumers, prepare_streams, readings
 from field_ingest.backlog import Backlog
-from field_ingest.routing import prepare_consumers, prepare_streams, readings
 from tests.fixtures.broker import Broker
 from zb_contracts import subjects
 

@@ -9,11 +9,11 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import TimeoutError as NothingCame
 
-from field_ingest import dead_letters, intake
-from field_ingest.admission import TRIES_MAX, Done, Failed, GivenUp
-from field_ingest.dead_letters import Letter, NoSuchLetter, Wanted
-from field_ingest.intake import Intake
-from field_ingest.routing import prepare_consumers, prepare_streams, readings
+from field_ingest.admission import dead_letters, intake
+from field_ingest.admission.admitting import TRIES_MAX, Done, Failed, GivenUp
+from field_ingest.admission.dead_letters import Letter, NoSuchLetter, Wanted
+from field_ingest.admission.intake import Intake
+from field_ingest.admission.routing import prepare_consumers, prepare_streams, readings
 from tests.fixtures.broker import Broker
 from zb_chassis.consuming import DeadLetters
 from zb_contracts import subjects

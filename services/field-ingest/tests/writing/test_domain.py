@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from field_ingest.domain import (
+from field_ingest.admission.domain import (
     STRAY_REFUSALS_MAX,
     Appended,
     Author,
@@ -17,7 +17,7 @@ from field_ingest.domain import (
     Known,
     Waiting,
 )
-from field_ingest.verification import Segment, read_event, read_offer, read_segment
+from field_ingest.admission.verification import Segment, read_event, read_offer, read_segment
 from zb_contracts import canonical
 from zb_contracts.envelope import BODY_TYPE, GENESIS, Anchor, Header, SignedEvent, digest, sign_event
 from zb_contracts.events import AuthorKind

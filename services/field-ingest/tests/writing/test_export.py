@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from field_ingest.keyring import KeyRing, ServerAuthor
-from field_ingest.ledger import PostgresTransaction
-from field_ingest.ledger_keys import LedgerKey, LedgerKeys
+from field_ingest.ledger.keyring import KeyRing, ServerAuthor
+from field_ingest.ledger.ledger_keys import LedgerKey, LedgerKeys
+from field_ingest.ledger.postgres import PostgresTransaction
+from field_ingest.ledger.signing import Statement
 from field_ingest.proof import tiles
 from field_ingest.proof.export import Exporter, ExportRefused, Selection
 from field_ingest.proof.tiles import NoSuchTile, Tile, tile_at, tiles_for, tiles_of
-from field_ingest.signing import Statement
 from zb_chassis.claims import Kind, Nkey
 from zb_chassis.database import transaction
 from zb_contracts import keys, merkle

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from field_ingest.anchors import Anchors
-from field_ingest.domain import Appended, Author, Chain, Known
-from field_ingest.facts import ANCHOR_DELAY_MS_MAX, LATE_MS, Session
-from field_ingest.ledger_keys import LedgerKeys
-from field_ingest.verification import read_event
+from field_ingest.admission.domain import Appended, Author, Chain, Known
+from field_ingest.admission.verification import read_event
+from field_ingest.ledger.anchors import Anchors
+from field_ingest.ledger.facts import ANCHOR_DELAY_MS_MAX, LATE_MS, Session
+from field_ingest.ledger.ledger_keys import LedgerKeys
 from zb_contracts import canonical
 from zb_contracts.envelope import Anchor
 from zb_contracts.events import AuthorKind

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from field_ingest import states
-from field_ingest.checkpoints import LedgerBehind, Published
-from field_ingest.healing import NothingToHeal, Returned, accept_loss, newest, word_on
+from field_ingest.ledger.checkpoints import LedgerBehind, Published
+from field_ingest.ledger.healing import NothingToHeal, Returned, accept_loss, newest, word_on
+from field_ingest.projection import states
 from zb_contracts import canonical
 from zb_contracts.healing import Healing, read_healing
 from zb_contracts.keys import SigningKey

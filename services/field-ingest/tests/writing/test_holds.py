@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from field_ingest.admission import Done
+from field_ingest.admission.admitting import Done
 
 SITE = "site:0192f000-0000-7000-8000-000000000001"
 

@@ -8,14 +8,14 @@ from typing import Any
 import asyncpg
 import pytest
 
-from field_ingest import tree
-from field_ingest.admission import Done
-from field_ingest.checkpoints import Checkpoints, LedgerBehind
-from field_ingest.founding import AuthorKeyDiffers, ShardCountDiffers, found
-from field_ingest.keyring import ServerAuthor
-from field_ingest.ledger import PostgresLedger, PostgresTransaction
-from field_ingest.ledger_keys import LedgerKeys
-from field_ingest.ports import LedgerAway
+from field_ingest.admission.admitting import Done
+from field_ingest.ledger import tree
+from field_ingest.ledger.checkpoints import Checkpoints, LedgerBehind
+from field_ingest.ledger.founding import AuthorKeyDiffers, ShardCountDiffers, found
+from field_ingest.ledger.keyring import ServerAuthor
+from field_ingest.ledger.ledger_keys import LedgerKeys
+from field_ingest.ledger.ports import LedgerAway
+from field_ingest.ledger.postgres import PostgresLedger, PostgresTransaction
 from zb_chassis.database import open_pool, transaction
 from zb_contracts import ledger_leaf, merkle
 from zb_contracts.keys import SigningKey

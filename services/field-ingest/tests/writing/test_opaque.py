@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from field_ingest.admission import Done
+from field_ingest.admission.admitting import Done
 from zb_contracts import canonical
 from zb_contracts.envelope import parse_header
 from zb_contracts.events import AuthorKind, Body

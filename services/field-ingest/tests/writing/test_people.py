@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from field_ingest.admission import Done
-from field_ingest.ledger import PostgresTransaction
-from field_ingest.tokens import KEPT_MS, PRUNED_MAX, Tokens
+from field_ingest.admission.admitting import Done
+from field_ingest.devices.tokens import KEPT_MS, PRUNED_MAX, Tokens
+from field_ingest.ledger.postgres import PostgresTransaction
 from zb_chassis.claims import Kind, Nkey
 
 LOGIN = Nkey.generate(Kind.USER)

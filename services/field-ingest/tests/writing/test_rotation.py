@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from field_ingest.anchors import Anchors
-from field_ingest.audit_verify import verify_ledger
-from field_ingest.checkpoints import Checkpoints
-from field_ingest.keyring import KeyRing, read_keys
-from field_ingest.ledger_keys import SETTLED_MS, LedgerKey, LedgerKeys, NoKeyInForce
+from field_ingest.ledger.anchors import Anchors
+from field_ingest.ledger.checkpoints import Checkpoints
+from field_ingest.ledger.keyring import KeyRing, read_keys
+from field_ingest.ledger.ledger_keys import SETTLED_MS, LedgerKey, LedgerKeys, NoKeyInForce
+from field_ingest.ledger.verifying import verify_ledger
 from field_ingest.proof.export import Exporter, Selection
 from zb import keyring
 from zb.cli import main

@@ -16,11 +16,11 @@ from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NoAnswer
 from nats.js.errors import APIError, NotFoundError
 
-from field_ingest.admission import Done
-from field_ingest.dead_letters import letter, retry
-from field_ingest.intake import Intake
-from field_ingest.routing import ROUTED, as_published, prepare_consumers, prepare_streams, readings, route_of, transform
-from field_ingest.shards import chosen, shard_of
+from field_ingest.admission.admitting import Done
+from field_ingest.admission.dead_letters import letter, retry
+from field_ingest.admission.intake import Intake
+from field_ingest.admission.routing import ROUTED, as_published, prepare_consumers, prepare_streams, readings, route_of, transform
+from field_ingest.ledger.shards import chosen, shard_of
 from zb_chassis.broker import Watch, faststream_broker
 from zb_chassis.consuming import DeadLetters
 from zb_chassis.streams import ensure_streams, stream_config

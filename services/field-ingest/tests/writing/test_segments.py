@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from field_ingest.admission import TRIES_MAX, Done, GivenUp, Message, PutOff
+from field_ingest.admission.admitting import TRIES_MAX, Done, GivenUp, Message, PutOff
 from zb_contracts.envelope import GENESIS
 from zb_contracts.segment import SEGMENT_EVENTS_MAX
 
@@ -128,7 +128,7 @@ async def test_one_id_in_two_segments_of_one_batch_is_the_first_ones(house: Any,
 async def test_rows_beside_the_chain_are_limited_and_what_is_beyond_goes_to_the_rejects(
     house: Any, leaky: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("field_ingest.domain.STRAY_REFUSALS_MAX", 2)
+    monkeypatch.setattr("field_ingest.admission.domain.STRAY_REFUSALS_MAX", 2)
     start = leaky.copy()
     await house.deliver(leaky, leaky.writes(1))
     answers = [await house.deliver(fork, fork.writes(1)) for fork in (start.copy() for _ in range(3))]

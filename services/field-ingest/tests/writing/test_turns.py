@@ -3,8 +3,8 @@
 import asyncio
 from typing import Any
 
-from field_ingest.admission import Done, PutOff
-from field_ingest.turns import Turns
+from field_ingest.admission.admitting import Done, PutOff
+from field_ingest.admission.turns import Turns
 
 
 async def test_a_batch_knows_what_those_before_it_may_bring_and_is_decided_after_them() -> None:

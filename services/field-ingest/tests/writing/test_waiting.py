@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from field_ingest import waiting
-from field_ingest.admission import TRIES_MAX, Done, GivenUp, Message, PutOff
-from field_ingest.verification import Offer, Verifier
-from field_ingest.waiting import LEFT_AFTER_MS, PLACES_MAX, WaitingRoom
+from field_ingest.admission import waiting
+from field_ingest.admission.admitting import TRIES_MAX, Done, GivenUp, Message, PutOff
+from field_ingest.admission.verification import Offer, Verifier
+from field_ingest.admission.waiting import LEFT_AFTER_MS, PLACES_MAX, WaitingRoom
 from zb_chassis.streams import ACKS_PENDING_MAX
 from zb_contracts.keys import WrapKey
 from zb_contracts.segment import encode_sealed_segment, message_id, seal_event

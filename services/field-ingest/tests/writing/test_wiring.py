@@ -7,11 +7,11 @@ import asyncpg
 import pytest
 from faststream.nats import NatsBroker
 
-from field_ingest.admission import TRIES_MAX
+from field_ingest.admission.admitting import TRIES_MAX
+from field_ingest.admission.intake import ACK_WAIT_S, PAUSES_S, Intake
+from field_ingest.admission.routing import readings
 from field_ingest.app import MIGRATIONS
-from field_ingest.intake import ACK_WAIT_S, PAUSES_S, Intake
-from field_ingest.keyring import KeysUnusable, read_keys
-from field_ingest.routing import readings
+from field_ingest.ledger.keyring import KeysUnusable, read_keys
 from zb import keyring
 from zb.keys import write_secret
 from zb_chassis.catalogue import schema_differences

@@ -12,11 +12,11 @@ import httpx
 import pytest
 from nats.aio.client import Client
 
-from field_ingest import cuts
-from field_ingest.admission import Message
-from field_ingest.flood import FloodLimits, FloodWatch
-from field_ingest.suspensions import Suspensions
-from field_ingest.warden import Warden
+from field_ingest.admission.admitting import Message
+from field_ingest.admission.flood import FloodLimits, FloodWatch
+from field_ingest.devices import cuts
+from field_ingest.devices.suspensions import Suspensions
+from field_ingest.devices.warden import Warden
 from tests.fixtures.ears import Ears
 from zb_chassis.broker import BrokerRefused
 from zb_chassis.claims import Credentials, Kind, Nkey, decode

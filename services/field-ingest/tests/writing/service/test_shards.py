@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from field_ingest.shards import shard_of
+from field_ingest.ledger.shards import shard_of
 from zb_contracts.notes import NoteVerifier, verify_checkpoint
 from zb_contracts.sealed import from_base64url
 

@@ -1,0 +1,1 @@
+"""Devices: enrolment, incarnations, sessions, suspensions, and the warden that cuts what must end."""

@@ -1,0 +1,1 @@
+"""The ledger: its port, its store on Postgres, tree, checkpoints, keys, what is founded and what is verified."""

@@ -1,0 +1,1 @@
+"""The projection: ledger rows to states, scopes and announcements; partitions, replays and swaps."""

@@ -1,0 +1,26 @@
+"""The settings of the scopes' budget, apart because the auditor's commands need them without those of a whole service.
+
+A part of config.Settings; environment prefix ZB_INGEST_. What the limits do is `scope`'s matter.
+"""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from field_ingest.projection.scope import ScopeLimits
+
+_DEFAULT = ScopeLimits()
+
+
+class ScopeSettings(BaseSettings):
+    """One technician's budget, and how long what is closed stays in it."""
+
+    model_config = SettingsConfigDict(env_prefix="ZB_INGEST_", frozen=True, extra="ignore")
+
+    scope_documents_max: int = Field(default=_DEFAULT.documents_max, ge=1, le=10_000)
+    scope_bytes_max: int = Field(default=_DEFAULT.bytes_max, ge=64 << 10, le=64 << 20)
+    scope_document_bytes_max: int = Field(default=_DEFAULT.document_bytes_max, ge=16 << 10, le=2 << 20)
+    scope_keep_days: int = Field(default=_DEFAULT.keep_days, ge=0, le=60)
+
+    @property
+    def scope_limits(self) -> ScopeLimits:
+        return ScopeLimits(self.scope_documents_max, self.scope_bytes_max, self.scope_document_bytes_max, self.scope_keep_days)

@@ -1,0 +1,1 @@
+"""Sync: what a device lacks, in one signed answer."""

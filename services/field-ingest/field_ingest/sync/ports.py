@@ -1,0 +1,92 @@
+"""What a sync answer is made of, as a port: `sync` makes answers from it, `sync_store` fills it from Postgres.
+
+An implementation holds storage only. It promises that everything read in one snapshot is of one moment, that rows below a
+checkpoint's size are there once the checkpoint is, and that a checkpoint, once given, is never taken back.
+"""
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from field_ingest.ledger.checkpoints import StoredCheckpoint
+from field_ingest.projection.scope_store import Change, Counter
+from field_ingest.sync.receipts import Row
+from zb_contracts.healing import Healing
+from zb_contracts.merkle import Node, SubtreeHash
+from zb_contracts.signed import SignedDocument
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """An author as an answer shows it. `has_session`: the technician who asks was ever given one on its device.
+
+    `can_renew`: the newest incarnation of its device has the same login key, so that the device may go on by itself;
+    `suspended` says why the device is suspended now.
+    """
+
+    device: str | None
+    shard: int
+    mark: int
+    revoked_at_ms: int | None
+    revoked_cause: str | None
+    stopped_seq: int | None
+    stopped_code: str | None
+    stopped_message: str | None
+    gap_nonce: str | None
+    has_session: bool
+    can_renew: bool = True
+    suspended: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Heal:
+    """That a shard's log lost rows, and the document that says so."""
+
+    healing: Healing
+    document: SignedDocument
+
+
+class Snapshot(Protocol):
+    """The ledger and the scopes at one moment."""
+
+    async def asker(self, author: str, technician: str) -> Asker | None:
+        """The author; None where nobody has this name."""
+        ...
+
+    async def rows_after(self, author: str, mark: int, size: int, limit: int) -> list[Row]:
+        """The author's rows beyond `mark` below position `size`, by (seq, position), at most `limit`."""
+        ...
+
+    async def subtrees(self, shard: int, nodes: set[Node]) -> SubtreeHash:
+        """The hashes of these complete subtrees of the shard's log."""
+        ...
+
+    async def counter(self, technician: str) -> Counter | None:
+        """Where the technician's change order stands; None where nothing was ever in it."""
+        ...
+
+    async def changes_after(self, technician: str, cursor: int, limit: int, *, tombstones: bool) -> list[Change]:
+        """The latest change of each document that moved after `cursor`, in order, at most `limit`."""
+        ...
+
+
+class SyncStore(Protocol):
+    """Where answers come from."""
+
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]: ...
+
+    async def asker(self, author: str, technician: str) -> Asker | None:
+        """As in a snapshot: to learn the shard, which never changes, before its checkpoint is made."""
+        ...
+
+    async def checkpoint(self, shard: int) -> StoredCheckpoint | None:
+        """The newest checkpoint of the shard; None for an empty log."""
+        ...
+
+    async def heal(self, shard: int) -> Heal | None:
+        """The newest loss of the shard's log; None for a log that never lost anything."""
+        ...
+
+    async def note_session(self, device: str, technician: str, asked_ms: int) -> None:
+        """Remember for whom the device asked last: hints about that technician's scope reach it."""
+        ...

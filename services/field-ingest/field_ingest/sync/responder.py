@@ -1,0 +1,305 @@
+"""The sync responder: what a device lacks (receipts, proofs, scope), in one answer signed by the ledger's key.
+
+Device and technician come from the subject, which the broker guards; the body may only name an incarnation of that device.
+Everything in an answer is read in one snapshot of the store (`sync_ports`). It knows neither SQL nor transport: see `sync_store`
+and `sync_subscriber`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import msgspec
+import structlog
+
+from field_ingest.ledger.anchors import Anchors
+from field_ingest.ledger.ledger_keys import LedgerKeys
+from field_ingest.projection.scope_store import Change, Counter
+from field_ingest.sync import receipts
+from field_ingest.sync.ports import Asker, Heal, Snapshot, SyncStore
+from zb_chassis.clock import Clock
+from zb_contracts import canonical, merkle
+from zb_contracts.envelope import Anchor
+from zb_contracts.healing import Healed
+from zb_contracts.keys import KeyCertificate
+from zb_contracts.problems import (
+    SYNC_CHECKPOINT_AHEAD,
+    SYNC_REPLACED,
+    SYNC_STORE_BEHIND,
+    SYNC_WRONG_AUTHOR,
+    SYNC_WRONG_TECHNICIAN,
+    Problem,
+)
+from zb_contracts.signed import sign_document
+from zb_contracts.subjects import DRAIN, ID_PATTERN
+from zb_contracts.sync import (
+    ANSWER_TYPE,
+    CERTIFICATES_MAX,
+    DOCUMENTS_MAX,
+    RECEIPTS_MAX,
+    REQUEST_BYTES_MAX,
+    Command,
+    Gap,
+    Nonce,
+    Receipt,
+    ScopeDelta,
+    ScopeDocument,
+    SyncAnswer,
+    SyncRequest,
+    Verdict,
+    answer_payload,
+    inflated,
+    pack,
+    unpack_request,
+)
+
+OVERHEAD_BYTES: Final = 8 * 1024
+"""Anchor, checkpoint, proof, certificates, omitted names and signature: what every answer carries beside its content."""
+NO_EPOCH: Final = "none"
+WIPED: Final = frozenset({"lost", "stolen"})
+REPLACED: Final = "replaced"
+
+log: Final = structlog.get_logger(__name__)
+_encoder = msgspec.msgpack.Encoder()
+
+
+@dataclass(slots=True)
+class SyncCounts:
+    """What the responder did since its start."""
+
+    answered: int = 0
+    refused: int = 0
+    unreadable: int = 0
+
+
+class _Room:
+    """The bytes that are left in an answer. Its first item always fits, so that every round gets further."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._empty = True
+
+    def takes(self, cost: int) -> bool:
+        if cost > self._left and not self._empty:
+            return False
+        self._left -= cost
+        self._empty = False
+        return True
+
+
+class _Salvage(msgspec.Struct, frozen=True):
+    """What a refusal needs of a request that cannot be read as a whole."""
+
+    nonce: Nonce
+    author: Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,64}$")] = "unknown"
+
+
+_salvage = msgspec.msgpack.Decoder(_Salvage)
+
+
+class SyncResponder:
+    """Answers requests. `new_id` makes the ids of anchors; `clock` is the service's, which a story may shift."""
+
+    def __init__(self, store: SyncStore, keys: LedgerKeys, *, clock: Clock, new_id: Callable[[], str]) -> None:
+        self._store, self._keys, self._clock, self._new_id = store, keys, clock, new_id
+        self._anchors = Anchors(keys)
+        self.counts = SyncCounts()
+
+    async def answer(self, subject: str, data: bytes) -> bytes | None:
+        """The packed, signed answer to a request on `sync.v1.<device>.<technician>`; None where not even a nonce can be
+        read, or the subject is none."""
+        device, technician = session_of(subject)
+        if device is None or technician is None:
+            self.counts.unreadable += 1
+            return None
+        try:
+            request = unpack_request(data)
+        except Problem as fault:
+            return self._refusal_to_unreadable(device, data, fault)
+        try:
+            answer = await self._answer(request, device, technician)
+        except Problem as fault:
+            self.counts.refused += 1
+            log.warning("sync refused", device=device, technician=technician, author=request.author, code=fault.code)
+            return self._signed(self._refusal(request.nonce, request.author, fault.code))
+        await self._store.note_session(device, technician, self._clock())
+        self.counts.answered += 1
+        return self._signed(answer)
+
+    async def _answer(self, request: SyncRequest, device: str, technician: str) -> SyncAnswer:
+        shard = _checked(await self._store.asker(request.author, technician), request.author, device, technician).shard
+        head = await self._store.checkpoint(shard)
+        size = head.size if head else 0
+        heal = await self._store.heal(shard)
+        if heal is not None and not heal.healing.abandons(request.checkpoint_size):
+            heal = None
+        if request.checkpoint_size > size and heal is None:
+            raise Problem(SYNC_CHECKPOINT_AHEAD, claimed=request.checkpoint_size, size=size)
+        async with self._store.snapshot() as snapshot:
+            asker = _checked(await snapshot.asker(request.author, technician), request.author, device, technician)
+            room = _Room(request.bytes_max - OVERHEAD_BYTES)
+            rows = await snapshot.rows_after(request.author, request.mark, size, RECEIPTS_MAX + 1)
+            taken = rows[: _fitting([receipts.cost(row, size) for row in rows[:RECEIPTS_MAX]], room)]
+            given, consistency = await _proven(snapshot, shard, taken, _provable(request.checkpoint_size, size), size)
+            cut = len(taken) < len(rows)
+            scope, scope_waits = None, False
+            if request.wants_scope and technician != DRAIN and asker.revoked_at_ms is None and asker.suspended is None:
+                scope, scope_waits = await _scope(snapshot, technician, request, room)
+            return SyncAnswer(
+                nonce=request.nonce,
+                author=request.author,
+                anchor=self._anchor(),
+                shard=shard,
+                mark=asker.mark,
+                receipts=given if cut else given + _stopped(asker, request.mark),
+                checkpoint=head.note if head else None,
+                consistency=consistency,
+                gap=_gap(asker, request.head),
+                commands=_commands(asker, request.head),
+                scope=scope,
+                more=cut or scope_waits,
+                healed=await _healed(snapshot, shard, heal, size) if heal else None,
+                certificates=self._lacking(request.certificates),
+            )
+
+    def _lacking(self, known: Sequence[str] = ()) -> tuple[KeyCertificate, ...]:
+        """The root's word on ledger keys that the device has not heard; to a device of which nothing is known, all of it."""
+        return tuple(one for one in self._keys.certificates[:CERTIFICATES_MAX] if one.name not in known)
+
+    def _anchor(self) -> Anchor:
+        return self._anchors.anchor(self._new_id(), self._clock())
+
+    def _signed(self, answer: SyncAnswer) -> bytes:
+        return pack(sign_document(ANSWER_TYPE, answer_payload(answer), self._keys.signing))
+
+    def _refusal(self, nonce: str, author: str, code: str) -> SyncAnswer:
+        return SyncAnswer(
+            nonce=nonce, author=author, anchor=self._anchor(), shard=0, mark=0, refusal=code, certificates=self._lacking()
+        )
+
+    def _refusal_to_unreadable(self, device: str, data: bytes, fault: Problem) -> bytes | None:
+        self.counts.unreadable += 1
+        log.warning("sync request unreadable", device=device, reason=str(fault))
+        try:
+            found = _salvage.decode(inflated(data, REQUEST_BYTES_MAX))
+        except (Problem, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            return None
+        return self._signed(self._refusal(found.nonce, found.author, fault.code))
+
+
+def session_of(subject: str) -> tuple[str | None, str | None]:
+    """Device and technician of a sync subject; None for each that is not an id."""
+    parts = subject.split(".")
+    if len(parts) != 4 or parts[:2] != ["sync", "v1"] or not all(map(ID_PATTERN.fullmatch, parts[2:])):
+        return None, None
+    return parts[2], parts[3]
+
+
+def _checked(asker: Asker | None, author: str, device: str, technician: str) -> Asker:
+    """The author, if it is an incarnation of the device and the technician has had a session there."""
+    if asker is None or asker.device != device:
+        raise Problem(SYNC_WRONG_AUTHOR, author=author, device=device)
+    if technician != DRAIN and not asker.has_session:
+        raise Problem(SYNC_WRONG_TECHNICIAN, device=device, technician=technician)
+    return asker
+
+
+async def _proven(
+    snapshot: Snapshot, shard: int, rows: Sequence[receipts.Row], old_size: int, size: int
+) -> tuple[tuple[Receipt, ...], tuple[bytes, ...]]:
+    """The receipts of these rows with their proofs, and the proof that the log at `size` only adds to that at `old_size`."""
+    nodes = merkle.nodes_for_inclusion([row.position for row in rows], size) if rows else set()
+    if old_size:
+        nodes |= merkle.nodes_for_consistency(old_size, size)
+    hashes = await snapshot.subtrees(shard, nodes)
+    consistency = merkle.consistency_proof(old_size, size, hashes) if old_size else ()
+    return receipts.receipts_of(rows, size, hashes), tuple(consistency)
+
+
+def _provable(old_size: int, size: int) -> int:
+    """From where a log of this size can be shown to continue; 0 for a head that it never had."""
+    return old_size if old_size <= size else 0
+
+
+async def _healed(snapshot: Snapshot, shard: int, heal: Heal, size: int) -> Healed:
+    """The ledger's word that it lost what the device may have verified, and that it goes on from what it kept."""
+    _, consistency = await _proven(snapshot, shard, (), heal.healing.kept, size)
+    return Healed(document=heal.document, consistency=consistency)
+
+
+def _gap(asker: Asker, head: int) -> Gap | None:
+    """What the ledger asks for once more; nothing of a device that has nothing beyond its mark."""
+    return Gap(first=asker.mark + 1, nonce=asker.gap_nonce) if asker.gap_nonce and head > asker.mark else None
+
+
+def _fitting(costs: list[int], room: _Room) -> int:
+    """How many of the items, from the first on, the answer still takes."""
+    for number, cost in enumerate(costs):
+        if not room.takes(cost):
+            return number
+    return len(costs)
+
+
+def _stopped(asker: Asker, mark: int) -> tuple[Receipt, ...]:
+    """The refusal at which the author's chain waits: it has no row, because trying again may help."""
+    if asker.stopped_seq is None or asker.stopped_seq <= mark:
+        return ()
+    return (
+        Receipt(
+            seq=asker.stopped_seq,
+            id="",
+            verdict=Verdict.REFUSED,
+            code=asker.stopped_code,
+            retryable=True,
+            message=asker.stopped_message,
+        ),
+    )
+
+
+def _commands(asker: Asker, head: int) -> tuple[Command, ...]:
+    cause = asker.revoked_cause
+    if asker.revoked_at_ms is not None and not (cause == REPLACED and asker.can_renew):
+        return (Command(kind="wipe" if cause in WIPED else "suspend", argument=cause),)
+    suspended = () if asker.suspended is None else (Command(kind="suspend", argument=asker.suspended),)
+    if asker.revoked_at_ms is not None:
+        return (*suspended, Command(kind="new_incarnation", argument=SYNC_REPLACED.code))
+    if head < asker.mark:
+        return (*suspended, Command(kind="new_incarnation", argument=SYNC_STORE_BEHIND.code))
+    return suspended
+
+
+async def _scope(snapshot: Snapshot, technician: str, request: SyncRequest, room: _Room) -> tuple[ScopeDelta | None, bool]:
+    """The scope's changes that fit, and whether more wait. None where none of them fits beside the receipts."""
+    counter = await snapshot.counter(technician) or Counter(NO_EPOCH, 0, 0, ())
+    full = _needs_all(request, counter)
+    cursor = 0 if full else request.scope_cursor
+    found = await snapshot.changes_after(technician, cursor, DOCUMENTS_MAX + 1, tombstones=not full)
+    documents = [_document(change) for change in found[:DOCUMENTS_MAX]]
+    documents = documents[: _fitting([len(_encoder.encode(document)) for document in documents], room)]
+    more = len(documents) < len(found)
+    if more and not documents:
+        return None, True
+    return (
+        ScopeDelta(
+            epoch=counter.epoch,
+            cursor=documents[-1].change if more else counter.change,
+            full=full,
+            documents=tuple(documents),
+            count=counter.documents,
+            more=more,
+            omitted=counter.omitted,
+            omitted_count=counter.omitted_count,
+        ),
+        more,
+    )
+
+
+def _needs_all(request: SyncRequest, counter: Counter) -> bool:
+    """Another change order, a cursor that this one never gave, or a device that lost or invented documents."""
+    if request.scope_epoch != counter.epoch or request.scope_cursor > counter.change:
+        return True
+    return request.scope_cursor == counter.change and request.scope_count != counter.documents
+
+
+def _document(change: Change) -> ScopeDocument:
+    return ScopeDocument(id=change.document, change=change.change, vector=canonical.decode(change.vector), content=change.content)
