@@ -25,8 +25,8 @@ setup: .venv/.installed ## install everything into .venv (no root, no Docker)
 demo: setup ## play one technician's day on a real system (ARGS=--exit ends by itself)
 	@.venv/bin/zb demo $(ARGS)
 
-test: setup ## all tests, with a real nats-server and a real PostgreSQL
-	@$(PY) -m pytest $(ARGS)
+test: setup ## all tests, with a real nats-server and a real PostgreSQL (WORKERS=0: one after the other)
+	@$(PY) -m pytest -n $(or $(WORKERS),2) --dist loadscope $(ARGS)
 
 fuzz: setup ## bad input for every reader of outside bytes (SECONDS=60 TARGET=header)
 	@$(PY) -m tests.fuzz --seconds $(or $(SECONDS),60) $(TARGET:%=--target %)

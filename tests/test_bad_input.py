@@ -23,6 +23,8 @@ OPERATIONS = {"/health", "/ready", "/metrics"}
 # Who calls these proves it in the body, or proves nothing because nothing is given away.
 PUBLIC = {
     ("field-ingest", "post", "/v1/enrolments"),
+    ("field-ingest", "get", "/v1/time"),
+    ("field-ingest", "get", "/v1/keys"),
     ("media", "options", "/v1/uploads"),
     ("media", "options", "/v1/uploads/{sha256}"),
 }

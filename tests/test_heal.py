@@ -122,9 +122,9 @@ async def test_the_database_is_lost_back_to_a_backup_and_all_comes_again(
     await arrived_at(stage, 16)
     await settled(stage)
     before, ids = await merged_states(stage), await ledger_ids(stage)
-    note = (home / "field-ingest" / "checkpoint-0.note").read_text()
 
     await in_thread(stage.stack.stop)
+    note = (home / "field-ingest" / "checkpoint-0.note").read_text()
     (home / "postgres").rename(home / "postgres.lost")
     await in_thread(restore_databases, backups / "first", home)
     with pytest.raises(ServiceFailed, match="zb heal --accept-loss"):
