@@ -1,4 +1,4 @@
-"""What a sync answer is made of, from the stores in memory: `sync_ports` over the simulation's ledger and views."""
+"""What a sync answer is made of, from the stores in memory: `sync.ports` over the simulation's ledger and views."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,11 +25,11 @@ class MemorySyncStore:
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator["MemorySyncStore"]:
-        """See sync_ports.SyncStore."""
+        """See sync.ports.SyncStore."""
         yield self
 
     async def asker(self, author: str, technician: str) -> Asker | None:
-        """See sync_ports.Snapshot."""
+        """See sync.ports.Snapshot."""
         one = self._ledger.authors.get(author)
         if one is None:
             return None
@@ -47,7 +47,7 @@ class MemorySyncStore:
         )
 
     async def checkpoint(self, shard: int) -> StoredCheckpoint | None:
-        """See sync_ports.SyncStore."""
+        """See sync.ports.SyncStore."""
         log = self._ledger.shards[shard]
         size = len(log.rows)
         if not size:
@@ -59,21 +59,21 @@ class MemorySyncStore:
         return self._notes[shard, size]
 
     async def heal(self, shard: int) -> Heal | None:
-        """See sync_ports.SyncStore: this ledger never loses a row."""
+        """See sync.ports.SyncStore: this ledger never loses a row."""
         return None
 
     async def note_session(self, device: str, technician: str, asked_ms: int) -> None:
-        """See sync_ports.SyncStore."""
+        """See sync.ports.SyncStore."""
         self.sessions[device] = technician
 
     async def rows_after(self, author: str, mark: int, size: int, limit: int) -> list[Row]:
-        """See sync_ports.Snapshot."""
+        """See sync.ports.Snapshot."""
         shard = self._ledger.shards[self._ledger.authors[author].shard]
         rows = [row for row in shard.rows[:size] if row.author == author and row.seq > mark]
         return [self._receipted(row) for row in sorted(rows, key=lambda row: (row.seq, row.position))[:limit]]
 
     async def subtrees(self, shard: int, nodes: set[Node]) -> SubtreeHash:
-        """See sync_ports.Snapshot."""
+        """See sync.ports.Snapshot."""
         rows = self._ledger.shards[shard].rows
 
         def subtree(level: int, number: int) -> bytes:
@@ -82,11 +82,11 @@ class MemorySyncStore:
         return subtree
 
     async def counter(self, technician: str) -> Counter | None:
-        """See sync_ports.Snapshot."""
+        """See sync.ports.Snapshot."""
         return self._views.counters.get(technician)
 
     async def changes_after(self, technician: str, cursor: int, limit: int, *, tombstones: bool) -> list[Change]:
-        """See sync_ports.Snapshot."""
+        """See sync.ports.Snapshot."""
         rows = [(stream, row) for (name, stream), row in self._views.documents.items() if name == technician]
         moved = [(stream, row) for stream, row in rows if row.change > cursor and (tombstones or row.state_hash is not None)]
         moved.sort(key=lambda one: one[1].change)

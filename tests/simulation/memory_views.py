@@ -1,4 +1,4 @@
-"""The read side in memory: states, members, scopes and what is due, as `read_ports` promises them.
+"""The read side in memory: states, members, scopes and what is due, as `projection.ports` promises them.
 
 Rows only: what a batch makes of streams and what belongs to a scope is the real code's. The ledger that it reads is the
 simulation's; announcements go into the outbox of the same transaction.
@@ -49,7 +49,7 @@ class MemoryViews:
 
     @asynccontextmanager
     async def projection(self) -> AsyncIterator["MemoryProjectionTransaction"]:
-        """See read_ports.ReadStore."""
+        """See projection.ports.ReadStore."""
         with self.undo.transaction():
             self.gate("begin")
             yield MemoryProjectionTransaction(self)
@@ -58,7 +58,7 @@ class MemoryViews:
 
     @asynccontextmanager
     async def scopes(self) -> AsyncIterator["MemoryScopeTransaction"]:
-        """See read_ports.ReadStore."""
+        """See projection.ports.ReadStore."""
         with self.undo.transaction():
             self.gate("begin")
             yield MemoryScopeTransaction(self)
@@ -66,11 +66,11 @@ class MemoryViews:
         self.gate("committed")
 
     async def crew(self, worker: str) -> Crew:
-        """See read_ports.ReadStore."""
+        """See projection.ports.ReadStore."""
         return Crew((worker,), self.partitions)
 
     async def leave(self, worker: str) -> None:
-        """See read_ports.ReadStore."""
+        """See projection.ports.ReadStore."""
 
     def note_due(self, *, streams: Sequence[str] = (), technicians: Sequence[str] = ()) -> None:
         for note in [*((stream, None) for stream in streams), *((None, name) for name in technicians)]:
@@ -79,7 +79,7 @@ class MemoryViews:
 
 
 class MemoryProjectionTransaction:
-    """See read_ports.ProjectionTransaction. One transaction at a time: no partition is ever somebody else's."""
+    """See projection.ports.ProjectionTransaction. One transaction at a time: no partition is ever somebody else's."""
 
     def __init__(self, views: MemoryViews) -> None:
         self._views, self._undo = views, views.undo
@@ -106,11 +106,11 @@ class MemoryProjectionTransaction:
         return {claim: place for claim, (_, place) in found.items()}
 
     async def rests(self, streams: Sequence[str]) -> list[Rest]:
-        """See read_ports.ProjectionTransaction: none is kept, so every restart folds from the first event."""
+        """See projection.ports.ProjectionTransaction: none is kept, so every restart folds from the first event."""
         return []
 
     async def forget_rests(self, streams: Sequence[str]) -> None:
-        """See read_ports.ProjectionTransaction."""
+        """See projection.ports.ProjectionTransaction."""
 
     async def stream_rows(
         self, streams: Sequence[str], marks: Mapping[int, Marks], of: int, after: Mapping[str, Marks]
@@ -186,7 +186,7 @@ class MemoryProjectionTransaction:
 
 
 class MemoryScopeTransaction:
-    """See read_ports.ScopeTransaction."""
+    """See projection.ports.ScopeTransaction."""
 
     def __init__(self, views: MemoryViews) -> None:
         self._views, self._undo = views, views.undo

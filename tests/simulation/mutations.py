@@ -13,8 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from billing_bridge import domain as billing
-from field_ingest.admission import admitting as admission
-from field_ingest.admission import domain, verification
+from field_ingest.admission import admitting, domain, verification
 from field_ingest.admission.domain import Appended, Chain, Duplicate, Event
 from field_ingest.projection.folding import Folds
 from scheduling.board import read_announcement
@@ -147,13 +146,13 @@ def _no_transaction(connection: Any) -> Any:
 
 MUTATIONS: Final[dict[str, Mutation]] = {
     "mark check": Mutation(
-        "numbers have no gap", ((Chain, "_decided", _any_number), (admission, "_ahead", lambda offers, authors: {}))
+        "numbers have no gap", ((Chain, "_decided", _any_number), (admitting, "_ahead", lambda offers, authors: {}))
     ),
     "link check": Mutation("each event hangs on the one before it", ((Chain, "_decided", _any_link),)),
     "fork check": Mutation("another past is refused, and kept as a refusal", ((Chain, "_decided", _no_forks),)),
     "signature check": Mutation("only the author's key signs", ((verification, "_check_signature", _never),)),
     "body digest": Mutation("the body is the signed one", ((verification, "_check_digest", _never),)),
-    "sender check": Mutation("a device writes on its own subject", ((admission, "_wrong_sender", _never),)),
+    "sender check": Mutation("a device writes on its own subject", ((admitting, "_wrong_sender", _never),)),
     "closure check": Mutation("vectors are causally closed", ((Chain, "_open", _never),)),
     "shrink check": Mutation("an author never unlearns", ((Chain, "_shrunk", _never),)),
     "seen_ahead": Mutation("nobody knows what the ledger lacks", ((Chain, "_wrong_claim", _never),)),

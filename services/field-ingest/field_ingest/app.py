@@ -22,8 +22,7 @@ from field_ingest.admission.flood import FloodWatch
 from field_ingest.admission.intake import ACK_WAIT_S, Intake
 from field_ingest.admission.routing import prepare_consumers, prepare_streams, readings
 from field_ingest.admission.verification import Verifier
-from field_ingest.audit import dossier_api as auditing_api
-from field_ingest.audit import reading_api
+from field_ingest.audit import dossier_api, reading_api
 from field_ingest.backlog import Backlog
 from field_ingest.config import SERVICE, Settings
 from field_ingest.devices.administration import Devices
@@ -140,7 +139,7 @@ def build(parts: Parts, roles: frozenset[str]) -> FastAPI:
         api.devices_router(devices, Suspensions(parts.pool, system_clock)),
         api.ledger_router(parts.pool, parts.checkpoints),
         reading_api.router(parts.pool, parts.clock),
-        auditing_api.router(parts.pool, parts.clock),
+        dossier_api.router(parts.pool, parts.clock),
         access_log.router(parts.pool, parts.clock),
         log_router(parts.pool, parts.checkpoints, parts.keys.ledger),
     ]

@@ -1,7 +1,7 @@
 """`audit browse`: an intervention in the terminal, for an auditor at the ledger's own machine. It reads, and changes nothing.
 
 It reads the database as the other audit commands do, once, when it begins; that is an entry in the access log, with the purpose
-that the person names. What the pages say is `audit_pages`' matter.
+that the person names. What the pages say is `pages`' matter.
 """
 
 import getpass
@@ -14,7 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import DataTable, Footer, Header, Static, TabbedContent, TabPane, Tabs
 
-from field_ingest.audit import dossier as auditing
+from field_ingest.audit import dossier
 from field_ingest.audit.explain import HISTORY_ROWS_MAX, current_state, stream_of
 from field_ingest.audit.pages import PAGES, WORDS, Dossier, pages
 from field_ingest.config import SERVICE, Settings
@@ -110,7 +110,7 @@ async def read_dossier(pool: Pool, name: str, reader: Principal, clock: Clock) -
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         entries: list[dict[str, Any]] = []
         after = (-1, -1)
-        while len(entries) < ENTRIES_MAX and (page := await auditing.timeline(connection, stream, after=after)):
+        while len(entries) < ENTRIES_MAX and (page := await dossier.timeline(connection, stream, after=after)):
             entries += page
             after = (page[-1]["shard"], page[-1]["position"])
             if len(page) < HISTORY_ROWS_MAX:
@@ -121,11 +121,11 @@ async def read_dossier(pool: Pool, name: str, reader: Principal, clock: Clock) -
             title=f"{reference.value if reference else stream} ({len(entries)}{'+' if len(entries) >= ENTRIES_MAX else ''})",
             entries=entries,
             decisions={
-                "fr": await auditing.set_aside(connection, state, "fr"),
-                "en": await auditing.set_aside(connection, state, "en"),
+                "fr": await dossier.set_aside(connection, state, "fr"),
+                "en": await dossier.set_aside(connection, state, "en"),
             },
-            files=auditing.evidence(state),
-            checkpoints=await auditing.proofs(connection, [(entry["shard"], entry["position"]) for entry in entries]),
+            files=dossier.evidence(state),
+            checkpoints=await dossier.proofs(connection, [(entry["shard"], entry["position"]) for entry in entries]),
         )
 
 

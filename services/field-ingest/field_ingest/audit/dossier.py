@@ -1,6 +1,6 @@
 """What an auditor sees of an intervention: every event with all its clocks and what it knew, set-aside values, evidence, proofs.
 
-Reads states and ledger rows; HTTP (`auditing_api`) and the terminal view (`audit_browse`) show the same. Nothing is decided here:
+Reads states and ledger rows; HTTP (`dossier_api`) and the terminal view (`browse`) show the same. Nothing is decided here:
 sentences are the merge's, proofs are the tree's, and values stay sealed.
 """
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
 
-from field_ingest.audit import dossier as auditing
+from field_ingest.audit import dossier
 from field_ingest.audit.dossier import Wanted
 from field_ingest.audit.explain import HISTORY_ROWS_MAX, Current
 from field_ingest.audit.reading_api import POSITION, UUID, readable
@@ -60,8 +60,8 @@ def _list(routes: APIRouter, pool: Pool, clock: Clock) -> None:
         )
         await access_log.record(pool, caller, "list interventions", f"agency={agency or '*'}", at_ms=clock())
         async with pool.acquire() as connection:
-            found = await auditing.listed(connection, wanted)
-        return {"interventions": found, "next": found[-1]["intervention"] if len(found) == auditing.PAGE else None}
+            found = await dossier.listed(connection, wanted)
+        return {"interventions": found, "next": found[-1]["intervention"] if len(found) == dossier.PAGE else None}
 
 
 def _one(routes: APIRouter, pool: Pool, clock: Clock) -> None:
@@ -80,12 +80,12 @@ def _one(routes: APIRouter, pool: Pool, clock: Clock) -> None:
         """Every value that does not stand: the rule, its sentence, what stands in its place."""
         current = await opened(intervention, caller, "set-aside")
         async with pool.acquire() as connection:
-            return {"decisions": await auditing.set_aside(connection, current.state, language)}
+            return {"decisions": await dossier.set_aside(connection, current.state, language)}
 
     @routes.get("/{intervention}/evidence")
     async def evidence(intervention: Intervention, caller: Auditor) -> dict[str, Any]:
         """The files that its events name, by SHA-256. The bytes are in the evidence store."""
-        return {"files": auditing.evidence((await opened(intervention, caller, "evidence")).state)}
+        return {"files": dossier.evidence((await opened(intervention, caller, "evidence")).state)}
 
     @routes.get("/{intervention}/proofs")
     async def proofs(intervention: Intervention, caller: Auditor, after: After = None) -> dict[str, Any]:
@@ -93,13 +93,13 @@ def _one(routes: APIRouter, pool: Pool, clock: Clock) -> None:
         await opened(intervention, caller, "proofs")
         entries = await _entries(intervention, after)
         async with pool.acquire() as connection:
-            found = await auditing.proofs(connection, [(entry["shard"], entry["position"]) for entry in entries])
+            found = await dossier.proofs(connection, [(entry["shard"], entry["position"]) for entry in entries])
         return {"checkpoints": found, "next": _next(entries)}
 
     async def _entries(intervention: str, after: str | None) -> list[dict[str, Any]]:
         shard, _, position = (after or "-1:-1").partition(":")
         async with pool.acquire() as connection:
-            return await auditing.timeline(connection, f"intervention:{intervention}", after=(int(shard), int(position)))
+            return await dossier.timeline(connection, f"intervention:{intervention}", after=(int(shard), int(position)))
 
 
 def _next(entries: list[dict[str, Any]]) -> str | None:

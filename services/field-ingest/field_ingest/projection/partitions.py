@@ -1,7 +1,7 @@
 """Partitions of the projection: which streams lie together, and which worker works on which of them.
 
 Pure. A stream's partition follows from its name alone, in Python as in SQL (`stream_partition`); who works where follows
-from the names of the workers that live. The row lock that keeps two workers off one partition is `read_store`'s.
+from the names of the workers that live. The row lock that keeps two workers off one partition is `store`'s.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """What the projection needs of its store: one transaction that reads the ledger, takes partitions and writes states.
 
-Owns the rows and the promises, no SQL: `read_store` keeps them in Postgres, a simulation in memory, and `projector` and
+Owns the rows and the promises, no SQL: `store` keeps them in Postgres, a simulation in memory, and `projector` and
 `scoping` run on either. What an event means is `zb_contracts.merge`'s matter, who may hold what is `scope`'s.
 """
 

@@ -2,7 +2,7 @@
 
 Proves that the states are what the ledger says (same hash), or shows what they were at a moment. `swapping` can put what differs
 into the live ones; it announces nothing itself. The ledger is only read. How a run is worked off is `replay_run`'s matter, how
-an auditor calls it `audit_commands`'.
+an auditor calls it `audit.commands`'.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The projection's store in Postgres: `read_ports` over the statements of `marks`, `states`,
+"""The projection's store in Postgres: `ports` over the statements of `marks`, `states`,
 `rest_store` and `scope_store`.
 
 One transaction a step, on a connection of its own; nothing is committed but at the end of its block. It decides nothing.
@@ -23,7 +23,7 @@ Acquire = Callable[[], AbstractAsyncContextManager[Connection]]
 
 
 class PostgresReadStore:
-    """`read_ports.ReadStore` on connections that `acquire` lends."""
+    """`ports.ReadStore` on connections that `acquire` lends."""
 
     def __init__(self, acquire: Acquire) -> None:
         self._acquire = acquire
@@ -48,7 +48,7 @@ class PostgresReadStore:
 
 
 class PostgresProjectionTransaction:
-    """`read_ports.ProjectionTransaction` in a transaction that is open."""
+    """`ports.ProjectionTransaction` in a transaction that is open."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -108,7 +108,7 @@ class PostgresProjectionTransaction:
 
 
 class PostgresScopeTransaction:
-    """`read_ports.ScopeTransaction` in a transaction that is open."""
+    """`ports.ScopeTransaction` in a transaction that is open."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

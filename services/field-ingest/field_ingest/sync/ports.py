@@ -1,4 +1,4 @@
-"""What a sync answer is made of, as a port: `sync` makes answers from it, `sync_store` fills it from Postgres.
+"""What a sync answer is made of, as a port: `responder` makes answers from it, `store` fills it from Postgres.
 
 An implementation holds storage only. It promises that everything read in one snapshot is of one moment, that rows below a
 checkpoint's size are there once the checkpoint is, and that a checkpoint, once given, is never taken back.

@@ -1,8 +1,8 @@
 """The sync responder: what a device lacks (receipts, proofs, scope), in one answer signed by the ledger's key.
 
 Device and technician come from the subject, which the broker guards; the body may only name an incarnation of that device.
-Everything in an answer is read in one snapshot of the store (`sync_ports`). It knows neither SQL nor transport: see `sync_store`
-and `sync_subscriber`.
+Everything in an answer is read in one snapshot of the store (`ports`). It knows neither SQL nor transport: see `store`
+and `subscriber`.
 """
 
 from collections.abc import Callable, Sequence

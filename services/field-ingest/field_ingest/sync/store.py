@@ -1,6 +1,6 @@
 """What a sync answer is made of, from Postgres: all SQL of the responder, one repeatable-read snapshot an answer.
 
-It implements `sync_ports`; what an answer says is `sync`'s matter. It writes nothing but who asked last.
+It implements `ports`; what an answer says is `responder`'s matter. It writes nothing but who asked last.
 """
 
 from collections.abc import AsyncIterator
