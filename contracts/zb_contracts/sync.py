@@ -25,6 +25,8 @@ RECEIPTS_MAX: Final = 1024
 DOCUMENTS_MAX: Final = 1024
 CERTIFICATES_MAX: Final = 16
 """Of ledger keys, in all the time of a ledger: those that have ended stay known."""
+ENDED_FOR_GOOD: Final = frozenset({"lost", "stolen", "retired", "replaced"})
+"""Causes of a revocation after which nobody reads on the device again; a suspension has others."""
 
 Nonce = Annotated[str, msgspec.Meta(pattern="^[a-f0-9]{32}$")]
 Id = Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,64}$")]
@@ -91,14 +93,20 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """What the server wants of the device. Nothing of it deletes an event that has no receipt.
+    """What the server wants of the device. Nothing of it deletes an event that has no receipt, but a wipe that is to be at once.
 
+    `suspend`: reading ends while it lasts; where `argument` is one of ENDED_FOR_GOOD, the read models go.
+    `wipe`: the same; with an `order`, the device sends what it has, attests (`device.wiped.v1`) and destroys its store and keys.
     `new_incarnation`: this author goes on no more, because the store is an old copy (`argument` sync.store_behind) or another
     incarnation replaced it (sync.replaced); the device makes a new event key and asks for an incarnation.
     """
 
     kind: Literal["suspend", "wipe", "release", "new_incarnation"]
     argument: str | None = None
+    order: Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,64}$")] | None = None
+    """Of a wipe: its id, which the attestation repeats. The same order again is the same wipe."""
+    at_once: bool = False
+    """Of a wipe: the device is lost. It tries to send once and does not wait for what could not be sent."""
 
 
 class ScopeDocument(msgspec.Struct, frozen=True, kw_only=True):

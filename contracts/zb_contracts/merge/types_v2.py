@@ -11,6 +11,7 @@ TYPES_V2: Final = TYPES_V1 | frozenset(
     {
         "device.ledger_healed.v1",
         "device.split_view_seen.v1",
+        "device.wiped.v1",
         "intervention.part_used.v2",
         "intervention.photo_taken.v2",
         "intervention.planned.v2",
