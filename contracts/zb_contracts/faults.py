@@ -89,3 +89,9 @@ class DocumentUnverified(CryptoFault):
     """A document of an unknown key, or whose signature is not that key's for this type."""
 
     code = "crypto.document_unverified"
+
+
+class StatementEnded(CryptoFault):
+    """What a key stated was good once, and its time is over."""
+
+    code = "crypto.statement_ended"

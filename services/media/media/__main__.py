@@ -6,7 +6,6 @@ import click
 
 from media import app
 from media.config import SERVICE, Settings
-from media.devices import SignerUnusable
 from media.files import FileStore
 from media.uploads import Uploads
 from zb_chassis import logs, telemetry
@@ -14,6 +13,7 @@ from zb_chassis.clock import clock_of
 from zb_chassis.command_line import run
 from zb_chassis.config import load
 from zb_chassis.database import open_pool
+from zb_chassis.devices import SignerUnusable
 
 
 @click.group()

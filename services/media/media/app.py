@@ -14,7 +14,6 @@ from nats.aio.msg import Msg
 
 from media import api, evidence, tus
 from media.config import MIGRATIONS, SERVICE, Settings
-from media.devices import Devices, DeviceSigner
 from media.files import FileStore
 from media.uploads import Uploads
 from zb_chassis import access_log, http, lifecycle, outbox
@@ -22,6 +21,7 @@ from zb_chassis.claims import Credentials
 from zb_chassis.clock import Clock, clock_of
 from zb_chassis.consuming import Subscription
 from zb_chassis.database import Pool, is_ready, open_pool, transaction
+from zb_chassis.devices import Devices, DeviceSigner
 from zb_chassis.identity import TokenVerifier
 from zb_chassis.messaging import Hears, Messaging
 from zb_chassis.migrate import CHASSIS_MIGRATIONS, upgrade

@@ -15,9 +15,9 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import ClientDisconnect
 
-from media.devices import Devices
-from media.devices import Request as DeviceRequest
 from media.uploads import Declared, Progress, Uploads
+from zb_chassis.devices import Devices
+from zb_chassis.devices import Request as DeviceRequest
 from zb_chassis.http import PUBLIC, stated
 from zb_contracts.events.values import File
 from zb_contracts.problems import INPUT_INVALID, INPUT_TOO_LARGE, MEDIA_CHECKSUM, MEDIA_VERSION, Problem

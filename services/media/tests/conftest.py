@@ -14,13 +14,13 @@ import pytest
 
 from media.app import application
 from media.config import MIGRATIONS, Settings
-from media.devices import Devices, DeviceSigner
 from media.evidence import state_announced
 from media.files import FileStore
 from media.uploads import Uploads
 from zb_chassis import claims
 from zb_chassis.claims import Kind, Nkey
 from zb_chassis.database import Pool, open_pool, transaction
+from zb_chassis.devices import Devices, DeviceSigner
 from zb_chassis.identity import Principal, Role
 from zb_chassis.migrate import CHASSIS_MIGRATIONS, upgrade
 from zb_contracts.announcements import EvidenceAnnounced, InterventionAnnounced

@@ -1,7 +1,7 @@
-"""Who uploads: the session token of a device, and the proof that the request comes from the holder of its login key.
+"""Which device calls: its session token, and the proof that the request comes from the holder of its login key.
 
 The token is the NATS user JWT of the session, signed by the deployment's device signer; both are checked in real time, never
-by a story's clock. A drain session (no technician) may upload as well. It stores nothing and asks nobody.
+by a story's clock. A drain session names no technician. It stores nothing and asks nobody.
 """
 
 import base64
@@ -24,10 +24,11 @@ from zb_contracts.enrolment import (
 from zb_contracts.faults import KeyMalformed
 from zb_contracts.keys import nkey_user_public, verify
 from zb_contracts.problems import DEVICE_PROOF_INVALID, DEVICE_PROOF_TIME, UNAUTHENTICATED, Problem
-from zb_contracts.subjects import ID_PATTERN
+from zb_contracts.subjects import DRAIN, ID_PATTERN
 from zb_contracts.times import format_time_ms, parse_time_ms
 
 SIGNER_FILE: Final = "device-signer.pub"
+TECHNICIAN_TAG: Final = "t:"
 
 
 class SignerUnusable(Exception):
@@ -62,6 +63,14 @@ class DeviceSigner:
             raise SignerUnusable(f"{path} does not name the signer and the account of devices: {fault}") from fault
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceSession:
+    """Who sent a proven request. `technician` None: a drain session."""
+
+    device: str
+    technician: str | None
+
+
 class Devices:
     """Tells which device sent a request. `now_s` is real time, in seconds since 1970."""
 
@@ -85,7 +94,11 @@ class Devices:
         return claims
 
     def device(self, request: Request) -> str:
-        """The device's id, when token and proof hold. Problem UNAUTHENTICATED, DEVICE_PROOF_INVALID or DEVICE_PROOF_TIME."""
+        """The device's id, when token and proof hold. Problems as `session`."""
+        return self.session(request).device
+
+    def session(self, request: Request) -> DeviceSession:
+        """The session, when token and proof hold. Problem UNAUTHENTICATED, DEVICE_PROOF_INVALID or DEVICE_PROOF_TIME."""
         claims = self.token(request.headers)
         at = request.headers.get(PROOF_TIME_HEADER.lower(), "")
         self._check_age(at)
@@ -97,7 +110,7 @@ class Devices:
             raise Problem(DEVICE_PROOF_INVALID, reason=f"{PROOF_HEADER} is no signature in base64url") from fault
         if not verify(login_key, statement, proof):
             raise Problem(DEVICE_PROOF_INVALID, reason="the signature is not the login key's over this request")
-        return claims.name
+        return DeviceSession(claims.name, _technician(claims))
 
     def _check_age(self, at: str) -> None:
         now_ms = int(self._now_s() * 1000)
@@ -107,6 +120,15 @@ class Devices:
             raise Problem(DEVICE_PROOF_INVALID, reason=f"{PROOF_TIME_HEADER} is {fault}") from fault
         if abs(age_ms) > PROOF_AGE_MAX_S * 1000:
             raise Problem(DEVICE_PROOF_TIME, time=at, now=format_time_ms(now_ms), limit_s=PROOF_AGE_MAX_S)
+
+
+def _technician(claims: Claims) -> str | None:
+    """Whose session it is, as its one tag says. Problem UNAUTHENTICATED for an id that is none."""
+    named = [tag.removeprefix(TECHNICIAN_TAG) for tag in claims.tags if tag.startswith(TECHNICIAN_TAG)]
+    technician = named[0] if len(named) == 1 else DRAIN
+    if not ID_PATTERN.fullmatch(technician):
+        raise Problem(UNAUTHENTICATED, reason="the token names no technician")
+    return None if technician == DRAIN else technician
 
 
 def _unpadded(text: str) -> bytes:
