@@ -91,6 +91,11 @@ class MemoryLedger:
         self.gate("read authors")
         return {name: self.authors[name] for name in sorted(names) if name in self.authors}
 
+    async def read_strays(self, asked: Collection[tuple[str, int, bytes]]) -> frozenset[tuple[str, int, bytes]]:
+        """See ports.Ledger."""
+        self.gate("read strays")
+        return frozenset(one for one in asked if one in self.strays)
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["MemoryTransaction"]:
         """See ports.Ledger."""

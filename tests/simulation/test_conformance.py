@@ -206,6 +206,8 @@ async def test_a_fork_is_one_row_beside_the_chain_however_often_it_comes(store: 
     other = twin.write(text="another past")
     [stray] = await append(store, other)
     assert (stray.kind, stray.chained) == ("refusal", False)
+    there = (leaky.author, 1, stray.header_hash)
+    assert await store.ledger.read_strays([there, (leaky.author, 2, stray.header_hash), (leaky.author, 1, bytes(32))]) == {there}
     with pytest.raises(Exception, match=r"unique|leaky-i1"):
         await append(store, other, known=Known(chained={1: read_event(leaky.events[0]).header_hash}))
     assert len(await store.rows()) == 2

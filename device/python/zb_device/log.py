@@ -210,31 +210,31 @@ class Log:
             (self.incarnation, first, last),
         )
 
-    def is_unanswered(self, ledger_mark: int) -> bool:
-        """Whether the broker took something of which the ledger, by its mark, has nothing."""
+    def is_unanswered(self) -> bool:
+        """Whether the broker took something on which the ledger has not said a word.
+
+        The ledger's mark does not tell: what a store wrote that was an old copy lies at numbers below it, and may be lost as well.
+        """
         row = self._db.execute(
-            "select 1 from log where incarnation = ? and state = 'received' and seq > ? limit 1", (self.incarnation, ledger_mark)
+            "select 1 from log where incarnation = ? and state = 'received' limit 1", (self.incarnation,)
         ).fetchone()
         return row is not None
 
     def note_ledger_mark(self, ledger_mark: int, server_ms: int) -> int:
-        """The ledger's mark, and since when (server time) it has stood still although the broker took more; 0: it has not."""
+        """The ledger's mark, and since when (server time) it has stood still although the broker has more; 0: it has not."""
         row = self._db.execute(
             "select ledger_mark, stalled_since_ms from head where incarnation = ?", (self.incarnation,)
         ).fetchone()
         before_mark, before_ms = row or (0, 0)
         since_ms = 0
-        if self.is_unanswered(ledger_mark):
+        if self.is_unanswered():
             since_ms = server_ms if ledger_mark != before_mark or not before_ms else before_ms
         self._put_progress(ledger_mark, since_ms)
         return int(since_ms)
 
     def send_again(self, ledger_mark: int) -> None:
-        """What the broker took, and the ledger never had, waits to be sent once more."""
-        self._db.execute(
-            "update log set state = 'queued' where incarnation = ? and state = 'received' and seq > ?",
-            (self.incarnation, ledger_mark),
-        )
+        """What the broker took, and the ledger never answered, waits to be sent once more."""
+        self._db.execute("update log set state = 'queued' where incarnation = ? and state = 'received'", (self.incarnation,))
         self._put_progress(ledger_mark, 0)
 
     def _put_progress(self, ledger_mark: int, stalled_since_ms: int) -> None:

@@ -169,11 +169,21 @@ class Admission:
         before = await turn.to_place()
         ahead, reach = _ahead(offers, authors, before)
         turn.place(reach, before)
+        for index in await self._beside(ahead, offers, authors):
+            del ahead[index]
         for index, problem in ahead.items():
             # Before its signatures cost anything: what one device sends ahead of its mark keeps nobody else waiting.
             self._wait(batch, index, problem, offers.pop(index))
         work = [(authors[offer.author].event_key, offer) for offer in offers.values()]
         batch.segments = dict(zip(offers, await self._verifier.segments(work), strict=True))
+
+    async def _beside(
+        self, ahead: Mapping[int, Problem], offers: Mapping[int, Offer], authors: Mapping[str, Author]
+    ) -> list[int]:
+        """Those ahead that go on from a row beside the chain: a fork's tail, which no event that is still to come leads to."""
+        parents = {index: offers[index].parent for index in ahead if authors[offers[index].author].stray_refusals}
+        strays = await self._ledger.read_strays(set(parents.values())) if parents else frozenset()
+        return [index for index, parent in parents.items() if parent in strays]
 
     async def _decide(self, transaction: LedgerTransaction, batch: _Batch) -> list[Chain]:
         names = {segment.author for segment in batch.segments.values()} | {asked.author for asked in batch.asked}

@@ -45,10 +45,16 @@ class Offer:
     author: str
     first: int
     rows: Sequence[SignedEvent | bytes]
+    prev: bytes = b""
 
     @property
     def last(self) -> int:
         return self.first + len(self.rows) - 1
+
+    @property
+    def parent(self) -> tuple[str, int, bytes]:
+        """What the first event goes on from: author, number, header hash."""
+        return self.author, self.first - 1, self.prev
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +141,7 @@ def read_offer(data: bytes, escrow: WrapKey) -> Offer:
     """What a message offers. A Problem when not even its first event can be placed."""
     rows = unpack_segment(data)
     skeleton = _skeleton(_opened(rows[0], escrow).header)
-    return Offer(skeleton.author, skeleton.seq, rows)
+    return Offer(skeleton.author, skeleton.seq, rows, bytes.fromhex(skeleton.prev))
 
 
 def read_segment(public_key: bytes, offer: Offer, escrow: WrapKey) -> Segment:

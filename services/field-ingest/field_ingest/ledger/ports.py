@@ -57,5 +57,8 @@ class Ledger(Protocol):
     async def read_authors(self, names: Collection[str]) -> dict[str, Author]:
         """The authors of these names that exist, as they are now, unlocked. Key, kind, shard and owner never change."""
 
+    async def read_strays(self, asked: Collection[tuple[str, int, bytes]]) -> frozenset[tuple[str, int, bytes]]:
+        """Which of these (author, number, header hash) stand in the ledger beside their author's chain. What does stays there."""
+
     def transaction(self) -> AbstractAsyncContextManager[LedgerTransaction]:
         """A transaction: committed at the end of the block, or not at all when the block raises."""

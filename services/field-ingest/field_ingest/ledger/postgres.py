@@ -51,6 +51,19 @@ class PostgresLedger:
             )
         return {row["author"]: _author(row) for row in rows}
 
+    async def read_strays(self, asked: Collection[tuple[str, int, bytes]]) -> frozenset[tuple[str, int, bytes]]:
+        """See ports.Ledger."""
+        async with self._connection() as connection:
+            rows = await connection.fetch(
+                """
+                SELECT l.author, l.seq, l.header_hash
+                FROM unnest($1::text[], $2::bigint[], $3::bytea[]) AS q (author, seq, header_hash)
+                JOIN ledger l ON (l.author, l.seq, l.header_hash) = (q.author, q.seq, q.header_hash) AND NOT l.chained
+                """,
+                *map(list, zip(*asked, strict=True)),
+            )
+        return frozenset(tuple(row) for row in rows)
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["PostgresTransaction"]:
         """See ports.Ledger."""

@@ -79,6 +79,17 @@ async def test_a_fork_and_what_descends_from_it_is_recorded_once_and_moves_no_ma
     assert (await house.row(leaky))["mark"] == 2
 
 
+async def test_a_fork_s_tail_is_recorded_too_when_its_segments_come_one_by_one(house: Any, leaky: Any) -> None:
+    restored = leaky.copy()
+    await house.deliver(leaky, leaky.writes(1))
+    forked = restored.writes(6)
+    assert await house.deliver(restored, forked[:2]) == Done(refused=2)
+    assert isinstance(await house.deliver(restored, forked[4:]), PutOff)
+    assert await house.deliver(restored, forked[2:4]) == Done(refused=2)
+    assert await house.deliver(restored, forked[4:], tries=2) == Done(refused=2)
+    assert (await house.row(leaky))["mark"] == 1
+
+
 async def test_segments_that_overtook_each_other_in_one_batch_find_their_places(house: Any, leaky: Any) -> None:
     events = leaky.writes(6)
     messages = [leaky.message(events[at : at + 2]) for at in (4, 0, 2)]
