@@ -106,11 +106,15 @@ class Hostile:
 
     def taken_id(self) -> bytes:
         rows = self._ingest.ledger.rows()
+        if not rows:
+            return self.honest()  # nobody has said anything yet
         return encode_segment([self.write(id=self.world.dice.choice(rows).event_id)])
 
     def somebody_else_s(self) -> bytes:
         """Another author's true bytes, on this device's subject."""
         rows = [row for row in self._ingest.ledger.rows() if row.author != AUTHOR]
+        if not rows:
+            return self.honest()  # nobody else has said anything yet
         row: Row = self.world.dice.choice(rows)
         return encode_segment([SignedEvent(row.header, row.body, row.signature)])
 

@@ -8,7 +8,7 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -50,6 +50,13 @@ class _Place(msgspec.Struct, frozen=True):
     seq: int
 
 
+class _Placeable(_Place, frozen=True):
+    """What a header shows at least that can be put in its place. Less than that comes again after an hour, unasked."""
+
+    prev: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    body_sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
 class Watch:
     """Looks at each acknowledged message and at each row once, as soon as it is there."""
 
@@ -69,7 +76,7 @@ class Watch:
     def _given_up(self, message: Delivered) -> None:
         """What is missing before it is asked for."""
         try:
-            place = msgspec.json.decode(decode_segment(message.data, ESCROW.private)[0].header, type=_Place)
+            place = msgspec.json.decode(decode_segment(message.data, ESCROW.private)[0].header, type=_Placeable)
         except (Problem, msgspec.DecodeError, UnicodeDecodeError):
             return
         author = self._ledger.authors.get(place.author)
