@@ -136,6 +136,7 @@ BILLING_LAYOUT = _problem("billing.layout", "{field} does not fit its column: {r
 BILLING_FILE_DIFFERS = _problem("billing.file_differs", "{name} exists with other bytes than the batch has", 409)
 
 ENROLMENT_CODE = _problem("enrolment.code", "the code is unknown, used or expired", 403)
+INVITATION_MALFORMED = _problem("enrolment.invitation", "this is no invitation of the platform: {reason}", 400)
 ENROLMENT_PROOF = _problem("enrolment.proof", "the keys are not proven: {reason}", 403)
 DEVICE_REVOKED = _problem("enrolment.revoked", "the device {device} is revoked since {since}", 403)
 DEVICE_REPLACED = _problem(
@@ -144,6 +145,9 @@ DEVICE_REPLACED = _problem(
 DEVICE_SUSPENDED = _problem(
     "enrolment.suspended", "the device {device} is suspended until {until}: {reason}", 403, retryable=True
 )
+DEVICE_WIPING = _problem(
+    "enrolment.wiping", "the device {device} is to be wiped (order {order}): it gets a drain session and nothing else", 403
+)
 INCARNATION_LIMIT = _problem(
     "enrolment.incarnation_limit",
     "the device {device} became {count} incarnations within {hours} h, which is the limit: are two copies of it in use?",
@@ -151,10 +155,18 @@ INCARNATION_LIMIT = _problem(
     retryable=True,
 )
 
+FLEET_STANDING = _problem("fleet.standing", "{act} is not possible: the device {device} is {standing}", 409)
+FLEET_CODE_USED = _problem("fleet.code_used", "the code {code} was used already, by the device {device}: suspend that", 409)
+FLEET_AGENCY_CIRCLE = _problem("fleet.agency_circle", "{agency} would lie below itself", 409)
+FLEET_AGENCY_DEEP = _problem("fleet.agency_deep", "{agency} would lie {depth} levels deep, the limit is {limit}", 409)
+FLEET_AGENCIES_MAX = _problem("fleet.agencies_max", "there are {limit} agencies already, which is the limit", 409)
+
 SUBJECT_UNKNOWN = _problem("subject.unknown", "nothing was ever sealed for a data subject {subject}", 404)
 SUBJECT_ERASED = _problem("subject.erased", "the keys of {subject} were destroyed already, on {at}", 409)
 SUBJECT_HELD = _problem("subject.held", "{subject} is under the legal hold {case} since {since}: lift it first", 409)
 SUBJECT_NOT_HELD = _problem("subject.not_held", "{subject} is under no legal hold", 409)
+DEPOSIT_REFUSED = _problem("subject.deposit_refused", "the key {kid} is not taken: {reason}", 422)
+STATEMENT_REFUSED = _problem("subject.statement_refused", "the scope statement is not believed: {reason}", 403)
 SUBJECT_RETAINED = _problem("subject.retained", "all that is sealed for {subject} has to be kept until {until}: {basis}", 409)
 
 RATE_LIMITED = _problem("system.rate_limited", "too many requests, wait {seconds} s", 429, retryable=True)

@@ -1,0 +1,117 @@
+"""One-time codes: invite a device with a QR code, list what is open, take a code back.
+
+The QR code holds an invitation (`zb_contracts.invitation`): addresses, code, the root's fingerprint. The code is printed this
+once and stored nowhere; field-ingest has its hash.
+"""
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import click
+import segno
+
+from zb.fleet.desk import Desk, at_desk, say, show_json, show_table
+from zb_contracts.invitation import Invitation
+
+PNG_PIXELS_A_MODULE: Final = 8
+VALID_HOURS_MAX: Final = 14 * 24
+
+
+@click.command("invite", short_help="Make a one-time code, as text, QR code and PNG.")
+@click.option("--agency", help="to which the device will belong (default: main; with --device: that device's)")
+@click.option("--technician", help="whose device it will be; without one it belongs to the agency's pool")
+@click.option("--device", help="replace: the code makes new hardware, or emptied one, the next incarnation of this device")
+@click.option("--valid-hours", type=click.IntRange(1, VALID_HOURS_MAX), default=24, show_default=True, help="until it expires")
+@click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="write the QR code into this new file")
+@click.option("--ingest-url", help="where devices reach field-ingest (default: this machine, as for the next two)")
+@click.option("--nats-url", help="where devices reach the broker")
+@click.option("--media-url", help="where devices reach the evidence store")
+@at_desk
+@click.pass_obj
+def invite(folder: Path, /, name: str, as_json: bool, **wanted: Any) -> None:
+    """Make a one-time code for a device; whoever has it can enrol one.
+
+    On the device: `zb-device enrol --invitation TEXT`, or scan the QR code.
+    """
+    desk = Desk.of(folder, name)
+    picture = _new_file(wanted["png"])
+    issued = desk.post("enrolment-codes", _asked(desk, wanted))
+    text = invitation(desk, issued["code"], wanted).to_text()
+    qr = segno.make(text, error="m", micro=False)
+    if picture is not None:
+        with picture:
+            qr.save(picture, kind="png", scale=PNG_PIXELS_A_MODULE)
+    if as_json:
+        return show_json({**issued, "invitation": text})
+    qr.terminal(out=sys.stdout, compact=True)
+    say(f"code {issued['code']}, until {issued['expires_at']}\n{text}")
+
+
+@click.command("codes", short_help="List one-time codes: open, used, expired, revoked.")
+@click.option("--state", type=click.Choice(["open", "used", "expired", "revoked"]), help="only these")
+@click.option("--agency", help="only of this agency and those below it")
+@click.option("--after", help="`next` of the page before")
+@at_desk
+@click.pass_obj
+def codes(folder: Path, name: str, as_json: bool, state: str | None, agency: str | None, after: str | None) -> None:
+    """List one-time codes, the newest first, a page at a time. The codes themselves are known to nobody."""
+    answer = Desk.of(folder, name).get("enrolment-codes", state=state, agency=agency, after=after)
+    if as_json:
+        return show_json(answer)
+    columns = ("id", "state", "agency", "technician", "replaces", "issued by", "issued at", "expires at", "enrolled")
+    keys = ("id", "state", "agency", "technician", "device", "issued_by", "issued_at", "expires_at", "used_by")
+    show_table(columns, [[code[key] for key in keys] for code in answer["codes"]])
+    if answer["next"]:
+        say(f"more: --after {answer['next']}")
+
+
+@click.command("uninvite", short_help="Take a one-time code back before it is used.")
+@click.argument("code", metavar="ID")
+@at_desk
+@click.pass_obj
+def uninvite(folder: Path, name: str, as_json: bool, code: str) -> None:
+    """Take back the code with this ID (see `zb fleet codes`). A used code is refused: suspend the device instead."""
+    answer = Desk.of(folder, name).delete(f"enrolment-codes/{code}")
+    if as_json:
+        return show_json(answer)
+    say(f"the code {answer['id']} is {answer['state']}")
+
+
+def _new_file(path: Path | None) -> BinaryIO | None:
+    """A file of its owner's alone, because the picture holds the code. UsageError for one that exists, or cannot be made."""
+    if path is None:
+        return None
+    try:
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+    except OSError as fault:
+        raise click.UsageError(f"{path} cannot be made: {fault.strerror}") from fault
+
+
+def invitation(desk: Desk, code: str, wanted: dict[str, Any]) -> Invitation:
+    """What the device needs beside the code: addresses as told, else this machine's, and whom to trust."""
+    ports, nats = desk.run["ports"], desk.run["nats"]
+    root = bytes.fromhex((desk.home / "keys" / "root.pub").read_text().strip())
+    return Invitation(
+        code=code,
+        ingest=wanted.get("ingest_url") or f"http://127.0.0.1:{ports['field-ingest']}",
+        nats=wanted.get("nats_url") or f"nats://127.0.0.1:{nats['client']}",
+        media=wanted.get("media_url") or f"http://127.0.0.1:{ports['media']}",
+        root=hashlib.sha256(root).hexdigest(),
+    )
+
+
+def _asked(desk: Desk, wanted: dict[str, Any]) -> dict[str, Any]:
+    """The request: of a device that is replaced, agency and technician stay unless others are named."""
+    agency, technician = wanted["agency"], wanted["technician"]
+    if wanted["device"] is not None:
+        before = desk.get(f"devices/{wanted['device']}")
+        agency, technician = agency or before["agency"], technician or before["technician"]
+    return {
+        "agency": agency or "main",
+        "technician": technician,
+        "device": wanted["device"],
+        "valid_s": wanted["valid_hours"] * 3600,
+    }
