@@ -1,7 +1,8 @@
 """Sync: what a device asks over request/reply, and the one signed answer it gets. MessagePack, compressed with zstd.
 
 The answer echoes the nonce and is signed as a whole by a ledger key, so that nobody between can shorten, replay or forge a
-receipt. Decoding is bounded: a bomb of zeros is refused by its declared size before anything is allocated.
+receipt. What has its default is left out, and so is what did not change: an answer with nothing new is a few hundred bytes.
+Decoding is bounded: a bomb of zeros is refused by its declared size before anything is allocated.
 """
 
 from enum import StrEnum
@@ -44,7 +45,7 @@ class Verdict(StrEnum):
     REFUSED = "refused"
 
 
-class SyncRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class SyncRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """What the device has, so that the answer holds only what it lacks."""
 
     v: Literal[1] = 1
@@ -65,9 +66,11 @@ class SyncRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     bytes_max: Annotated[int, msgspec.Meta(ge=16 * 1024, le=ANSWER_BYTES_MAX)] = ANSWER_BYTES_MAX
     certificates: Annotated[tuple[CertificateName, ...], msgspec.Meta(max_length=CERTIFICATES_MAX)] = ()
     """Names of the certificates of ledger keys that the device knows."""
+    wants_checkpoint: bool = True
+    """False: the device verified one lately. Then the answer has one only where receipts or a loss need it."""
 
 
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The ledger's verdict on one event. `position` is its place in the shard's log, from 0; refusals have one too."""
 
     seq: Count
@@ -85,14 +88,14 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """The leaf's bytes, canonical(kind, header hash, signature, received_at, verdict facts)."""
 
 
-class Gap(msgspec.Struct, frozen=True, kw_only=True):
+class Gap(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The ledger lacks events from `first` on. A resend carries `nonce` in its message id, else the broker drops it."""
 
     first: Count
     nonce: Nonce
 
 
-class Command(msgspec.Struct, frozen=True, kw_only=True):
+class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the server wants of the device. Nothing of it deletes an event that has no receipt, but a wipe that is to be at once.
 
     `suspend`: reading ends while it lasts; where `argument` is one of ENDED_FOR_GOOD, the read models go.
@@ -109,7 +112,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """Of a wipe: the device is lost. It tries to send once and does not wait for what could not be sent."""
 
 
-class ScopeDocument(msgspec.Struct, frozen=True, kw_only=True):
+class ScopeDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The newest version of one document of a technician's scope, or its tombstone (`content` is None)."""
 
     id: str
@@ -121,7 +124,7 @@ class ScopeDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Canonical JSON of the merged state."""
 
 
-class ScopeDelta(msgspec.Struct, frozen=True, kw_only=True):
+class ScopeDelta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The scope's changes after the cursor, in order. `full` tells the device to forget what is not in it."""
 
     epoch: str
@@ -137,7 +140,7 @@ class ScopeDelta(msgspec.Struct, frozen=True, kw_only=True):
     """How many documents the budget left out."""
 
 
-class SyncAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class SyncAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Everything that the device lacks, up to the size limit; `more` asks for another round at once."""
 
     v: Literal[1] = 1
@@ -149,12 +152,13 @@ class SyncAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The ledger's contiguous mark: it passes permanent refusals and stops at retryable ones."""
     receipts: tuple[Receipt, ...] = ()
     checkpoint: str | None = None
-    """A signed note (C2SP tlog-checkpoint) of the shard's log."""
+    """A signed note (C2SP tlog-checkpoint) of the shard's log; none where nothing needs one and the device did not ask."""
     consistency: tuple[bytes, ...] = ()
     """RFC 6962 proof from the request's `checkpoint_size` to `checkpoint`."""
     gap: Gap | None = None
     commands: tuple[Command, ...] = ()
     scope: ScopeDelta | None = None
+    """None: not asked for, nothing moved, or it waits for the next round (`more`)."""
     more: bool = False
     healed: Healed | None = None
     """Where the device's checkpoint may be of a history that the ledger lost: its signed word on it."""

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from field_ingest.ledger.appending import Row as LedgerRow
 from field_ingest.ledger.checkpoints import StoredCheckpoint
 from field_ingest.projection.scope_store import Change, Counter
-from field_ingest.sync.ports import Asker, Heal
+from field_ingest.sync.ports import Asker, Glance, Heal
 from field_ingest.sync.receipts import Row
 from tests.simulation.memory_views import MemoryViews, ScopeRow
 from zb_contracts import merkle
@@ -21,7 +21,7 @@ class MemorySyncStore:
     def __init__(self, views: MemoryViews, key: SigningKey) -> None:
         self._views, self._ledger, self._key = views, views.ledger, key
         self._notes: dict[tuple[int, int], StoredCheckpoint] = {}
-        self.sessions: dict[str, str] = {}
+        self.sessions: dict[str, tuple[str, int]] = {}
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator["MemorySyncStore"]:
@@ -46,6 +46,21 @@ class MemorySyncStore:
             has_session=technician == one.technician or technician in self._ledger.people[author],
         )
 
+    async def glance(self, author: str, technician: str, mark: int) -> Glance | None:
+        """See sync.ports.SyncStore."""
+        asker = await self.asker(author, technician)
+        if asker is None:
+            return None
+        size = len(self._ledger.shards[asker.shard].rows)
+        return Glance(
+            asker,
+            size,
+            has_rows=bool(await self.rows_after(author, mark, size, 1)),
+            has_lost=False,
+            counter=self._views.counters.get(technician),
+            asked=self.sessions.get(asker.device or ""),
+        )
+
     async def checkpoint(self, shard: int) -> StoredCheckpoint | None:
         """See sync.ports.SyncStore."""
         log = self._ledger.shards[shard]
@@ -64,7 +79,7 @@ class MemorySyncStore:
 
     async def note_session(self, device: str, technician: str, asked_ms: int) -> None:
         """See sync.ports.SyncStore."""
-        self.sessions[device] = technician
+        self.sessions[device] = (technician, asked_ms)
 
     async def rows_after(self, author: str, mark: int, size: int, limit: int) -> list[Row]:
         """See sync.ports.Snapshot."""

@@ -61,6 +61,8 @@ class LedgerView(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 0
     root: bytes = b""
     note: str = ""
+    seen_ms: int = 0
+    """When it was verified, by the device's own real time."""
     healing: int = 0
     """The number of the newest loss that the ledger has told of: no such word is taken twice."""
 

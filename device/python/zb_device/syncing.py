@@ -8,12 +8,14 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from zb_contracts.envelope import Anchor, is_summed
 from zb_contracts.events.testimony import NOTE_CHARACTERS_MAX, SplitViewSeen
 from zb_contracts.healing import Healing
 from zb_contracts.keys import KeyCertificate, KeyPurpose
 from zb_contracts.problems import SYNC_REPLACED, SYNC_SPLIT_VIEW, SYNC_STORE_BEHIND, Problem
-from zb_contracts.sync import ScopeDelta, SyncAnswer, SyncRequest, Verdict, certificates_unverified, pack, unpack_document
+from zb_contracts.sync import Command, ScopeDelta, SyncAnswer, SyncRequest, Verdict, certificates_unverified, pack, unpack_document
 from zb_contracts.times import parse_time_ms
 from zb_device.clock import AnchorMark, Clock
 from zb_device.database import Connection, transaction
@@ -31,6 +33,8 @@ ROUNDS_MAX: Final = 64
 RESEND_AFTER_MS: Final = 3_600_000
 """What the broker took so long ago, and the ledger still lacks, is sent again: the broker may have lost it, and where nothing
 came after it the ledger sees no gap. Longer than the broker remembers message ids."""
+CHECKPOINT_EVERY_MS: Final = 43_200_000
+"""So often a device with nothing new asks for the ledger's head all the same: a rewritten history is seen within half a day."""
 NEW_INCARNATION: Final = "new_incarnation"
 FORKED: Final = "device.store_forked"
 """The ledger has another event under a number of this store: two copies of it were in use."""
@@ -50,6 +54,8 @@ class SyncReport:
     more: bool = False
     full_resync: bool = False
     commands: list[str] = field(default_factory=list)
+    told: list[Command] = field(default_factory=list)
+    """The commands as they came; `ending` obeys them once the whole sync was believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +146,7 @@ class Syncer:
             scope_cursor=scope.cursor,
             scope_count=count,
             wants_scope=reading is not None,
+            wants_checkpoint=not 0 <= self.clock.real_ms() - self._view().seen_ms < CHECKPOINT_EVERY_MS,
             certificates=tuple(one.name for one in self._pinned_now().certificates if one.purpose == KeyPurpose.LEDGER),
         )
         data = await transport.ask(pack(request))
@@ -151,7 +158,7 @@ class Syncer:
             self._report(fault)
             raise
         if answer.refusal is not None:
-            self._note(answer.refusal, "the server refused to sync")
+            self.note(answer.refusal, "the server refused to sync")
             raise Refused(f"the server refused to sync: {answer.refusal}", problem=answer.refusal)
         return answer
 
@@ -190,6 +197,7 @@ class Syncer:
             if fault.code == SYNC_SPLIT_VIEW.code:
                 self._testify(answer)
             raise
+        report.told += answer.commands
         report.commands += [command.kind for command in answer.commands if command.kind != NEW_INCARNATION]
         return ended
 
@@ -211,7 +219,8 @@ class Syncer:
                     report.receipts += 1
                 elif receipt.verdict is not Verdict.REFUSED:
                     foreign.append(receipt.seq)
-            self.settings.put(view)
+            if answer.checkpoint is not None:
+                self.settings.put(msgspec.structs.replace(view, seen_ms=self.clock.real_ms()))
             self._put_anchor(answer.anchor, max(round_trip_ms, 0))
             self.log.raise_high_water(server_ms)
             self._note_progress(answer.mark, server_ms)
@@ -280,9 +289,9 @@ class Syncer:
         )
 
     def _report(self, fault: Problem) -> None:
-        self._note(fault.code, str(fault))
+        self.note(fault.code, str(fault))
 
-    def _note(self, code: str, text: str) -> None:
+    def note(self, code: str, text: str) -> None:
         """A server that contradicts itself is remembered until a person has seen it; the same again is one entry."""
         with transaction(self.connection):
             self._put_problem(code, text)

@@ -39,6 +39,22 @@ class Asker:
 
 
 @dataclass(frozen=True, slots=True)
+class Glance:
+    """What shows, in one look, whether there is anything new for whoever asks.
+
+    `size`: rows of the shard's log. `has_rows`: the ledger has some of the author beyond the mark that was asked about.
+    `has_lost`: the shard's log once lost rows. `asked`: the technician for whom the device was last noted, and when, in ms.
+    """
+
+    asker: Asker
+    size: int
+    has_rows: bool
+    has_lost: bool
+    counter: Counter | None
+    asked: tuple[str, int] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Heal:
     """That a shard's log lost rows, and the document that says so."""
 
@@ -75,8 +91,8 @@ class SyncStore(Protocol):
 
     def snapshot(self) -> AbstractAsyncContextManager[Snapshot]: ...
 
-    async def asker(self, author: str, technician: str) -> Asker | None:
-        """As in a snapshot: to learn the shard, which never changes, before its checkpoint is made."""
+    async def glance(self, author: str, technician: str, mark: int) -> Glance | None:
+        """The author, and whether an answer needs more than that; None where nobody has this name."""
         ...
 
     async def checkpoint(self, shard: int) -> StoredCheckpoint | None:

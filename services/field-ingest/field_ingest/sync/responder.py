@@ -13,10 +13,11 @@ import msgspec
 import structlog
 
 from field_ingest.ledger.anchors import Anchors
+from field_ingest.ledger.checkpoints import StoredCheckpoint
 from field_ingest.ledger.ledger_keys import LedgerKeys
 from field_ingest.projection.scope_store import Change, Counter
 from field_ingest.sync import receipts
-from field_ingest.sync.ports import Asker, Heal, Snapshot, SyncStore
+from field_ingest.sync.ports import Asker, Glance, Heal, Snapshot, SyncStore
 from zb_chassis.clock import Clock
 from zb_contracts import canonical, merkle
 from zb_contracts.envelope import Anchor
@@ -55,7 +56,9 @@ from zb_contracts.sync import (
 
 OVERHEAD_BYTES: Final = 8 * 1024
 """Anchor, checkpoint, proof, certificates, omitted names and signature: what every answer carries beside its content."""
-NO_EPOCH: Final = "none"
+SESSION_NOTED_EVERY_MS: Final = 60_000
+NO_ORDER: Final = Counter("none", 0, 0, ())
+"""The scope of a technician for whom nothing ever was in it."""
 WIPED: Final = frozenset({"lost", "stolen"})
 REPLACED: Final = "replaced"
 
@@ -85,6 +88,20 @@ class _Room:
         self._left -= cost
         self._empty = False
         return True
+
+
+@dataclass(slots=True)
+class _News:
+    """What an answer says beside the asker's own row: nothing, unless it was looked for."""
+
+    asker: Asker
+    head: StoredCheckpoint | None = None
+    receipts: tuple[Receipt, ...] = ()
+    consistency: tuple[bytes, ...] = ()
+    healed: Healed | None = None
+    is_cut: bool = False
+    scope: ScopeDelta | None = None
+    scope_waits: bool = False
 
 
 class _Salvage(msgspec.Struct, frozen=True):
@@ -122,45 +139,70 @@ class SyncResponder:
             self.counts.refused += 1
             log.warning("sync refused", device=device, technician=technician, author=request.author, code=fault.code)
             return self._signed(self._refusal(request.nonce, request.author, fault.code))
-        await self._store.note_session(device, technician, self._clock())
         self.counts.answered += 1
         return self._signed(answer)
 
     async def _answer(self, request: SyncRequest, device: str, technician: str) -> SyncAnswer:
-        shard = _checked(await self._store.asker(request.author, technician), request.author, device, technician).shard
-        head = await self._store.checkpoint(shard)
+        glance = await self._store.glance(request.author, technician, request.mark)
+        if glance is None:
+            raise Problem(SYNC_WRONG_AUTHOR, author=request.author, device=device)
+        asker = _checked(glance.asker, request.author, device, technician)
+        await self._note_session(glance, device, technician)
+        heal = await self._healing(glance, request.checkpoint_size)
+        proves = heal is not None or request.wants_checkpoint or glance.has_rows
+        wants_scope = _may_read(asker, technician) and request.wants_scope
+        news = _News(asker)
+        if proves or (wants_scope and not _is_current(request, glance.counter or NO_ORDER)):
+            news = await self._news(request, asker, technician, heal, proves=proves)
+        return SyncAnswer(
+            nonce=request.nonce,
+            author=request.author,
+            anchor=self._anchor(),
+            shard=news.asker.shard,
+            mark=news.asker.mark,
+            receipts=news.receipts if news.is_cut else news.receipts + _stopped(news.asker, request.mark),
+            checkpoint=news.head.note if news.head else None,
+            consistency=news.consistency,
+            gap=_gap(news.asker, request.head),
+            commands=_commands(news.asker, request.head),
+            scope=news.scope,
+            more=news.is_cut or news.scope_waits,
+            healed=news.healed,
+            certificates=self._lacking(request.certificates),
+        )
+
+    async def _note_session(self, glance: Glance, device: str, technician: str) -> None:
+        """Hints about the scope reach the device on which its technician asked last."""
+        now_ms = self._clock()
+        if glance.asked is None or glance.asked[0] != technician or glance.asked[1] < now_ms - SESSION_NOTED_EVERY_MS:
+            await self._store.note_session(device, technician, now_ms)
+
+    async def _healing(self, glance: Glance, claimed: int) -> Heal | None:
+        """The ledger's word on a loss that may concern the head that the device verified."""
+        heal = await self._store.heal(glance.asker.shard) if glance.has_lost else None
+        if heal is not None and heal.healing.abandons(claimed):
+            return heal
+        if claimed > glance.size:
+            raise Problem(SYNC_CHECKPOINT_AHEAD, claimed=claimed, size=glance.size)
+        return None
+
+    async def _news(self, request: SyncRequest, asker: Asker, technician: str, heal: Heal | None, *, proves: bool) -> "_News":
+        """Receipts, proofs and scope, of one moment. The checkpoint is made before it, so every row below it is there."""
+        head = await self._store.checkpoint(asker.shard) if proves else None
         size = head.size if head else 0
-        heal = await self._store.heal(shard)
-        if heal is not None and not heal.healing.abandons(request.checkpoint_size):
-            heal = None
-        if request.checkpoint_size > size and heal is None:
-            raise Problem(SYNC_CHECKPOINT_AHEAD, claimed=request.checkpoint_size, size=size)
         async with self._store.snapshot() as snapshot:
-            asker = _checked(await snapshot.asker(request.author, technician), request.author, device, technician)
+            news = _News(_checked(await snapshot.asker(request.author, technician), request.author, asker.device, technician))
             room = _Room(request.bytes_max - OVERHEAD_BYTES)
-            rows = await snapshot.rows_after(request.author, request.mark, size, RECEIPTS_MAX + 1)
-            taken = rows[: _fitting([receipts.cost(row, size) for row in rows[:RECEIPTS_MAX]], room)]
-            given, consistency = await _proven(snapshot, shard, taken, _provable(request.checkpoint_size, size), size)
-            cut = len(taken) < len(rows)
-            scope, scope_waits = None, False
-            if request.wants_scope and technician != DRAIN and asker.revoked_at_ms is None and asker.suspended is None:
-                scope, scope_waits = await _scope(snapshot, technician, request, room)
-            return SyncAnswer(
-                nonce=request.nonce,
-                author=request.author,
-                anchor=self._anchor(),
-                shard=shard,
-                mark=asker.mark,
-                receipts=given if cut else given + _stopped(asker, request.mark),
-                checkpoint=head.note if head else None,
-                consistency=consistency,
-                gap=_gap(asker, request.head),
-                commands=_commands(asker, request.head),
-                scope=scope,
-                more=cut or scope_waits,
-                healed=await _healed(snapshot, shard, heal, size) if heal else None,
-                certificates=self._lacking(request.certificates),
-            )
+            if head is not None:
+                rows = await snapshot.rows_after(request.author, request.mark, size, RECEIPTS_MAX + 1)
+                taken = rows[: _fitting([receipts.cost(row, size) for row in rows[:RECEIPTS_MAX]], room)]
+                news.head, news.is_cut = head, len(taken) < len(rows)
+                old_size = _provable(request.checkpoint_size, size)
+                news.receipts, news.consistency = await _proven(snapshot, asker.shard, taken, old_size, size)
+                news.healed = await _healed(snapshot, asker.shard, heal, size) if heal else None
+            if request.wants_scope and _may_read(news.asker, technician):
+                news.scope, news.scope_waits = await _scope(snapshot, technician, request, room)
+            return news
 
     def _lacking(self, known: Sequence[str] = ()) -> tuple[KeyCertificate, ...]:
         """The root's word on ledger keys that the device has not heard; to a device of which nothing is known, all of it."""
@@ -195,13 +237,24 @@ def session_of(subject: str) -> tuple[str | None, str | None]:
     return parts[2], parts[3]
 
 
-def _checked(asker: Asker | None, author: str, device: str, technician: str) -> Asker:
+def _checked(asker: Asker | None, author: str, device: str | None, technician: str) -> Asker:
     """The author, if it is an incarnation of the device and the technician has had a session there."""
     if asker is None or asker.device != device:
         raise Problem(SYNC_WRONG_AUTHOR, author=author, device=device)
     if technician != DRAIN and not asker.has_session:
         raise Problem(SYNC_WRONG_TECHNICIAN, device=device, technician=technician)
     return asker
+
+
+def _may_read(asker: Asker, technician: str) -> bool:
+    """A drain session, and a device that is revoked or suspended, get receipts and no scope."""
+    return technician != DRAIN and asker.revoked_at_ms is None and asker.suspended is None
+
+
+def _is_current(request: SyncRequest, counter: Counter) -> bool:
+    """The device has all of the scope."""
+    there = (request.scope_epoch, request.scope_cursor, request.scope_count)
+    return there == (counter.epoch, counter.change, counter.documents)
 
 
 async def _proven(
@@ -269,8 +322,10 @@ def _commands(asker: Asker, head: int) -> tuple[Command, ...]:
 
 
 async def _scope(snapshot: Snapshot, technician: str, request: SyncRequest, room: _Room) -> tuple[ScopeDelta | None, bool]:
-    """The scope's changes that fit, and whether more wait. None where none of them fits beside the receipts."""
-    counter = await snapshot.counter(technician) or Counter(NO_EPOCH, 0, 0, ())
+    """The scope's changes that fit, and whether more wait. None where nothing moved, or nothing fits beside the receipts."""
+    counter = await snapshot.counter(technician) or NO_ORDER
+    if _is_current(request, counter):
+        return None, False
     full = _needs_all(request, counter)
     cursor = 0 if full else request.scope_cursor
     found = await snapshot.changes_after(technician, cursor, DOCUMENTS_MAX + 1, tombstones=not full)

@@ -1,4 +1,5 @@
-"""What a sync answer is made of, from Postgres: all SQL of the responder, one repeatable-read snapshot an answer.
+"""What a sync answer is made of, from Postgres: all SQL of the responder, one repeatable-read snapshot an answer,
+and before it one statement that says whether anything is new.
 
 It implements `ports`; what an answer says is `responder`'s matter. It writes nothing but who asked last.
 """
@@ -11,14 +12,23 @@ from field_ingest.ledger import healing, tree
 from field_ingest.ledger.checkpoints import Checkpoints, StoredCheckpoint
 from field_ingest.projection import scope_store
 from field_ingest.projection.scope_store import Change, Counter
-from field_ingest.sync.ports import Asker, Heal
+from field_ingest.sync.ports import Asker, Glance, Heal
 from field_ingest.sync.receipts import Row
 from zb_chassis.database import Connection, Pool
 from zb_contracts.merkle import Node, SubtreeHash
 
-SESSION_NOTED_EVERY_MS: Final = 60_000
-
 _ROW: Final = "position, kind, event_id, author, seq, stream, header_hash, signature, received_at_ms, facts, code"
+
+
+_ASKER: Final = """
+    a.device, a.shard, a.mark, a.revoked_at_ms, a.revoked_cause, a.stopped_seq, a.stopped_code, a.stopped_message, a.gap_nonce,
+    a.technician IS NOT DISTINCT FROM $2 OR EXISTS (
+        SELECT 1 FROM device_people p WHERE p.device = a.device AND p.technician = $2),
+    coalesce(a.login_key = (SELECT login_key FROM authors n WHERE n.device = a.device ORDER BY incarnation DESC LIMIT 1), false),
+    (SELECT cause FROM suspensions s WHERE s.device = a.device AND lifted_at_ms IS NULL
+        AND (until_ms IS NULL OR until_ms > extract(epoch FROM clock_timestamp()) * 1000))
+"""
+_ASKER_COLUMNS: Final = 12
 
 
 class PostgresSnapshot:
@@ -28,7 +38,12 @@ class PostgresSnapshot:
         self._connection = connection
 
     async def asker(self, author: str, technician: str) -> Asker | None:
-        return await _asker(self._connection, author, technician)
+        row = await self._connection.fetchrow(
+            f"SELECT {_ASKER} FROM authors a WHERE a.author = $1",  # noqa: S608 a constant of this module
+            author,
+            technician,
+        )
+        return Asker(*row) if row else None
 
     async def rows_after(self, author: str, mark: int, size: int, limit: int) -> list[Row]:
         rows = await self._connection.fetch(
@@ -73,8 +88,33 @@ class PostgresSyncStore:
         async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
             yield PostgresSnapshot(connection)
 
-    async def asker(self, author: str, technician: str) -> Asker | None:
-        return await _asker(self._pool, author, technician)
+    async def glance(self, author: str, technician: str, mark: int) -> Glance | None:
+        row = await self._pool.fetchrow(
+            f"""
+            SELECT {_ASKER}, s.size, l.has_rows, EXISTS (SELECT 1 FROM heals h WHERE h.shard = a.shard),
+                t.epoch, t.change, t.documents, t.omitted, t.omitted_count, o.technician, o.asked_ms
+            FROM authors a JOIN shards s ON s.shard = a.shard
+            CROSS JOIN LATERAL (SELECT EXISTS (SELECT 1 FROM ledger WHERE author = $1 AND seq > $3 AND chained)
+                OR EXISTS (SELECT 1 FROM ledger WHERE author = $1 AND seq > $3 AND NOT chained)) AS l (has_rows)
+            LEFT JOIN scope_technician t ON t.technician = $2
+            LEFT JOIN sync_session o ON o.device = a.device
+            WHERE a.author = $1
+            """,  # noqa: S608 a constant of this module
+            author,
+            technician,
+            mark,
+        )
+        if row is None:
+            return None
+        size, has_rows, has_lost, epoch, change, documents, omitted, omitted_count, asked_by, asked_ms = row[_ASKER_COLUMNS:]
+        return Glance(
+            Asker(*row[:_ASKER_COLUMNS]),
+            size,
+            has_rows,
+            has_lost,
+            None if epoch is None else Counter(epoch, change, documents, tuple(omitted), omitted_count),
+            None if asked_by is None else (asked_by, asked_ms),
+        )
 
     async def checkpoint(self, shard: int) -> StoredCheckpoint | None:
         return await self._checkpoints.current(self._pool, shard)
@@ -85,30 +125,10 @@ class PostgresSyncStore:
     async def note_session(self, device: str, technician: str, asked_ms: int) -> None:
         await self._pool.execute(
             """
-            INSERT INTO sync_session AS s (device, technician, asked_ms) VALUES ($1, $2, $3)
+            INSERT INTO sync_session (device, technician, asked_ms) VALUES ($1, $2, $3)
             ON CONFLICT (device) DO UPDATE SET technician = excluded.technician, asked_ms = excluded.asked_ms
-            WHERE s.technician <> excluded.technician OR s.asked_ms < excluded.asked_ms - $4
             """,
             device,
             technician,
             asked_ms,
-            SESSION_NOTED_EVERY_MS,
         )
-
-
-async def _asker(connection: Connection | Pool, author: str, technician: str) -> Asker | None:
-    row = await connection.fetchrow(
-        """
-        SELECT device, shard, mark, revoked_at_ms, revoked_cause, stopped_seq, stopped_code, stopped_message, gap_nonce,
-            technician IS NOT DISTINCT FROM $2 OR EXISTS (
-                SELECT 1 FROM device_people p WHERE p.device = a.device AND p.technician = $2),
-            coalesce(login_key = (SELECT login_key FROM authors n WHERE n.device = a.device ORDER BY incarnation DESC LIMIT 1),
-                false),
-            (SELECT cause FROM suspensions s WHERE s.device = a.device AND lifted_at_ms IS NULL
-                AND (until_ms IS NULL OR until_ms > extract(epoch FROM clock_timestamp()) * 1000))
-        FROM authors a WHERE author = $1
-        """,
-        author,
-        technician,
-    )
-    return Asker(*row) if row else None
