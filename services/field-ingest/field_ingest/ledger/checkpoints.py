@@ -7,7 +7,7 @@ noticed at the next start. Whether one checkpoint continues another is shown by 
 import asyncio
 import fcntl
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from field_ingest.ledger import tree
@@ -41,6 +41,16 @@ class Published:
     note: str
 
 
+@dataclass(slots=True)
+class _Round:
+    """The makings of one shard's checkpoints: how many were begun, the last that ended well, and what it made."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    begun: int = 0
+    made: int = 0
+    newest: StoredCheckpoint | None = None
+
+
 class Checkpoints:
     """Makes, stores and remembers checkpoints under the ledger's keys. `folder` holds one small file a shard."""
 
@@ -49,9 +59,24 @@ class Checkpoints:
         self._folder = folder
         self._clock = clock
         self._written: dict[int, int] = {}
+        self._rounds: dict[int, _Round] = {}
 
     async def current(self, pool: Pool, shard: int) -> StoredCheckpoint | None:
-        """The checkpoint of the shard's committed size, signed now where that is due; None for an empty log."""
+        """The checkpoint of the shard's committed size, signed now where that is due; None for an empty log.
+
+        Who asks while one is made waits for the next, and all who wait share it: it covers whatever was committed when they
+        asked, and one more write serves any number of devices.
+        """
+        making = self._rounds.setdefault(shard, _Round())
+        asked = making.begun
+        async with making.lock:
+            if making.made <= asked:
+                making.begun += 1
+                making.newest = await self._made(pool, shard)
+                making.made = making.begun
+            return making.newest
+
+    async def _made(self, pool: Pool, shard: int) -> StoredCheckpoint | None:
         row = await pool.fetchrow(
             """
             SELECT s.origin, s.size, s.root, c.note FROM shards s

@@ -1,10 +1,10 @@
 """The shard's Merkle tree over what is stored: full tiles of 256 and, below them, the leaf hashes of the ledger's rows.
 
-It fetches the subtree hashes that `zb_contracts.merkle` asks for and makes the tiles that an append completes. What a leaf
-says is `zb_contracts.ledger_leaf`'s matter.
+It fetches, and where somebody asks often keeps, the subtree hashes that `zb_contracts.merkle` asks for, and makes the tiles that
+an append completes. What a leaf says is `zb_contracts.ledger_leaf`'s matter.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from zb_chassis.database import Connection
@@ -13,6 +13,8 @@ from zb_contracts.merkle import Node, Subtree, SubtreeHash
 
 TILE_HEIGHT: Final = 8
 TILE_WIDTH: Final = 1 << TILE_HEIGHT
+TILES_KEPT_MAX: Final = 256
+"""Of a memory: the newest 60,000 leaves and what is above them, in about 15 MiB."""
 
 
 async def inclusion_proofs(connection: Connection, shard: int, positions: Sequence[int], size: int) -> list[tuple[bytes, ...]]:
@@ -60,23 +62,87 @@ async def store_tiles(connection: Connection, shard: int, complete: Iterable[Sub
 
 
 async def subtrees(connection: Connection, shard: int, nodes: set[Node]) -> SubtreeHash:
-    """The hash of each of these complete subtrees."""
-    heights: dict[int, list[Node]] = {}
-    for node in nodes:
-        heights.setdefault(node.level // TILE_HEIGHT, []).append(node)
-    hashes: dict[Node, bytes] = {}
-    for height, wanted in heights.items():
-        spans = {node: _span(node, height) for node in wanted}
-        entries = await _entries(connection, shard, height, list(spans.values()))
-        for node, (first, end) in spans.items():
-            hashes[node] = merkle.root_of([entries[number] for number in range(first, end)])
-    return lambda level, number: hashes[Node(level, number)]
+    """The hash of each of these complete subtrees, read for this call alone."""
+    return await TreeMemory().subtrees(connection, shard, nodes)
 
 
-def _span(node: Node, height: int) -> tuple[int, int]:
-    """The entries of the tiles at this height that the subtree covers: a complete power of two of them."""
-    within = node.level - height * TILE_HEIGHT
-    return node.number << within, (node.number + 1) << within
+class _Tile:
+    """The first entries of a tile, and the hashes above them that were asked for."""
+
+    __slots__ = ("entries", "nodes")
+
+    def __init__(self) -> None:
+        self.entries: list[bytes] = []
+        self.nodes: dict[tuple[int, int], bytes] = {}
+
+    def hash_of(self, level: int, number: int) -> bytes:
+        """The subtree (level, number), counted within the tile. IndexError where the tile has not so many entries."""
+        if level == 0:
+            return self.entries[number]
+        found = self.nodes.get((level, number))
+        if found is None:
+            below = level - 1, number << 1
+            found = self.nodes[level, number] = merkle.node_hash(self.hash_of(*below), self.hash_of(below[0], below[1] + 1))
+        return found
+
+
+class TreeMemory:
+    """Subtree hashes that a reader keeps, because they never change: the tiles that it met last, at most `tiles_max`.
+
+    A ledger that gives up rows (`zb heal`) is not served meanwhile: whoever keeps a memory starts anew with it.
+    """
+
+    def __init__(self, tiles_max: int = TILES_KEPT_MAX) -> None:
+        self._tiles: dict[tuple[int, int, int], _Tile] = {}  # by shard, height and number; the last used at the end
+        self._tiles_max = tiles_max
+
+    async def subtrees(self, connection: Connection, shard: int, nodes: set[Node]) -> SubtreeHash:
+        """The hash of each of these complete subtrees. KeyError for one that the shard's tree does not have."""
+        ends: dict[int, dict[int, int]] = {}  # height -> tile -> how many of its entries the nodes need
+        for node in nodes:
+            height, tile, _, end = _place(node)
+            needed = ends.setdefault(height, {})
+            needed[tile] = max(needed.get(tile, 0), end)
+        tiles: dict[tuple[int, int], _Tile] = {}
+        for height, needed in ends.items():
+            kept = {tile: self._tile(shard, height, tile) for tile in needed}
+            if lacking := [tile for tile, end in needed.items() if len(kept[tile].entries) < end]:
+                await _fill(connection, shard, height, {tile: kept[tile] for tile in lacking})
+            tiles |= {(height, tile): one for tile, one in kept.items()}
+        hashes = {node: _hash_in(tiles, node) for node in nodes}
+        return lambda level, number: hashes[Node(level, number)]
+
+    def _tile(self, shard: int, height: int, number: int) -> _Tile:
+        key = shard, height, number
+        tile = self._tiles[key] = self._tiles.pop(key) if key in self._tiles else _Tile()
+        while len(self._tiles) > self._tiles_max:
+            del self._tiles[next(iter(self._tiles))]
+        return tile
+
+
+def _place(node: Node) -> tuple[int, int, int, int]:
+    """Where the subtree lies: its tile's height and number, and the tile's entries [first, end) that it covers."""
+    height, within = divmod(node.level, TILE_HEIGHT)
+    tile, first = divmod(node.number << within, TILE_WIDTH)
+    return height, tile, first, first + (1 << within)
+
+
+def _hash_in(tiles: Mapping[tuple[int, int], _Tile], node: Node) -> bytes:
+    height, tile, first, _ = _place(node)
+    within = node.level % TILE_HEIGHT
+    try:
+        return tiles[height, tile].hash_of(within, first >> within)
+    except IndexError as fault:
+        raise KeyError(f"the tree has no subtree {node}") from fault
+
+
+async def _fill(connection: Connection, shard: int, height: int, tiles: Mapping[int, _Tile]) -> None:
+    """Read what these tiles lack, as far as the tree goes."""
+    spans = [(number * TILE_WIDTH + len(tile.entries), (number + 1) * TILE_WIDTH) for number, tile in tiles.items()]
+    for position, found in (await _entries(connection, shard, height, spans)).items():
+        number, within = divmod(position, TILE_WIDTH)
+        if within == len(tiles[number].entries):  # another reader may have brought it meanwhile
+            tiles[number].entries.append(found)
 
 
 async def _entries(connection: Connection, shard: int, height: int, spans: list[tuple[int, int]]) -> dict[int, bytes]:

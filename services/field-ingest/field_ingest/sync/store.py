@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from field_ingest.ledger import healing, tree
+from field_ingest.ledger import healing
 from field_ingest.ledger.checkpoints import Checkpoints, StoredCheckpoint
+from field_ingest.ledger.tree import TreeMemory
 from field_ingest.projection import scope_store
 from field_ingest.projection.scope_store import Change, Counter
 from field_ingest.sync.ports import Asker, Glance, Heal
@@ -32,10 +33,10 @@ _ASKER_COLUMNS: Final = 12
 
 
 class PostgresSnapshot:
-    """One connection inside its transaction."""
+    """One connection inside its transaction, beside what its store remembers of the trees."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, memory: TreeMemory) -> None:
+        self._connection, self._memory = connection, memory
 
     async def asker(self, author: str, technician: str) -> Asker | None:
         row = await self._connection.fetchrow(
@@ -68,7 +69,7 @@ class PostgresSnapshot:
         return [Row(*row) for row in rows]
 
     async def subtrees(self, shard: int, nodes: set[Node]) -> SubtreeHash:
-        return await tree.subtrees(self._connection, shard, nodes)
+        return await self._memory.subtrees(self._connection, shard, nodes)
 
     async def counter(self, technician: str) -> Counter | None:
         return await scope_store.counter_of(self._connection, technician)
@@ -81,12 +82,12 @@ class PostgresSyncStore:
     """The responder's pool, and the checkpoints that it gives out."""
 
     def __init__(self, pool: Pool, checkpoints: Checkpoints) -> None:
-        self._pool, self._checkpoints = pool, checkpoints
+        self._pool, self._checkpoints, self._memory = pool, checkpoints, TreeMemory()
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[PostgresSnapshot]:
         async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-            yield PostgresSnapshot(connection)
+            yield PostgresSnapshot(connection, self._memory)
 
     async def glance(self, author: str, technician: str, mark: int) -> Glance | None:
         row = await self._pool.fetchrow(

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 import zstandard
 
+from field_ingest.ledger.tree import TreeMemory
 from field_ingest.sync.store import PostgresSnapshot
 from zb_contracts import canonical, merkle, notes, subjects
 from zb_contracts.events.fieldwork import CommentAdded, Started
@@ -92,7 +93,7 @@ async def test_rows_that_a_checkpoint_does_not_cover_get_no_receipt_from_it(comp
     for text in ("one", "two"):
         await company.record(camille, BOILER, CommentAdded(text=text))
     async with company.pool.acquire() as connection:
-        snapshot = PostgresSnapshot(connection)
+        snapshot = PostgresSnapshot(connection, TreeMemory())
         assert [row.seq for row in await snapshot.rows_after(camille.name, 0, 1, 10)] == [1]
         assert [row.seq for row in await snapshot.rows_after(camille.name, 0, 2, 10)] == [1, 2]
 

@@ -150,6 +150,43 @@ async def test_tiles_and_proofs_beyond_one_level_agree_with_the_plain_tree(house
             merkle.verify_inclusion(hashes[position], position, size, path, merkle.root_of(hashes))
 
 
+async def test_what_a_memory_keeps_of_the_tree_is_what_is_stored_while_the_log_grows(house: Any, leaky: Any) -> None:
+    memory = tree.TreeMemory(tiles_max=2)
+    for count in (3, 60, 64, 64, 64, 64, 7):
+        await house.deliver(leaky, leaky.writes(count))
+        size = await house.pool.fetchval("SELECT size FROM shards")
+        hashes = [row["leaf_hash"] for row in await house.pool.fetch("SELECT leaf_hash FROM ledger ORDER BY position")]
+        positions = sorted({0, 1, size // 2, size - 1})
+        async with house.pool.acquire() as connection:
+            nodes = merkle.nodes_for_inclusion(positions, size)
+            paths = merkle.inclusion_proofs(positions, size, await memory.subtrees(connection, 0, nodes))
+            with pytest.raises(KeyError, match="no subtree"):
+                await memory.subtrees(connection, 0, {merkle.Node(0, size)})
+        for position, path in zip(positions, paths, strict=True):
+            merkle.verify_inclusion(hashes[position], position, size, path, merkle.root_of(hashes))
+
+
+async def test_whoever_asks_while_a_checkpoint_is_made_shares_the_next_one(house: Any, leaky: Any) -> None:
+    await house.deliver(leaky, leaky.writes(1))
+    made = house.checkpoints
+    writes = 0
+
+    async def counting(*arguments: Any) -> Any:
+        nonlocal writes
+        writes += 1
+        return await type(made)._made(made, *arguments)
+
+    made._made = counting
+    first = asyncio.create_task(made.current(house.pool, 0))
+    while not writes:
+        await asyncio.sleep(0)
+    await house.deliver(leaky, leaky.writes(1))
+    later = await asyncio.gather(*(made.current(house.pool, 0) for _ in range(20)))
+    assert writes == 2
+    assert (await first).size <= 4
+    assert {one.size for one in later} == {4}
+
+
 async def test_a_leaf_says_what_the_row_says_and_never_the_body(house: Any, leaky: Any) -> None:
     await house.deliver(leaky, leaky.writes(1))
     [row] = await house.rows(leaky)
