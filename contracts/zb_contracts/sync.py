@@ -32,6 +32,7 @@ ENDED_FOR_GOOD: Final = frozenset({"lost", "stolen", "retired", "replaced"})
 Nonce = Annotated[str, msgspec.Meta(pattern="^[a-f0-9]{32}$")]
 Id = Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,64}$")]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+Short = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 CertificateName = Annotated[str, msgspec.Meta(pattern="^[a-f0-9]{16}$")]
 Certificates = Annotated[tuple[KeyCertificate, ...], msgspec.Meta(max_length=CERTIFICATES_MAX)]
 
@@ -43,6 +44,28 @@ class Verdict(StrEnum):
     DUPLICATE = "duplicate"
     HELD = "held"
     REFUSED = "refused"
+
+
+class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """What the device tells of itself to those who look after it. It decides nothing; what the device does not know is left out.
+
+    It goes with a request when something of it has changed, and again until an answer came.
+    """
+
+    number: Count
+    """1, 2, 3 ... in the life of an incarnation: what is older never overwrites what is newer."""
+    at_ms: Count
+    """The device's wall clock now, in ms since 1970."""
+    model: Short | None = None
+    os: Short | None = None
+    app: Short | None = None
+    battery_percent: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
+    waiting_events: Count = 0
+    """Events without a receipt."""
+    oldest_waiting_ms: Count | None = None
+    """When the first of them was recorded, by the device's wall clock."""
+    waiting_files: Count = 0
+    """Photos and signatures whose bytes are not stored yet."""
 
 
 class SyncRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
@@ -68,6 +91,8 @@ class SyncRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """Names of the certificates of ledger keys that the device knows."""
     wants_checkpoint: bool = True
     """False: the device verified one lately. Then the answer has one only where receipts or a loss need it."""
+    about: About | None = None
+    """What the device tells of itself, where that has changed."""
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -41,6 +41,21 @@ class DeviceRevoked(Body):
     reason: Text | None = None
 
 
+@event("device.administered.v1", "device", SERVICE)
+class DeviceAdministered(Body):
+    """Somebody acted on a device. What it changes for what the device signs, `device.revoked.v1` says beside it."""
+
+    device: Id
+    act: Literal["suspended", "resumed", "lost", "stolen", "retired", "replaced", "wipe_ordered", "wipe_withdrawn"]
+    by: Id
+    """Who: a person's pseudonymous id."""
+    reason: Text | None = None
+    order: Id | None = None
+    """Of a wipe: the order's id."""
+    at_once: bool = False
+    """Of a wipe: it was not to wait for what the device could not send."""
+
+
 @event("device.author_registered.v1", "device", SERVICE)
 class AuthorRegistered(Body):
     """A server-side author (an agency's office or a service) may sign from here on."""

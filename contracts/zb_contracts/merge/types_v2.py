@@ -9,6 +9,7 @@ from zb_contracts.merge.types_v1 import TYPES_V1
 
 TYPES_V2: Final = TYPES_V1 | frozenset(
     {
+        "device.administered.v1",
         "device.ledger_healed.v1",
         "device.split_view_seen.v1",
         "device.wiped.v1",
