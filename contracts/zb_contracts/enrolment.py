@@ -13,7 +13,8 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from zb_contracts.events.values import Base64, Id, Name
-from zb_contracts.keys import kid, length_prefixed
+from zb_contracts.keys import KeyCertificate, KeyPurpose, kid, length_prefixed
+from zb_contracts.sealed import from_base64url
 from zb_contracts.subjects import checked_id
 from zb_contracts.times import TimeText
 
@@ -68,6 +69,12 @@ class TrustedKey(_Message):
     not_before_ms: int
     not_after_ms: int | None
     signature: Base64
+
+
+def certificate_of(key: TrustedKey) -> KeyCertificate:
+    """A certificate as files and HTTP spell it. SealMalformed for what is no base64url."""
+    values = key.model_dump() | {"purpose": KeyPurpose(key.purpose)}
+    return KeyCertificate(**values | {name: from_base64url(values[name]) for name in ("public", "signature")})
 
 
 class EnrolmentAnswer(_Message):

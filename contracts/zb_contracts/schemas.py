@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from pydantic import BaseModel
 
-from zb_contracts import announcements, enrolment, server_time, sync
+from zb_contracts import announcements, enrolment, server_time, subject_keys, sync
 from zb_contracts.envelope import Header
 from zb_contracts.events import EVENT_TYPES
 from zb_contracts.merge import state as merged
@@ -32,6 +32,13 @@ ENROLMENT: Final[dict[str, type[BaseModel]]] = {
     "enrolment-request": enrolment.EnrolmentRequest,
     "enrolment-answer": enrolment.EnrolmentAnswer,
     "incarnation-request": enrolment.IncarnationRequest,
+    "scope-statement": subject_keys.ScopeStatement,
+    "scope-statement-answer": subject_keys.SignedStatement,
+    "scope-statement-request": subject_keys.StatementRequest,
+    "subject-key-deposit-answer": subject_keys.DepositAnswer,
+    "subject-key-deposit-request": subject_keys.DepositRequest,
+    "subject-keys-answer": subject_keys.KeysAnswer,
+    "subject-keys-request": subject_keys.KeysRequest,
     "time-answer": server_time.TimeAnswer,
     "token-request": enrolment.TokenRequest,
     "token-answer": enrolment.TokenAnswer,
@@ -52,6 +59,7 @@ STRUCTS: Final[dict[str, type[msgspec.Struct]]] = {
 
 WRITTEN: Final = frozenset(
     {*ANNOUNCEMENTS, "enrolment-answer", "token-answer", "sync-answer", "signed-document"}
+    | {"scope-statement", "scope-statement-answer", "subject-keys-answer", "subject-key-deposit-answer"}
     | {name for name in STRUCTS if name.startswith("state-")}
 )
 """Messages that others read; all else is read from others, event bodies too (see `compatibility`)."""

@@ -32,8 +32,17 @@ SHARES: Final[Mapping[str, tuple[str, ...]]] = {
         "authors/ingest.seed",
         "device-signer.seed",
         "device-signer.pub",
+        "custody.pub",
     ),
-    "scheduling": ("root.pub", "authors.json", "authors/office-*.seed", "subjects-master.key"),
+    "scheduling": (
+        "root.pub",
+        "ledger.pub.json",
+        "authors.json",
+        "authors/office-*.seed",
+        "subjects-master.key",
+        "custody.key",
+        "device-signer.pub",
+    ),
     "media": ("root.pub", "device-signer.pub"),
     "billing-bridge": ("root.pub", "authors/billing-bridge.seed"),
 }
@@ -61,6 +70,7 @@ def load_or_create(folder: Path, agencies: tuple[str, ...], now_ms: int) -> Keyr
     _escrow_key(folder, root, now_ms)
     _author_keys(folder, agencies)
     _subjects_master(folder / "subjects-master.key")
+    _custody_key(folder)
     return Keyring(folder, root.public)
 
 
@@ -90,6 +100,7 @@ def rotate_ledger(folder: Path, root_seed: Path, *, overlap_ms: int, now_ms: int
     ended = [_ending(root, one, now_ms + overlap_ms) for one in before]
     keys = [*ended, _new_ledger_key(root, now_ms)]
     _write_json(path, {"keys": keys})
+    _publish_ledger_keys(folder, keys)
     return [one["certificate"] for one in keys]
 
 
@@ -120,6 +131,20 @@ def _subjects_master(path: Path) -> None:
         write_secret(path, secrets.token_bytes(SUBJECT_KEY_BYTES).hex().encode())
 
 
+def _custody_key(folder: Path) -> None:
+    """To it devices seal the subject keys that they made; custody alone opens them."""
+    path = folder / "custody.key"
+    if not path.exists():
+        write_secret(path, WrapKey.generate().private.hex().encode())
+    public = WrapKey(bytes.fromhex(path.read_text())).public
+    write_secret(folder / "custody.pub", public.hex().encode())
+
+
+def _publish_ledger_keys(folder: Path, keys: list[dict[str, Any]]) -> None:
+    """The certificates alone, for those who check what the ledger signs."""
+    _write_json(folder / "ledger.pub.json", [one["certificate"] for one in keys])
+
+
 def _write_json(path: Path, value: object) -> None:
     write_secret(path, json.dumps(value, indent=2).encode())
 
@@ -134,9 +159,10 @@ def _seed(path: Path) -> SigningKey:
 
 def _ledger_key(folder: Path, root: SigningKey, now_ms: int) -> None:
     path = folder / "ledger.json"
-    if path.exists():
-        return
-    _write_json(path, {"keys": [_new_ledger_key(root, now_ms)]})
+    if not path.exists():
+        _write_json(path, {"keys": [_new_ledger_key(root, now_ms)]})
+    stored = json.loads(path.read_text())
+    _publish_ledger_keys(folder, stored.get("keys", [stored]))
 
 
 def _new_ledger_key(root: SigningKey, now_ms: int) -> dict[str, Any]:

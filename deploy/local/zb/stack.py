@@ -213,6 +213,7 @@ class Stack:
         if name == INGEST:
             settings["nats_sync_creds"] = str(self._credentials("field-ingest-sync"))
             settings["shards"] = str(self.shards)
+            settings["custody_url"] = urls["scheduling"]
         if name == "scheduling":
             settings["custody_url"] = self.postgres.create_database(SUBJECT_KEYS)
         return {part.prefix + key.upper(): value for key, value in settings.items()}

@@ -6,7 +6,7 @@ A record is committed before the data leave. Each holds a hash over itself and t
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -44,27 +44,34 @@ class Verdict:
 
 async def record(pool: Pool, reader: Principal, action: str, object_: str, *, at_ms: int) -> None:
     """Add a record, before the data leave. A machine (role `service`) that is nobody's hand is not recorded."""
-    if reader.roles == {Role.SERVICE}:
+    await record_all(pool, reader, action, [object_], at_ms=at_ms)
+
+
+async def record_all(pool: Pool, reader: Principal, action: str, objects: Sequence[str], *, at_ms: int) -> None:
+    """As `record`, a record an object, all or none."""
+    if reader.roles == {Role.SERVICE} or not objects:
         return
     async with transaction(pool) as connection:
         head = await connection.fetchrow("SELECT number, hash FROM chassis.access_head FOR NO KEY UPDATE")
         assert head is not None  # the migration writes it
-        row = {
-            "number": head["number"] + 1,
-            "at_ms": at_ms,
-            "reader": reader.subject,
-            "roles": sorted(reader.roles),
-            "purpose": reader.purpose,
-            "action": action,
-            "object": object_,
-        }
-        digest = _hash(row, head["hash"])
-        await connection.execute(
+        rows, digest = [], head["hash"]
+        for number, object_ in enumerate(objects, start=head["number"] + 1):
+            row = {
+                "number": number,
+                "at_ms": at_ms,
+                "reader": reader.subject,
+                "roles": sorted(reader.roles),
+                "purpose": reader.purpose,
+                "action": action,
+                "object": object_,
+            }
+            digest = _hash(row, digest)
+            rows.append((*row.values(), digest))
+        await connection.executemany(
             f"INSERT INTO chassis.access_log ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",  # noqa: S608
-            *row.values(),
-            digest,
+            rows,
         )
-        await connection.execute("UPDATE chassis.access_head SET number = $1, hash = $2", row["number"], digest)
+        await connection.execute("UPDATE chassis.access_head SET number = $1, hash = $2", head["number"] + len(objects), digest)
 
 
 async def verify(connection: Connection) -> Verdict:

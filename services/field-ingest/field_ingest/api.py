@@ -13,6 +13,7 @@ from field_ingest.admission import rejects
 from field_ingest.devices.administration import Agencies, Devices, Revocation, person_id
 from field_ingest.devices.enrolment import CODE_VALID_S_MAX, Enrolment, Invitation
 from field_ingest.devices.incarnations import Incarnations
+from field_ingest.devices.scope_statements import ScopeStatements
 from field_ingest.devices.suspensions import HOURS_MAX, Suspensions
 from field_ingest.devices.tokens import Person, Proof, Tokens
 from field_ingest.ledger.checkpoints import Checkpoints
@@ -35,6 +36,7 @@ from zb_contracts.enrolment import (
 from zb_contracts.events.values import Id, Text
 from zb_contracts.problems import DEVICE_PROOF_INVALID, FORBIDDEN, INPUT_INVALID, INPUT_NOT_FOUND, Problem
 from zb_contracts.server_time import NONCE_PATTERN, TimeAnswer, sign_time
+from zb_contracts.subject_keys import STATEMENT_PATH, SignedStatement, StatementRequest
 from zb_contracts.subjects import SHARDS_MAX
 from zb_contracts.times import format_time_ms
 
@@ -130,6 +132,19 @@ def enrolment_router(pool: Pool, enrolment: Enrolment, incarnations: Incarnation
         """A new event key for a device whose store is behind the ledger. The same request again gets an answer again."""
         body = await request.body()
         return await incarnations.begin(_signed_body(IncarnationRequest, body), proof, body)
+
+    return router
+
+
+def statements_router(statements: ScopeStatements) -> APIRouter:
+    """What a device brings to the custody of subject keys."""
+    router = APIRouter(tags=["enrolment"])
+
+    @router.post(STATEMENT_PATH)
+    async def state(request: Request, proof: DeviceProof) -> SignedStatement:
+        """The ledger's word on what the technician's device holds, good for some minutes."""
+        body = await request.body()
+        return await statements.state(_signed_body(StatementRequest, body), proof, body)
 
     return router
 

@@ -29,6 +29,7 @@ from field_ingest.devices.administration import Devices
 from field_ingest.devices.enrolment import Enrolment
 from field_ingest.devices.incarnations import Incarnations
 from field_ingest.devices.registration import Registration
+from field_ingest.devices.scope_statements import ScopeStatements
 from field_ingest.devices.suspensions import Suspensions
 from field_ingest.devices.tokens import Tokens
 from field_ingest.ids import uuid7
@@ -136,6 +137,7 @@ def build(parts: Parts, roles: frozenset[str]) -> FastAPI:
     routers = [
         api.enrolment_router(parts.pool, enrolment, incarnations, tokens),
         api.time_router(parts.keys, system_clock),
+        api.statements_router(ScopeStatements(parts.pool, tokens, parts.keys, system_clock, settings.custody_url)),
         api.devices_router(devices, Suspensions(parts.pool, system_clock)),
         api.ledger_router(parts.pool, parts.checkpoints),
         reading_api.router(parts.pool, parts.clock),

@@ -31,6 +31,8 @@ class Settings(ServiceSettings, ScopeSettings):
     """First part of the origin of each shard's checkpoints, unique to the deployment."""
     witnesses: Path | None = None
     """A file with a line `<verifier key> <url>` for each witness that is asked to cosign checkpoints."""
+    custody_url: str = Field(default="", pattern=r"^(https?://[^\s]{1,500})?$")
+    """Where devices reach the custody of subject keys; empty: they get none."""
     token_hours: int = Field(default=HOURS_MIN, ge=HOURS_MIN, le=HOURS_MAX)
     batch_max: int = Field(default=64, ge=1, le=256)
     """Messages that admission takes in one transaction."""

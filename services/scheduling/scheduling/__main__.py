@@ -11,6 +11,7 @@ from scheduling.keys import Keyring, KeysUnusable
 from zb_chassis.command_line import run
 from zb_chassis.config import load
 from zb_chassis.database import open_pool, transaction
+from zb_chassis.devices import SignerUnusable
 from zb_chassis.migrate import upgrade
 
 
@@ -22,7 +23,7 @@ def main() -> None:
 @main.command()
 def serve() -> None:
     """Serve HTTP and messages until SIGTERM; migrates its database first."""
-    run(app.run(load(Settings)), KeysUnusable, JournalDamaged)
+    run(app.run(load(Settings)), KeysUnusable, SignerUnusable, JournalDamaged)
 
 
 @main.command()

@@ -17,6 +17,7 @@ from scheduling import api, intake_api
 from scheduling.board import take_announcement
 from scheduling.config import CUSTODY_MIGRATIONS, MIGRATIONS, SERVICE, Settings
 from scheduling.custody import api as custody_api
+from scheduling.custody import device_api
 from scheduling.custody.erasure import Erasure
 from scheduling.custody.journal import FILE_NAME, Journal
 from scheduling.custody.vault import Vault
@@ -29,6 +30,7 @@ from zb_chassis.claims import Credentials
 from zb_chassis.clock import clock_of
 from zb_chassis.consuming import Subscription
 from zb_chassis.database import Pool, is_ready, open_pool, transaction
+from zb_chassis.devices import Devices, DeviceSigner
 from zb_chassis.http import application, problem_response
 from zb_chassis.identity import TokenVerifier
 from zb_chassis.messaging import Hears, Messaging
@@ -60,7 +62,7 @@ async def run(settings: Settings) -> None:
     """Serve until SIGTERM. Raises what keeps the service from starting, with a sentence that says what to do."""
     logs.configure(SERVICE, form=settings.log_format, level=settings.log_level)
     telemetry.configure(SERVICE)
-    keyring = Keyring(settings.keys_dir)
+    keyring, devices = Keyring(settings.keys_dir), Devices(DeviceSigner.read(settings.keys_dir))
     credentials = Credentials.read(settings.nats_creds)
     pool = await open_pool(settings.database_url, application_name=SERVICE)
     keys = await open_pool(settings.custody_url, application_name=f"{SERVICE}-custody")
@@ -72,7 +74,7 @@ async def run(settings: Settings) -> None:
         if lived := await vault.forget_again():
             structlog.get_logger().warning("keys that had been destroyed were destroyed again", keys=lived)
         desk = Desk(pool, keyring, clock_of(settings.clock_file), random_uuid7, vault)
-        app = build(desk, settings.policy, TokenVerifier(settings.oidc_issuer, settings.oidc_audience))
+        app = build(desk, settings.policy, TokenVerifier(settings.oidc_issuer, settings.oidc_audience), devices)
         messages = Messaging(SERVICE, settings.nats_url, credentials, pool, [REFERENCE], NEEDED, hears(pool))
 
         async def housekeeping(stop: asyncio.Event) -> None:
@@ -90,18 +92,21 @@ async def run(settings: Settings) -> None:
         await keys.close()
 
 
-def build(desk: Desk, policy: Policy, verifier: TokenVerifier) -> FastAPI:
+def build(desk: Desk, policy: Policy, verifier: TokenVerifier, devices: Devices) -> FastAPI:
     """The HTTP application."""
 
     async def ready() -> None:
         if not await is_ready(desk.pool):
             raise Problem(UNAVAILABLE, what="the database")
 
-    app = application(
-        "Zone Blanche scheduling",
-        [api.router(desk, policy), intake_api.router(desk), custody_api.router(desk), access_log.router(desk.pool, desk.clock)],
-        ready=ready,
-    )
+    routers = [
+        api.router(desk, policy),
+        intake_api.router(desk),
+        custody_api.router(desk),
+        device_api.router(desk, devices),
+        access_log.router(desk.pool, desk.clock),
+    ]
+    app = application("Zone Blanche scheduling", routers, ready=ready)
     app.state.verifier = verifier
     for fault in PASSING:
         app.add_exception_handler(fault, _unavailable)

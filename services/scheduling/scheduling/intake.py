@@ -13,7 +13,7 @@ from scheduling import places
 from scheduling.authoring import Fact
 from scheduling.csvtable import Fault
 from scheduling.custody.policy import Purpose
-from scheduling.custody.vault import Use
+from scheduling.custody.records import Use
 from scheduling.desk import Desk, Sitting
 from scheduling.ids import id_of
 from scheduling.imports import EquipmentRow, Import, SiteRow, read_equipment, read_sites

@@ -7,6 +7,7 @@ that seals them; keys are in custody, in a database of their own. It opens nothi
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from zb_chassis.database import Connection
 from zb_contracts.sealed import SealedValue
@@ -68,6 +69,32 @@ async def save_equipment(connection: Connection, agency: str, equipment: Sequenc
         " ON CONFLICT (id) DO UPDATE SET content = excluded.content",
         [(each.id, agency, each.reference, each.site, each.content) for each in equipment],
     )
+
+
+async def agency_of(connection: Connection, stream: str) -> str | None:
+    """Whose site or intervention that stream is."""
+    kind, _, stream_id = stream.partition(":")
+    if kind == "site":
+        found = await connection.fetchval("SELECT agency FROM scheduling.site WHERE id = $1", stream_id)
+    else:
+        found = await connection.fetchval("SELECT agency FROM scheduling.board WHERE intervention = $1", _uuid(stream_id))
+    return None if found is None else str(found)
+
+
+def _uuid(text: str) -> UUID | None:
+    """None for what is no UUID: a device may name anything."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+async def agency_of_technician(connection: Connection, technician: str) -> str | None:
+    """The agency of that technician, the first by name where there are several."""
+    found = await connection.fetchval(
+        "SELECT agency FROM scheduling.technician WHERE id = $1 ORDER BY agency LIMIT 1", technician
+    )
+    return None if found is None else str(found)
 
 
 async def load_fingerprints(connection: Connection, subjects: Sequence[str]) -> dict[str, dict[str, str]]:

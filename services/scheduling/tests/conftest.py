@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,22 +21,38 @@ from scheduling.custody.journal import FILE_NAME, Journal
 from scheduling.custody.vault import Vault
 from scheduling.desk import Desk
 from scheduling.ids import uuid7
-from scheduling.keys import MASTER_FILE, Keyring
+from scheduling.keys import CUSTODY_FILE, LEDGER_FILE, MASTER_FILE, ROOT_FILE, Keyring
 from scheduling.planning import Policy
+from tests.fixtures.trusted_keys import trusted
+from zb_chassis import claims
+from zb_chassis.claims import Kind, Nkey
 from zb_chassis.database import Pool, open_pool
+from zb_chassis.devices import Devices, DeviceSigner
 from zb_chassis.identity import TokenVerifier
 from zb_chassis.issuer import add_user
 from zb_chassis.issuer import build as build_issuer
 from zb_chassis.migrate import upgrade
 from zb_contracts.announcements import InterventionAnnounced
+from zb_contracts.enrolment import request_statement
 from zb_contracts.envelope import GENESIS, ParsedEvent, check_signature, digest, parse_event
 from zb_contracts.events import Body, read_body
-from zb_contracts.keys import SigningKey
+from zb_contracts.keys import KeyPurpose, SigningKey, WrapKey, certify, open_sealed
 from zb_contracts.merge.state import InterventionState, Origin, Visit, state_bytes, state_hash
-from zb_contracts.sealed import SUBJECT_KEY_BYTES
+from zb_contracts.sealed import SUBJECT_KEY_BYTES, from_base64url, to_base64url
 from zb_contracts.segment import decode_segment
-from zb_contracts.times import parse_time_ms
+from zb_contracts.subject_keys import (
+    KEYS_PATH,
+    DeliveredKey,
+    KeysAnswer,
+    KeysRequest,
+    ScopeStatement,
+    SignedStatement,
+    sign_statement,
+)
+from zb_contracts.times import format_time_ms, parse_time_ms
 
+ROOT, LEDGER = SigningKey.generate(), SigningKey.generate()
+SIGNER, ACCOUNT = Nkey.generate(Kind.ACCOUNT), Nkey.generate(Kind.ACCOUNT)
 NINE = parse_time_ms("2026-03-16T09:00:00.000Z")
 
 
@@ -78,10 +95,68 @@ def key_folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str
     folder = tmp_path_factory.mktemp("keys")
     (folder / "authors").mkdir()
     (folder / MASTER_FILE).write_text(os.urandom(SUBJECT_KEY_BYTES).hex())
+    (folder / CUSTODY_FILE).write_text(os.urandom(SUBJECT_KEY_BYTES).hex())
+    (folder / ROOT_FILE).write_text(ROOT.public.hex())
+    ledger = trusted(certify(ROOT, LEDGER.public, KeyPurpose.LEDGER, not_before_ms=0))
+    (folder / LEDGER_FILE).write_text(f"[{ledger.model_dump_json()}]")
     offices = {agency: SigningKey.generate() for agency in ("main", "north")}
     for agency, key in offices.items():
         (folder / "authors" / f"office-{agency}.seed").write_text(key.seed.hex())
     return folder, offices
+
+
+@dataclass
+class Phone:
+    """A technician's device as custody meets it: session, proofs, and what the ledger states of it."""
+
+    http: httpx.AsyncClient
+    custody_key: bytes
+    device: str = "dev-1"
+    technician: str = "anna"
+    login: Nkey = field(default_factory=lambda: Nkey.generate(Kind.USER))
+    wrap: WrapKey = field(default_factory=WrapKey.generate)
+    documents: tuple[str, ...] = ()
+
+    def statement(self, key: SigningKey | None = None, **other: Any) -> SignedStatement:
+        now_ms = time.time_ns() // 1_000_000
+        said = {
+            "device": self.device,
+            "author": f"{self.device}-i1",
+            "technician": self.technician,
+            "wrap_key": to_base64url(self.wrap.public),
+            "documents": self.documents,
+            "custody_url": "http://custody.test",
+            "custody_key": to_base64url(self.custody_key),
+            "issued_at": format_time_ms(now_ms),
+            "ends_ms": now_ms + 60_000,
+        }
+        return sign_statement(ScopeStatement.model_validate(said | other), key or LEDGER)
+
+    async def post(self, path: str, body: Any, *, session_of: str | None = None) -> httpx.Response:
+        content, now_s = body.model_dump_json().encode(), int(time.time())
+        token = claims.scoped_user(
+            SIGNER,
+            ACCOUNT.public,
+            self.login.public,
+            self.device,
+            tags=(f"t:{session_of or self.technician}",),
+            issued_at=now_s - 60,
+            expires_at=now_s + 600,
+        )
+        at = format_time_ms(now_s * 1000)
+        proof = to_base64url(self.login.sign(request_statement("POST", path, content, at)))
+        headers = {"Authorization": f"Zb-Device {token}", "Zb-Proof": proof, "Zb-Proof-Time": at}
+        return await self.http.post(path, content=content, headers=headers)
+
+    async def keys(self, *held: str, **other: Any) -> KeysAnswer:
+        """What custody gives and takes away."""
+        asked = KeysRequest(device=self.device, statement=self.statement(**other), held=held)
+        answer = await self.post(KEYS_PATH, asked)
+        assert answer.status_code == 200, answer.text
+        return KeysAnswer.model_validate(answer.json())
+
+    def opened(self, key: DeliveredKey) -> bytes:
+        return open_sealed(self.wrap.private, from_base64url(key.wrapped))
 
 
 PEOPLE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -137,7 +212,8 @@ class Client:
 async def client(office: "Office", issuer: tuple[str, dict[str, str]]) -> AsyncIterator[Client]:
     """The application over the desk under test, with real tokens."""
     url, tokens = issuer
-    app = build(office.desk, Policy(1, ("planned_start",), 60), TokenVerifier(url, "zone-blanche"))
+    devices = Devices(DeviceSigner(SIGNER.public, ACCOUNT.public))
+    app = build(office.desk, Policy(1, ("planned_start",), 60), TokenVerifier(url, "zone-blanche"), devices)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://scheduling") as http:
         yield Client(http, tokens)
@@ -159,6 +235,17 @@ async def office(
         yield Office(Desk(pool, keyring, lambda: now[0], ids, vault), offices, keys, now)
         await pool.close()
         await keys.close()
+
+
+@pytest.fixture
+def phone(office: Office, client: Client) -> Phone:
+    return Phone(client.http, office.desk.keyring.custody.public)
+
+
+@pytest.fixture
+def new_phone(office: Office, client: Client) -> Callable[..., Phone]:
+    """Makes another device."""
+    return lambda **values: Phone(client.http, office.desk.keyring.custody.public, **values)
 
 
 def counted_ids() -> Callable[[int], str]:

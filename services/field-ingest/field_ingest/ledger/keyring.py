@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from field_ingest.ledger.ledger_keys import LedgerKey, LedgerKeys
 from zb_chassis.claims import ClaimError, Nkey
-from zb_contracts.enrolment import TrustedKey
+from zb_contracts.enrolment import TrustedKey, certificate_of
 from zb_contracts.events.values import Base64, Id
 from zb_contracts.faults import CryptoFault
 from zb_contracts.keys import KEY_BYTES, KeyCertificate, KeyPurpose, SigningKey, WrapKey, verify_certificate
@@ -61,6 +61,8 @@ class KeyRing:
     device_signer: Nkey
     device_account: str
     """Public key of the account in which devices live."""
+    custody: bytes
+    """X25519, public: to it devices seal the subject keys that they hand in."""
 
     @property
     def certificates(self) -> tuple[TrustedKey, ...]:
@@ -82,6 +84,7 @@ def read_keys(folder: Path) -> KeyRing:
         authors=authors,
         device_signer=_read(folder / "device-signer.seed", lambda text: Nkey.from_seed(text.strip().encode())),
         device_account=signer.account,
+        custody=_read(folder / "custody.pub", _key_bytes),
     )
     _check(ring, folder)
     return ring
@@ -91,12 +94,6 @@ def _check(ring: KeyRing, folder: Path) -> None:
     own = next((author for author in ring.authors if author.author == INGEST), None)
     if own is None or from_base64url(own.event_key) != ring.ingest.public:
         raise KeysUnusable(f"{folder / 'authors.json'} does not name the public key of authors/{INGEST}.seed")
-
-
-def certificate_of(key: TrustedKey) -> KeyCertificate:
-    """A certificate as files and HTTP spell it. SealMalformed for what is no base64url."""
-    values = key.model_dump() | {"purpose": KeyPurpose(key.purpose)}
-    return KeyCertificate(**values | {name: from_base64url(values[name]) for name in ("public", "signature")})
 
 
 def trusted_key(certificate: KeyCertificate) -> TrustedKey:

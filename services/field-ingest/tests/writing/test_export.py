@@ -47,6 +47,7 @@ def keyring_of(house: Any) -> KeyRing:
         authors=(ServerAuthor(author="ingest", kind="service", event_key=to_base64url(house.signer._key.public)),),
         device_signer=Nkey.generate(Kind.ACCOUNT),
         device_account="A",
+        custody=escrow.public,
     )
 
 

@@ -13,7 +13,7 @@ from scheduling import places
 from scheduling.api import actor_of
 from scheduling.custody.erasure import Erasure, Report
 from scheduling.custody.policy import RULES
-from scheduling.custody.vault import KeyRecord
+from scheduling.custody.records import KeyRecord
 from scheduling.desk import Desk
 from scheduling.forms import Form
 from zb_chassis import access_log

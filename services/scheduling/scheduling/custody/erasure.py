@@ -13,7 +13,8 @@ import structlog
 from scheduling import places
 from scheduling.authoring import Fact
 from scheduling.custody.policy import STAYS, Stays, kept_until_ms
-from scheduling.custody.vault import KeyRecord, Subject, Untold, Vault, erased
+from scheduling.custody.records import KeyRecord, Subject, Untold
+from scheduling.custody.vault import Vault, erased
 from scheduling.desk import Desk
 from scheduling.keys import author_of
 from zb_chassis import lifecycle

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 DAY_MS: Final = 86_400_000
+WEEK_MS: Final = 7 * DAY_MS
 ALWAYS: Final = ""
 """The period of keys that are not cut by time."""
 
@@ -48,6 +49,8 @@ RULES: Final[Mapping[Purpose, Rule]] = {
         expires_days=3_653, kept_days=3_653, basis="accounting records are kept 10 years (Code de commerce, art. L123-22)"
     ),
 }
+IN_SCOPE: Final = (Purpose.CONTACT, Purpose.SIGNER)
+"""What a technician's device may open of the documents that it holds, whoever said it."""
 WEEKLY: Final = frozenset({Purpose.POSITION, Purpose.SERVICE_POSITION})
 """Purposes whose keys change each week: no position is readable longer than its time, none more than a week less."""
 
@@ -89,9 +92,15 @@ def period_of(purpose: Purpose, at_ms: int) -> Period:
     if purpose not in WEEKLY:
         return Period(ALWAYS, None if rule.expires_days is None else at_ms + rule.expires_days * DAY_MS)
     moment = datetime.fromtimestamp(at_ms / 1000, UTC)
-    monday = (moment - timedelta(days=moment.weekday())).replace(hour=0, minute=0, second=0, microsecond=0)
+    monday = moment - timedelta(days=moment.weekday())
     assert rule.expires_days is not None
-    return Period(f"{monday:%Y-%m-%d}", round(monday.timestamp() * 1000) + rule.expires_days * DAY_MS)
+    week = f"{monday:%Y-%m-%d}"
+    return Period(week, week_begins_ms(week) + rule.expires_days * DAY_MS)
+
+
+def week_begins_ms(period: str) -> int:
+    """When the week of that name begins, on Monday, UTC."""
+    return round(datetime.strptime(period, "%Y-%m-%d").replace(tzinfo=UTC).timestamp() * 1000)
 
 
 def kept_until_ms(purpose: Purpose, made_at_ms: int) -> int | None:

@@ -5,15 +5,23 @@ a crash or a restore `forget_again` finishes it. It tells nobody; the word in th
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Final
 
 from scheduling.custody.journal import Cause, Deletion, Journal
 from scheduling.custody.policy import RULES, Purpose, kept_until_ms, period_of
+from scheduling.custody.records import Entitled, KeyRecord, MadeKey, Subject, SubjectKey, Untold, Use
 from scheduling.ids import IdSource
 from zb_chassis.database import Connection, Pool, transaction
-from zb_contracts.problems import SUBJECT_ERASED, SUBJECT_HELD, SUBJECT_NOT_HELD, SUBJECT_RETAINED, SUBJECT_UNKNOWN, Problem
+from zb_contracts.problems import (
+    EXISTS_DIFFERENT,
+    SUBJECT_ERASED,
+    SUBJECT_HELD,
+    SUBJECT_NOT_HELD,
+    SUBJECT_RETAINED,
+    SUBJECT_UNKNOWN,
+    Problem,
+)
 from zb_contracts.sealed import (
     SealedValue,
     fresh_nonce,
@@ -30,61 +38,6 @@ EXPIRED_AT_ONCE: Final = 200
 _FIELD: Final = "subject-key"
 
 
-@dataclass(frozen=True, slots=True)
-class SubjectKey:
-    """An opened key. It is never written down."""
-
-    kid: str
-    key: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """Where a value under a key stands: the field of an event."""
-
-    stream: str
-    event: str
-    field: str
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRecord:
-    """What may be told of a key. `uses` are where values under it stand."""
-
-    kid: str
-    purpose: Purpose
-    period: str
-    made_at_ms: int
-    expires_at_ms: int | None
-    destroyed_at_ms: int | None
-    uses: tuple[Use, ...]
-
-    @property
-    def lives(self) -> bool:
-        return self.destroyed_at_ms is None
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """A data subject: an id, whose it is, and the keys there ever were."""
-
-    id: str
-    agency: str
-    hold_case: str | None
-    held_since_ms: int | None
-    keys: tuple[KeyRecord, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Untold:
-    """Destroyed keys of a subject, of which the ledger has no word yet."""
-
-    subject: str
-    agency: str
-    cause: Cause
-    kids: tuple[str, ...]
-
-
 class Vault:
     """The keys of one deployment. `master` (32 bytes) opens them all."""
 
@@ -94,24 +47,21 @@ class Vault:
         self._journal = journal
         self._ids = ids
 
-    async def key(self, subject: str, agency: str, purpose: Purpose, at_ms: int) -> SubjectKey:
-        """The subject's living key for this purpose at that moment; made where there is none."""
-        period = period_of(purpose, at_ms)
+    async def key(self, subject: str, agency: str, purpose: Purpose, at_ms: int, now_ms: int | None = None) -> SubjectKey:
+        """The subject's living key for this purpose at the moment `at_ms`; made (`now_ms`, else then) where there is none."""
+        period, made_at_ms = period_of(purpose, at_ms), at_ms if now_ms is None else now_ms
         async with transaction(self._pool) as connection:
-            await connection.execute(
-                "INSERT INTO custody.subject (subject, agency) VALUES ($1, $2) ON CONFLICT DO NOTHING", subject, agency
-            )
-            await _locked(connection, subject)
+            await _known(connection, subject, agency)
             found = await connection.fetchrow(
                 "SELECT kid, sealed FROM custody.subject_key WHERE subject = $1 AND purpose = $2 AND period = $3"
-                " AND sealed IS NOT NULL",
+                " AND sealed IS NOT NULL AND made_by = ''",
                 subject,
                 purpose,
                 period.name,
             )
             if found is not None:
                 return self._opened(found["kid"], found["sealed"])
-            made = SubjectKey(f"subject-{self._ids(at_ms)}", fresh_subject_key())
+            made = SubjectKey(f"subject-{self._ids(made_at_ms)}", fresh_subject_key())
             await connection.execute(
                 "INSERT INTO custody.subject_key (kid, subject, purpose, period, sealed, made_at_ms, expires_at_ms)"
                 " VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -120,10 +70,66 @@ class Vault:
                 purpose,
                 period.name,
                 self._closed(made),
-                at_ms,
+                made_at_ms,
                 period.expires_at_ms,
             )
             return made
+
+    async def take(self, made: MadeKey, use: Use, picture: str | None, now_ms: int) -> None:
+        """Keep a key that a device made; the same one again changes nothing, not even where it was destroyed since.
+
+        Problem EXISTS_DIFFERENT when there is another one of that name.
+        """
+        period = period_of(made.purpose, made.at_ms)
+        async with transaction(self._pool) as connection:
+            await _known(connection, made.subject, made.agency)
+            await connection.execute(
+                "INSERT INTO custody.subject_key (kid, subject, purpose, period, sealed, made_at_ms, expires_at_ms, made_by,"
+                " taken_at_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (kid) DO NOTHING",
+                made.kid,
+                made.subject,
+                made.purpose,
+                period.name,
+                self._closed(SubjectKey(made.kid, made.key)),
+                made.at_ms,
+                period.expires_at_ms,
+                made.made_by,
+                now_ms,
+            )
+            owner = await connection.fetchval("SELECT (subject, made_by) FROM custody.subject_key WHERE kid = $1", made.kid)
+            if tuple(owner) != (made.subject, made.made_by):
+                raise Problem(EXISTS_DIFFERENT, what="subject key", id=made.kid)
+            await _note(connection, made.kid, [use])
+            if picture is not None:
+                await connection.execute(
+                    "INSERT INTO custody.picture (kid, sha256) VALUES ($1, $2) ON CONFLICT DO NOTHING", made.kid, picture
+                )
+
+    async def taken_since(self, device: str, since_ms: int) -> int:
+        """How many keys that device has handed in since then."""
+        count = await self._pool.fetchval(
+            "SELECT count(*) FROM custody.subject_key WHERE made_by = $1 AND made_by <> '' AND taken_at_ms > $2", device, since_ms
+        )
+        return int(count)
+
+    async def entitled(
+        self, streams: Sequence[str], purposes: Sequence[str], subject: str, own: Sequence[str], held: Sequence[str]
+    ) -> list[Entitled]:
+        """Living keys by kid: those of `purposes` under which a value stands on one of `streams`, and the subject's `own`.
+
+        Of these a device may be full; keys that it made itself are named only where it holds them.
+        """
+        rows = await self._pool.fetch(
+            "SELECT kid, subject, purpose, period, made_by = '' AS is_own FROM custody.subject_key WHERE sealed IS NOT NULL AND ("
+            " (purpose = ANY ($2) AND kid IN (SELECT kid FROM custody.use WHERE stream = ANY ($1)))"
+            " OR (subject = $3 AND purpose = ANY ($4) AND (made_by = '' OR kid = ANY ($5)))) ORDER BY kid",
+            list(streams),
+            list(purposes),
+            subject,
+            list(own),
+            list(held),
+        )
+        return [Entitled(row["kid"], row["subject"], Purpose(row["purpose"]), row["period"], row["is_own"]) for row in rows]
 
     async def opened(self, kids: Sequence[str]) -> dict[str, SubjectKey]:
         """Those of these keys that live, by name."""
@@ -134,10 +140,8 @@ class Vault:
 
     async def note(self, kid: str, uses: Sequence[Use]) -> None:
         """Where values under this key are about to stand."""
-        await self._pool.executemany(
-            "INSERT INTO custody.use (kid, stream, event, field) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-            [(kid, use.stream, use.event, use.field) for use in uses],
-        )
+        async with transaction(self._pool) as connection:
+            await _note(connection, kid, uses)
 
     async def subject(self, subject: str) -> Subject:
         """Everything that may be told of a subject. Problem SUBJECT_UNKNOWN."""
@@ -243,6 +247,21 @@ async def _forget(connection: Connection, deletion: Deletion) -> int:
         deletion.at_ms,
     )
     return int(done.rpartition(" ")[2])
+
+
+async def _known(connection: Connection, subject: str, agency: str) -> None:
+    """The subject's row, there and locked."""
+    await connection.execute(
+        "INSERT INTO custody.subject (subject, agency) VALUES ($1, $2) ON CONFLICT DO NOTHING", subject, agency
+    )
+    await _locked(connection, subject)
+
+
+async def _note(connection: Connection, kid: str, uses: Sequence[Use]) -> None:
+    await connection.executemany(
+        "INSERT INTO custody.use (kid, stream, event, field) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        [(kid, use.stream, use.event, use.field) for use in uses],
+    )
 
 
 async def _row(connection: Connection, subject: str, lock: str = "") -> Any:

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -163,13 +163,18 @@ class Device:
     async def token(
         self, office: Office, technician: str | None, *, time_ms: int | None = None, person: str | None = None
     ) -> httpx.Response:
-        body = json.dumps({"device": self.answer["device"], "technician": technician}).encode()
-        at = format_time_ms(time_ms or time.time_ns() // 1_000_000)
-        proof = self.login.sign(request_statement("POST", "/v1/tokens", body, at))
-        headers = {"Zb-Device": self.answer["device"], "Zb-Proof": to_base64url(proof), "Zb-Proof-Time": at}
-        if person is not None:
-            headers["Zb-Person"] = await office.token_of(person)
-        return await office.client.post(f"{office.service.url}/v1/tokens", content=body, headers=headers)
+        headers = {} if person is None else {"Zb-Person": await office.token_of(person)}
+        body = {"device": self.answer["device"], "technician": technician}
+        return await self.post(office, "/v1/tokens", body, headers, time_ms=time_ms)
+
+    async def post(
+        self, office: Office, path: str, body: Any, headers: Mapping[str, str] | None = None, *, time_ms: int | None = None
+    ) -> httpx.Response:
+        """A request under the login key's proof."""
+        content, at = json.dumps(body).encode(), format_time_ms(time_ms or time.time_ns() // 1_000_000)
+        proof = to_base64url(self.login.sign(request_statement("POST", path, content, at)))
+        proven = {"Zb-Device": self.answer["device"], "Zb-Proof": proof, "Zb-Proof-Time": at, **(headers or {})}
+        return await office.client.post(office.service.url + path, content=content, headers=proven)
 
     async def connect(self, office: Office, token: str | None = None) -> Client:
         return await office.service.broker.connect(Credentials(token or self.answer["token"], self.login))
@@ -211,6 +216,7 @@ def service(
         "KEYS_DIR": str(keyring.hand_out(keys, "field-ingest", folder / "handed-out")),
         "DATA_DIR": str(folder / "data"),
         "SHARDS": str(shards),
+        "CUSTODY_URL": "https://custody.test",
     }
     environment = {f"ZB_INGEST_{name}": value for name, value in settings.items()}
     arguments = ["zb_chassis.issuer", "serve", "--folder", str(people), "--port", str(issuer_port)]
