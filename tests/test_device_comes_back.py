@@ -109,7 +109,7 @@ async def test_a_restored_backup_goes_on_by_itself_and_nothing_is_lost(platform:
 async def test_a_device_that_is_revoked_while_connected_is_cut_and_drains(platform: Stage, device: Device) -> None:
     await comments(device, "before it was lost")
     await settled(device)
-    name, transport = device.parts.pinned.device, device._online_transport
+    name, transport = device.parts.pinned.device, device.network.transport
     url = platform.url("field-ingest", f"devices/{name}/revocation")
     client = transport._client
     await in_thread(administrator(platform).post, url, {"cause": "lost", "reason": "left in a cab"})

@@ -103,7 +103,7 @@ async def test_media_killed_while_photos_are_uploaded(crew: Stage, told: Confirm
         photo = tmp_path / f"{number}.jpg"
         photo.write_bytes(noise())
         before = cable.bytes_up
-        taken = await chloe.call("photo", intervention=first["intervention"], path=str(photo), label=f"photo {number}")
+        taken = await chloe.call("attach", intervention=first["intervention"], photo=str(photo), label=f"photo {number}")
         told.events.add(taken["id"])
         files.add(taken["sha256"])
         assert taken["sha256"] == hashlib.sha256(photo.read_bytes()).hexdigest()

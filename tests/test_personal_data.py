@@ -75,7 +75,7 @@ async def _plant(stage: Stage) -> None:
     intervention = (await hero.call("list"))[0]["intervention"]
     picture = stage.stack.folder / "signature-marker.png"
     picture.write_bytes(pictures.signature(7))
-    await hero.call("signature", intervention=intervention, path=str(picture), signer=SIGNER, shown="shown")
+    await hero.call("sign", intervention=intervention, strokes=str(picture), signer=SIGNER, shown="shown")
     await hero.call("wait", until="settled", timeout_s=60)
 
     subject = await _subject(stage)

@@ -39,8 +39,8 @@ async def called(folder, *arguments: str, pin: str | None = PIN, stdin: bytes = 
 async def test_a_day_from_the_command_line(folder):
     for arguments in (
         ("start", "leaky-boiler"),
-        ("part", "leaky-boiler", "seal-12", "2"),
-        ("done", "leaky-boiler", "--work", "new seal"),
+        ("use-part", "leaky-boiler", "seal-12", "2"),
+        ("done", "leaky-boiler", "--work-done", "new seal"),
     ):
         code, _, err = await called(folder, *arguments)
         assert code == 0, err

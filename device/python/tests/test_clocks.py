@@ -23,7 +23,7 @@ async def reopened(device: Device, path, hands: Hands, *, real_error_ms: int) ->
     await device.close()
     right = hands.clock()
     clock = replace(right, real_ms=lambda: right.real_ms() + real_error_ms)
-    return Device.open(path, clock=clock, transport=device._online_transport)
+    return Device.open(path, clock=clock, transport=device.network.transport)
 
 
 @pytest.mark.parametrize("error_ms", [-400 * DAY_MS, -6 * 60_000, 6 * 60_000, 400 * DAY_MS])
@@ -111,7 +111,7 @@ async def test_a_session_that_the_broker_ended_is_exchanged_and_the_round_goes_o
                 raise SessionEnded("authorization violation")
             return await super().ask(request)
 
-    device._transport = Cut(platform)
+    device.network.transport = Cut(platform)
     before = device.parts.settings.get(Session)
     await device.record(Started(), stream=BOILER)
     report = await device.sync()

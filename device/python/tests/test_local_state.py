@@ -60,7 +60,7 @@ async def test_what_was_recorded_is_shown_at_once_over_the_servers_document(devi
     platform.connected = False
 
     await device.record(Started(), stream=BOILER)
-    await run(device, "part", {"intervention": "leaky-boiler", "part": "seal-12", "quantity": "2"})
+    await run(device, "use_part", {"intervention": "leaky-boiler", "part": "seal-12", "quantity": "2"})
     state = device.intervention("leaky-boiler")
 
     assert (state.status, state.fields["title"].value) == ("in_progress", "Leaky boiler")
@@ -91,7 +91,7 @@ async def test_a_movement_of_stock_names_nobody_that_the_device_knows(device, pl
     platform.put_document(van, [stocked(loaded)])
     await device.sync()
     await device.record(Started(), stream=BOILER)
-    await run(device, "part", {"intervention": "leaky-boiler", "part": "seal-12", "quantity": "2"})
+    await run(device, "use_part", {"intervention": "leaky-boiler", "part": "seal-12", "quantity": "2"})
     await device.sync()
 
     state = device.state(van).state
@@ -115,7 +115,7 @@ async def test_once_the_document_covers_all_it_is_shown_as_it_is(device, platfor
 
 async def test_a_part_that_is_voided_goes_back_into_the_van(device):
     await device.record(Started(), stream=BOILER)
-    line, moved = await run(device, "part", {"intervention": "leaky-boiler", "part": "seal-12", "quantity": "2.5"})
+    line, moved = await run(device, "use_part", {"intervention": "leaky-boiler", "part": "seal-12", "quantity": "2.5"})
     assert (line["stream"], moved["stream"]) == (BOILER, "stock:van-tech-anna")
 
     await run(device, "void", {"intervention": "leaky-boiler", "line": line["id"], "reason": "not needed"})

@@ -26,7 +26,7 @@ def picture(tmp_path):
 
 
 async def take(device, picture) -> dict:
-    return await run(device, "photo", {"intervention": "leaky-boiler", "path": str(picture), "label": "before"})
+    return await run(device, "attach", {"intervention": "leaky-boiler", "photo": str(picture), "label": "before"})
 
 
 def chunks(device) -> list[str]:
@@ -128,15 +128,20 @@ async def test_a_file_that_cannot_be_attached_is_refused_and_nothing_is_recorded
     (tmp_path / "empty.jpg").touch()
     for name in ("missing.jpg", "empty.jpg"):
         with pytest.raises(FileInvalid):
-            await run(device, "photo", {"intervention": "leaky-boiler", "path": str(tmp_path / name)})
+            await run(device, "attach", {"intervention": "leaky-boiler", "photo": str(tmp_path / name)})
     with pytest.raises(RecordInvalid):
-        await run(device, "part", {"intervention": "leaky-boiler", "part": "seal 12"})
+        await run(device, "use_part", {"intervention": "leaky-boiler", "part": "seal 12"})
     assert device.parts.log.head().seq == 0
 
 
 async def test_a_signers_name_is_sealed_and_its_key_reaches_escrow(device, picture, platform):
-    arguments = {"intervention": "leaky-boiler", "path": str(picture), "signer": "Odile Martin", "shown": "one seal, two hours"}
-    made = await run(device, "signature", arguments)
+    arguments = {
+        "intervention": "leaky-boiler",
+        "strokes": str(picture),
+        "signer": "Odile Martin",
+        "shown": "one seal, two hours",
+    }
+    made = await run(device, "sign", arguments)
     await device.sync()
 
     signed = platform.rows[0].event

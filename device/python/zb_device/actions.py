@@ -1,19 +1,23 @@
 """What a technician does in one gesture, as the drafts that must commit together.
 
-A part used is its line and its stock movement; a voided part gives its quantity back; a customer's signature carries the
-signer's name sealed under a key that was made here and is wrapped to escrow. Pure but for ids, keys and nonces.
+A part used is its line and its stock movement; a voided part gives its quantity back; personal values are sealed under a key
+that was made here and is wrapped to escrow. Pure but for ids, keys and nonces.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from zb_contracts.events.fieldwork import LineVoided, PartUsed, SignatureTaken
+from zb_contracts.events import Body
+from zb_contracts.events.fieldwork import LineVoided, PartUsed
 from zb_contracts.events.places import StockMoved
-from zb_contracts.events.values import File, WrappedKey
+from zb_contracts.events.values import WrappedKey
+from zb_contracts.faults import CryptoFault
 from zb_contracts.keys import KeyCertificate, seal_to
 from zb_contracts.merge.state import InterventionState, Line
 from zb_contracts.sealed import fresh_nonce, fresh_subject_key, seal, to_base64url
+from zb_device.bodies import built
 from zb_device.faults import LineUnknown, RecordInvalid
 from zb_device.ids import uuid7
 from zb_device.recording import Draft
@@ -22,8 +26,8 @@ PART_LINE: Final = "part"
 
 
 @dataclass(frozen=True, slots=True)
-class SealedSignature:
-    """The draft of a signature, and the subject key with which the technician can read the signer's name."""
+class SealedDraft:
+    """A draft with personal values, and the subject key with which the technician can read what was just said."""
 
     draft: Draft
     kid: str
@@ -46,22 +50,24 @@ def line_voided(intervention: str, line: Line, reason: str, *, stock: str) -> tu
     return (void, _returned(line, stock)) if line.kind == PART_LINE else (void,)
 
 
-def signature_taken(
-    intervention: str, *, file: File, signer: str, role: str, shown_sha256: str, escrow: KeyCertificate, now_ms: int
-) -> SealedSignature:
-    """A customer first met off line gets a key made here, wrapped to escrow."""
+def sealed_draft(
+    stream: str,
+    model: type[Body],
+    values: Mapping[str, object],
+    personal: Mapping[str, str],
+    *,
+    escrow: KeyCertificate,
+    now_ms: int,
+) -> SealedDraft:
+    """A body whose `personal` texts are sealed. A data subject first met off line gets a key made here, wrapped to escrow."""
     event_id, key = uuid7(now_ms), fresh_subject_key()
     kid = f"subject-{uuid7(now_ms)}"
-    body = SignatureTaken.model_validate(
-        {
-            "file": file,
-            "signer": seal(key, kid, event_id, "signer", signer, fresh_nonce()),
-            "signer_role": role,
-            "shown_sha256": shown_sha256,
-            "keys": (WrappedKey(kid=kid, recipient_kid=escrow.kid, wrapped=to_base64url(seal_to(escrow.public, key))),),
-        }
-    )
-    return SealedSignature(Draft(f"intervention:{intervention}", body, event_id), kid, key)
+    try:
+        sealed = {name: seal(key, kid, event_id, name, text, fresh_nonce()) for name, text in personal.items()}
+    except CryptoFault as fault:
+        raise RecordInvalid(str(fault)) from fault
+    wrapped = WrappedKey(kid=kid, recipient_kid=escrow.kid, wrapped=to_base64url(seal_to(escrow.public, key)))
+    return SealedDraft(Draft(stream, built(model, **values, **sealed, keys=(wrapped,)), event_id), kid, key)
 
 
 def line_of(state: InterventionState, line_id: str) -> Line:

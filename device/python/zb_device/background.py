@@ -5,6 +5,7 @@ tried again. It decides nothing about content and survives every fault of a roun
 """
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -27,6 +28,10 @@ class Background:
     noted: Callable[[], None] = lambda: None
     """Called after each round, whatever became of it."""
     retry_s_max: float = RETRY_S_MAX
+    idle_s: Callable[[], float] = lambda: IDLE_S
+    """How long to rest when nothing is on its way."""
+    appointment_s: Callable[[], float] = lambda: math.inf
+    """Until a moment at which a round is due whatever else; no jitter moves it."""
     failures: int = 0
     last_fault: str | None = None
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -59,14 +64,15 @@ class Background:
                 on_its_way = await self.attempt()
                 self.failures, self.last_fault = 0, None
                 polls = polls + 1 if on_its_way else 0
-                delay_s = min(POLL_S_MAX, POLL_FIRST_S * 2 ** min(polls - 1, 10)) if on_its_way else IDLE_S
+                delay_s = min(POLL_S_MAX, POLL_FIRST_S * 2 ** min(polls - 1, 10)) if on_its_way else self.idle_s()
             except Exception as fault:  # whatever it is, unsent work waits: it is noted, shown, and tried again
                 polls = 0
                 self.failures += 1
                 self.last_fault = str(fault) or type(fault).__name__
                 delay_s = min(self.retry_s_max, RETRY_FIRST_S * 2 ** min(self.failures - 1, 10))
             self.noted()
-            await self._pause(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
+            jittered_s = delay_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
+            await self._pause(min(jittered_s, self.appointment_s()))
 
     async def _pause(self, delay_s: float) -> None:
         try:

@@ -1,4 +1,4 @@
-"""`zb-device`: everything that the SDK does, from a command line.
+"""`zb-device`: everything that the SDK does, from a command line. It is made of the register of commands.
 
 One-shot commands open the device, do one thing and close it; `serve` stays. Faults are one sentence on standard error and exit
 code 1. The PIN comes from ZB_DEVICE_PIN or a prompt, never from an argument, which other processes could read.
@@ -8,23 +8,28 @@ import asyncio
 import json
 import os
 import sys
+import typing
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
+from pydantic.fields import FieldInfo
 
 from zb_contracts.problems import Problem
-from zb_device import commands
 from zb_device.background import RETRY_S_MAX
 from zb_device.clock import Clock, machine_clock, story_clock
+from zb_device.command_register import COMMANDS, Command
+from zb_device.commands import run
 from zb_device.device import Device
 from zb_device.enrolment import Invitation, Places
 from zb_device.faults import DeviceFault
 from zb_device.serve import serve
 
 PIN_VARIABLE: Final = "ZB_DEVICE_PIN"
+SERVED_ONLY: Final = frozenset({"lock", "unlock", "online", "offline", "wait", "tell"})
+"""What changes or awaits a running process has no meaning in one that ends at once."""
 Json = dict[str, Any]
 
 
@@ -71,11 +76,8 @@ def enrol(
     invitation = Invitation(code, places, model, root_sha256)
 
     async def work() -> Json:
-        device = await Device.enrol(options.folder, invitation, _pin(), clock=options.clock)
-        try:
+        async with await Device.enrol(options.folder, invitation, _pin(), clock=options.clock) as device:
             return {"device": device.parts.pinned.device, "technician": device.technician}
-        finally:
-            await device.close()
 
     _show(options, _run(work()))
 
@@ -89,17 +91,11 @@ def serve_command(options: Options, _json: bool, offline: bool, retry_s_max: flo
     """Answer one JSON command a line, and sync in the background."""
 
     async def work() -> None:
-        device = Device.open(options.folder, clock=options.clock)
-        try:
-            pin = os.environ.pop(PIN_VARIABLE, None)
-            if pin:
-                await device.unlock(pin)
+        async with Device.open(options.folder, clock=options.clock, unlock=os.environ.pop(PIN_VARIABLE, None)) as device:
             if offline:
                 await device.offline()
             device.start(retry_s_max=retry_s_max)
             await serve(device, sys.stdout)
-        finally:
-            await device.close()
 
     _run(work())
 
@@ -113,169 +109,57 @@ def do(options: Options, command: str, arguments: tuple[str, ...]) -> None:
     _one(options, command, dict(_pair(text) for text in arguments))
 
 
-def _reading(name: str, help_text: str) -> None:
-    @main.command(name=name, help=help_text)
-    @click.pass_obj
-    def reading(options: Options) -> None:
-        _one(options, name, {})
+# --- The register's commands ---
 
 
-for _name, _help in {
-    "status": "Who this device is, what waits, and what was refused.",
-    "list": "The interventions of the scope.",
-    "sync": "Send what waits and fetch what is new, once.",
-}.items():
-    _reading(_name, _help)
+def _made(command: Command) -> click.Command:
+    fields = command.arguments.model_fields
+    parameters: list[click.Parameter] = [
+        click.Argument([name], required=fields[name].is_required()) for name in command.positional
+    ]
+    parameters += [_option(name, field) for name, field in fields.items() if name not in command.positional]
+
+    def called(**given: Any) -> None:
+        said = {name: _value(value, fields[name]) for name, value in given.items() if value is not None}
+        _one(click.get_current_context().obj, command.name, said)
+
+    return click.Command(_dashed(command.name), callback=called, params=parameters, help=command.about)
 
 
-@main.command()
-@click.argument("intervention")
-@click.pass_obj
-def show(options: Options, intervention: str) -> None:
-    """The merged local state of an INTERVENTION, with what is not covered by the server yet."""
-    _one(options, "show", {"intervention": intervention})
+def _option(name: str, field: FieldInfo) -> click.Option:
+    if field.annotation is bool:
+        if field.is_required():
+            return click.Option([f"--{_dashed(name)}/--no-{_dashed(name)}"], required=True)
+        return click.Option([f"--{_dashed(name)}"], is_flag=True, default=None)
+    return click.Option([f"--{_dashed(name)}"], required=field.is_required())
 
 
-@main.command()
-@click.option("--all", "everything", is_flag=True, help="settled events too")
-@click.pass_obj
-def outbox(options: Options, everything: bool) -> None:
-    """Events and files that wait, or that a person has to see."""
-    _one(options, "outbox", {"all": everything})
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
 
 
-_STEPS: Final = {
-    "travel": ("intervention.travel_started.v1", "You set out."),
-    "arrived": ("intervention.arrived.v1", "You are at the site."),
-    "start": ("intervention.started.v1", "You begin to work."),
-    "pause": ("intervention.paused.v1", "You stop for a while."),
-    "resume": ("intervention.resumed.v1", "You go on."),
-    "leave": ("intervention.left.v1", "You leave, neither done nor given up."),
-}
+def _value(value: Any, field: FieldInfo) -> Any:
+    """Text as it is where text is meant, JSON for everything else; what is wrong the command says."""
+    if not isinstance(value, str) or not _may_be_json(field.annotation):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
 
 
-def _step(name: str, type_name: str, help_text: str) -> None:
-    @main.command(name=name, help=help_text)
-    @click.argument("intervention")
-    @click.pass_obj
-    def step(options: Options, intervention: str) -> None:
-        _record(options, intervention, type_name, {})
-
-
-for _name, (_type, _help) in _STEPS.items():
-    _step(_name, _type, _help)
-
-
-@main.command()
-@click.argument("intervention")
-@click.option("--work", help="what was done")
-@click.pass_obj
-def done(options: Options, intervention: str, work: str | None) -> None:
-    """The work is done."""
-    _record(options, intervention, "intervention.done.v1", {"work_done": work} if work else {})
-
-
-@main.command(name="not-done")
-@click.argument("intervention")
-@click.argument("reason_code")
-@click.option("--reason", help="in words")
-@click.pass_obj
-def not_done(options: Options, intervention: str, reason_code: str, reason: str | None) -> None:
-    """The work could not be done: REASON_CODE says why."""
-    body = {"reason_code": reason_code, **({"reason": reason} if reason else {})}
-    _record(options, intervention, "intervention.not_done.v1", body)
-
-
-@main.command()
-@click.argument("intervention")
-@click.argument("checklist_code", metavar="CHECKLIST")
-@click.argument("item")
-@click.argument("answer")
-@click.pass_obj
-def checklist(options: Options, intervention: str, checklist_code: str, item: str, answer: str) -> None:
-    """Answer one ITEM of a CHECKLIST: yes, no, or a text."""
-    value: bool | str = {"yes": True, "no": False}.get(answer, answer)
-    _record(
-        options,
-        intervention,
-        "intervention.checklist_answered.v1",
-        {"checklist": checklist_code, "item": item, "answer": value},
-    )
-
-
-@main.command()
-@click.argument("intervention")
-@click.argument("text")
-@click.pass_obj
-def comment(options: Options, intervention: str, text: str) -> None:
-    """A remark."""
-    _record(options, intervention, "intervention.comment_added.v1", {"text": text})
-
-
-@main.command()
-@click.argument("intervention")
-@click.argument("path", type=click.Path(exists=True, dir_okay=False))
-@click.option("--label")
-@click.pass_obj
-def photo(options: Options, intervention: str, path: str, label: str | None) -> None:
-    """Attach a photo."""
-    _one(options, "photo", {"intervention": intervention, "path": path, "label": label})
-
-
-@main.command()
-@click.argument("intervention")
-@click.argument("path", type=click.Path(exists=True, dir_okay=False))
-@click.option("--signer", required=True, help="name; it is sealed")
-@click.option("--shown", required=True, help="the text that was shown")
-@click.option("--role", default="customer", show_default=True)
-@click.pass_obj
-def signature(options: Options, intervention: str, path: str, signer: str, shown: str, role: str) -> None:
-    """The customer's signature (strokes as a picture)."""
-    _one(
-        options,
-        "signature",
-        {"intervention": intervention, "path": path, "signer": signer, "shown": shown, "role": role},
-    )
-
-
-@main.command()
-@click.argument("intervention")
-@click.argument("part_code", metavar="PART")
-@click.argument("quantity", default="1")
-@click.pass_obj
-def part(options: Options, intervention: str, part_code: str, quantity: str) -> None:
-    """A PART was used, out of the van."""
-    _one(options, "part", {"intervention": intervention, "part": part_code, "quantity": quantity})
-
-
-@main.command()
-@click.argument("intervention")
-@click.argument("line")
-@click.argument("reason")
-@click.pass_obj
-def void(options: Options, intervention: str, line: str, reason: str) -> None:
-    """Withdraw a LINE, with the REASON."""
-    _one(options, "void", {"intervention": intervention, "line": line, "reason": reason})
-
-
-def _record(options: Options, intervention: str, type_name: str, body: Json) -> None:
-    _one(options, "record", {"intervention": intervention, "type": type_name, "body": body})
-
-
-# --- Running one command ---
-
-_WITHOUT_READING: Final = frozenset({"record", "status", "outbox", "dealt", "sync", "check"})
+def _may_be_json(annotation: Any) -> bool:
+    kinds = typing.get_args(annotation) or (annotation,)
+    return not all(kind in (str, Path, type(None)) or isinstance(kind, str) for kind in kinds)
 
 
 def _one(options: Options, name: str, arguments: Json) -> None:
     async def work() -> Any:
-        device = Device.open(options.folder, clock=options.clock)
-        try:
-            if os.environ.get(PIN_VARIABLE) or name not in _WITHOUT_READING:
-                await device.unlock(_pin())
-            return await commands.run(device, name, arguments)
-        finally:
-            await device.close()
+        pin = os.environ.get(PIN_VARIABLE)
+        if pin is None and name in COMMANDS and COMMANDS[name].reads:
+            pin = _pin()
+        async with Device.open(options.folder, clock=options.clock, unlock=pin) as device:
+            return await run(device, name, arguments)
 
     _show(options, _run(work()))
 
@@ -308,3 +192,8 @@ def _pair(text: str) -> tuple[str, Any]:
 
 def _show(options: Options, result: Any) -> None:
     click.echo(json.dumps(result, ensure_ascii=False) if options.json else json.dumps(result, ensure_ascii=False, indent=2))
+
+
+for _command in COMMANDS.values():
+    if _command.name not in SERVED_ONLY:
+        main.add_command(_made(_command))

@@ -1,13 +1,21 @@
-"""The register of commands: name, typed arguments, handler. JSON in, JSON out.
+"""The register of commands: name, typed arguments, handler. JSON in, JSON out; `serve` and the command line are made of it.
 
-Arguments are checked here, once; `commands` and `field_commands` hold the handlers.
+A method of the SDK becomes a command by its signature alone (`command_of`), so that what the SDK can record the command line
+can too. Arguments are checked here, once; `commands` and `field_commands` hold the handlers.
 """
 
+import inspect
+import typing
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import msgspec
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from zb_device.attachments import Picture
+from zb_device.bodies import first_error
 from zb_device.device import Device
 from zb_device.faults import CommandInvalid
 
@@ -25,32 +33,65 @@ class NoArguments(Arguments):
     """A command without arguments."""
 
 
-COMMANDS: Final[dict[str, tuple[type[Arguments], Handler]]] = {}
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command. `positional` arguments stand without their names on a command line; `reads`: it needs an open read model."""
+
+    name: str
+    arguments: type[Arguments]
+    handler: Handler
+    about: str
+    positional: tuple[str, ...]
+    reads: bool
 
 
-def command(name: str, arguments: type[Arguments] = NoArguments) -> Callable[[Handler], Handler]:
+COMMANDS: Final[dict[str, Command]] = {}
+
+
+def command(
+    name: str, arguments: type[Arguments] = NoArguments, *, about: str, positional: tuple[str, ...] = (), reads: bool = False
+) -> Callable[[Handler], Handler]:
     """Register a handler."""
 
     def register(handler: Handler) -> Handler:
-        COMMANDS[name] = (arguments, handler)
+        COMMANDS[name] = Command(name, arguments, handler, about, positional, reads)
         return handler
 
     return register
+
+
+def command_of(
+    name: str, method: Callable[..., Any], on: Callable[[Device, Any], Any], subject: dict[str, Any], *, reads: bool = False
+) -> None:
+    """Register a method of one of the SDK's classes. `on` gives its object for the arguments `subject` (name -> default)."""
+    hints = typing.get_type_hints(method)
+    fields: dict[str, Any] = {named: (str if default is ... else str | None, default) for named, default in subject.items()}
+    positional = [named for named, default in subject.items() if default is ...]
+    parameters = list(inspect.signature(method).parameters.values())[1:]
+    for parameter in parameters:
+        # JSON holds no bytes: a file is named by its path.
+        kind = Path if hints[parameter.name] == Picture else hints[parameter.name]
+        fields[parameter.name] = (kind, ... if parameter.default is parameter.empty else parameter.default)
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+            positional.append(parameter.name)
+    given = [parameter.name for parameter in parameters]
+
+    async def handler(device: Device, arguments: Any) -> Any:
+        called = {named: getattr(arguments, named) for named in given}
+        return msgspec.to_builtins(await method(on(device, arguments), **called))
+
+    about = (inspect.getdoc(method) or f"{name.replace('_', ' ').capitalize()}.").split("\n")[0]
+    model = create_model(f"{name}_arguments", __base__=Arguments, **fields)
+    COMMANDS[name] = Command(name, model, handler, about, tuple(positional), reads)
 
 
 async def run(device: Device, name: str, arguments: Json) -> Any:
     """Do one command. CommandInvalid for an unknown name or wrong arguments, else what the command raises."""
     if name not in COMMANDS:
         raise CommandInvalid(f"there is no command {name!r}; there are {', '.join(sorted(COMMANDS))}")
-    model, handler = COMMANDS[name]
+    one = COMMANDS[name]
     try:
-        checked = model.model_validate(arguments)
+        checked = one.arguments.model_validate(arguments)
     except ValidationError as fault:
         raise CommandInvalid(f"{name}: {first_error(fault)}") from fault
-    return await handler(device, checked)
-
-
-def first_error(fault: ValidationError) -> str:
-    """Where the first fault is and what it is."""
-    error = fault.errors(include_url=False, include_context=False, include_input=False)[0]
-    return f"{'.'.join(map(str, error['loc']))}: {error['msg']}"
+    return await one.handler(device, checked)

@@ -16,6 +16,7 @@ from zb_device.command_register import Arguments, Json, NoArguments, command, ru
 from zb_device.device import Device
 from zb_device.faults import CommandInvalid
 from zb_device.local_state import LocalState
+from zb_device.policies import Conditions, Link, policy_of
 from zb_device.reporting import media_items, open_entries, status
 
 __all__ = ["field_commands", "run"]
@@ -23,18 +24,18 @@ __all__ = ["field_commands", "run"]
 WAIT_S_MAX: Final = 600.0
 
 
-@command("status")
+@command("status", about="Who this device is, what waits for what, and what was refused.")
 async def status_command(device: Device, _: NoArguments) -> Json:
     return status(device)
 
 
-@command("check")
+@command("check", about="Read every page of the log.")
 async def check(device: Device, _: NoArguments) -> Json:
     device.check()
     return {"whole": True}
 
 
-@command("list")
+@command("list", about="The interventions of the scope.", reads=True)
 async def list_command(device: Device, _: NoArguments) -> list[Json]:
     return [summary(state) for state in device.interventions()]
 
@@ -46,7 +47,13 @@ class Show(Arguments):
     stream: str | None = None
 
 
-@command("show", Show)
+@command(
+    "show",
+    Show,
+    about="The merged local state, with what the server has not covered yet.",
+    positional=("intervention",),
+    reads=True,
+)
 async def show(device: Device, arguments: Show) -> Json:
     stream = arguments.stream or f"intervention:{arguments.intervention}"
     return _shown(device, device.state(stream))
@@ -58,7 +65,7 @@ class Documents(Arguments):
     kind: str = "intervention"
 
 
-@command("documents", Documents)
+@command("documents", Documents, about="The documents of a kind in the scope.", positional=("kind",), reads=True)
 async def documents(device: Device, arguments: Documents) -> list[str]:
     return device.opened().reading.ids(arguments.kind)
 
@@ -70,7 +77,7 @@ class Outbox(Arguments):
     limit: int = Field(default=200, ge=1, le=10_000)
 
 
-@command("outbox", Outbox)
+@command("outbox", Outbox, about="Events and files that wait, or that a person has to see.")
 async def outbox(device: Device, arguments: Outbox) -> Json:
     return {
         "events": open_entries(device, open_only=not arguments.all, limit=arguments.limit),
@@ -85,7 +92,7 @@ class Dealt(Arguments):
     event: str
 
 
-@command("dealt", Dealt)
+@command("dealt", Dealt, about="A person has read what became of a held or refused EVENT.", positional=("event",))
 async def dealt(device: Device, arguments: Dealt) -> Json:
     return {"dealt_with": device.deal_with(arguments.event)}
 
@@ -100,7 +107,7 @@ class Unlock(Arguments):
     technician: str | None = None
 
 
-@command("unlock", Unlock)
+@command("unlock", Unlock, about="Open the read model of a technician.")
 async def unlock(device: Device, arguments: Unlock) -> Json:
     await device.unlock(arguments.pin, arguments.technician)
     return {"technician": device.technician}
@@ -113,32 +120,67 @@ class SignIn(Arguments):
     pin: str
 
 
-@command("sign_in", SignIn)
+@command("sign_in", SignIn, about="A technician begins to work with this device.", positional=("technician",))
 async def sign_in(device: Device, arguments: SignIn) -> Json:
     await device.sign_in(arguments.technician, arguments.pin)
     return {"technician": device.technician}
 
 
-@command("lock")
+@command("lock", about="Close the read model; recording and sending go on.")
 async def lock(device: Device, _: NoArguments) -> Json:
     device.lock()
     return {"locked": True}
 
 
-@command("sync")
-async def sync(device: Device, _: NoArguments) -> Json:
+class Sync(Arguments):
+    """`regardless`: photos go now, whatever the policy says."""
+
+    regardless: bool = False
+
+
+@command("sync", Sync, about="Send what waits and fetch what is new, once.")
+async def sync(device: Device, arguments: Sync) -> Json:
     report = await device.sync()
-    uploaded = await device.upload()
+    uploaded = await device.upload(regardless=arguments.regardless)
     return {**msgspec.to_builtins(report), "uploaded": uploaded}
 
 
-@command("offline")
+class Told(Arguments):
+    """What the host knows: `none`, `metered` or `unmetered`; the charge, where there is a battery."""
+
+    link: Link = Link.UNMETERED
+    battery_percent: int | None = None
+    charging: bool = False
+
+
+@command("tell", Told, about="What the host knows of link and battery.", positional=("link",))
+async def tell(device: Device, arguments: Told) -> Json:
+    device.tell(Conditions(link=arguments.link, battery_percent=arguments.battery_percent, charging=arguments.charging))
+    return {"photos_wait_for": device.network.photos_wait_for()}
+
+
+class Chosen(Arguments):
+    """A policy by name, with some of its values changed; without a name, the one in force."""
+
+    name: str | None = None
+    changes: Json = Field(default_factory=dict)
+
+
+@command("policy", Chosen, about="Choose what waits for what: standard, sparing or unrestricted.", positional=("name",))
+async def policy(device: Device, arguments: Chosen) -> Json:
+    if arguments.name is not None:
+        device.use(policy_of(arguments.name, **arguments.changes))
+    plain: Json = msgspec.to_builtins(device.policy)
+    return plain
+
+
+@command("offline", about="Cut the device's own connections.")
 async def offline(device: Device, _: NoArguments) -> Json:
     await device.offline()
     return {"online": False}
 
 
-@command("online")
+@command("online", about="Use the network again.")
 async def online(device: Device, _: NoArguments) -> Json:
     device.online()
     return {"online": True}
@@ -154,7 +196,7 @@ class Wait(Arguments):
     timeout_s: float = Field(default=30.0, gt=0, le=WAIT_S_MAX)
 
 
-@command("wait", Wait)
+@command("wait", Wait, about="Wait for what the background brings.", positional=("until",))
 async def wait(device: Device, arguments: Wait) -> Json:
     conditions: dict[str, Callable[[], bool]] = {
         "settled": device.settled,

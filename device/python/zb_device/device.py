@@ -1,21 +1,25 @@
 """`Device`: the SDK's way in. Record, attach, read, sync; locked or unlocked, with a network or without.
 
-Recording returns when the event is signed and on disk, and needs neither network nor unlock. It puts the parts together and
-keeps the technician's own events at hand; rules, storage and protocol are in the other modules. One event loop, no threads but
-for key stretching and writing photos.
+Recording returns when the event is signed and on disk, and needs neither network nor unlock. It puts the parts together; rules,
+storage and protocol are in the other modules. One event loop, no threads but for key stretching and writing photos; `blocking`
+has the same for programs without a loop.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
+from zoneinfo import ZoneInfo
 
 import httpx
 
-from zb_contracts.envelope import ParsedEvent, parse_event
+from zb_contracts.envelope import parse_event
 from zb_contracts.events import Body
 from zb_contracts.merge.state import InterventionState
+from zb_device import actions
 from zb_device.background import RETRY_S_MAX, Background
 from zb_device.clock import Clock, machine_clock
 from zb_device.enrolment import Invitation, enrol
@@ -24,33 +28,24 @@ from zb_device.folder import Folder, Parts
 from zb_device.local_state import LocalState, local_state
 from zb_device.log import EventState, ReaderBox
 from zb_device.media import Prepared, described
+from zb_device.network import Network
 from zb_device.opened import Opened
+from zb_device.policies import Conditions, Policy
 from zb_device.reading import ReadModel
-from zb_device.recording import Draft
+from zb_device.recording import Draft, Recorded, recorded
 from zb_device.rounds import Rounds
 from zb_device.settings import SignedIn
+from zb_device.surroundings import Equipment, Shift, Site, Stock
 from zb_device.syncing import SyncReport
-from zb_device.transport import NatsTransport, NoTransport, Transport
+from zb_device.transport import NatsTransport, Transport
 from zb_device.vault import Unlocked, stretch
+from zb_device.work import Work
 
 CONNECT_TIMEOUT_S: Final = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """What the screen may confirm: the event is signed and on disk."""
-
-    id: str
-    seq: int
-    type: str
-    stream: str
-    visit: str | None
-    at: str
-    state: EventState
-
-
 class Device:
-    """An enrolled device. Make it with `enrol` or `open`, and close it."""
+    """An enrolled device. Make it with `enrol` or `open`, and close it, or use it in an `async with`."""
 
     def __init__(self, folder: Folder, clock: Clock, transport: Transport | None = None) -> None:
         """For `open` and `enrol`; `transport` replaces the NATS connection."""
@@ -59,23 +54,36 @@ class Device:
         self._folder = folder
         self._open: Opened | None = None
         self._client = httpx.AsyncClient(timeout=httpx.Timeout(30.0, connect=CONNECT_TIMEOUT_S), follow_redirects=False)
-        self._online_transport = transport or self._nats()
-        self._transport: Transport = self._online_transport
-        self._syncing = asyncio.Lock()
         self._attaching = asyncio.Lock()
-        self._changed = asyncio.Event()
-        self._rounds = Rounds(lambda: self.parts, self._reopen, lambda: self._open, self.lock, self._client)
-        self.background = Background(self._round, self._changed.set)
+        rounds = Rounds(lambda: self.parts, self._reopen, lambda: self._open, self.lock, self._client)
+        self._rounds = rounds
+        self.network = Network(lambda: self.parts, rounds, transport or self._nats(), lambda: self.unlocked, clock)
         self.parts.media.tidy()
 
     # --- Opening and closing ---
 
     @classmethod
-    def open(cls, path: Path, *, clock: Clock | None = None, transport: Transport | None = None) -> "Device":
-        """The device in `path`, locked. NotEnrolled, DeviceBusy or StoreDamaged else."""
+    def open(
+        cls,
+        path: Path,
+        *,
+        unlock: str | None = None,
+        technician: str | None = None,
+        clock: Clock | None = None,
+        transport: Transport | None = None,
+    ) -> Self:
+        """The device in `path`. NotEnrolled, DeviceBusy or StoreDamaged else.
+
+        `unlock` is the PIN or passphrase of `technician`, or of who signed in last: stretching it holds this thread for some
+        0.2 s, which `await device.unlock(...)` does elsewhere. NoTechnician, WrongPin or PinBlocked then, and nothing is open.
+        """
         folder = Folder.open(path)
         try:
-            return cls(folder, clock or machine_clock(), transport)
+            device = cls(folder, clock or machine_clock(), transport)
+            if unlock is not None:
+                who, salt = device._salted(technician)
+                device._unlock_with(who, stretch(unlock, salt))
+            return device
         except BaseException:
             folder.close()
             raise
@@ -110,11 +118,16 @@ class Device:
 
     async def close(self) -> None:
         """Stop, lock and let go of the folder. Nothing is lost by not calling it."""
-        await self.background.stop()
-        await self._online_transport.close()
+        await self.network.close()
         await self._client.aclose()
         self.lock()
         self._folder.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
 
     def check(self) -> None:
         """Read every page of the log. StoreDamaged names the first that fails."""
@@ -148,13 +161,16 @@ class Device:
 
     async def unlock(self, pin: str, technician: str | None = None) -> None:
         """Open the read model. NoTechnician, WrongPin or PinBlocked else. Another technician's is locked first."""
-        technician = technician or self.technician
-        if technician is None:
-            raise NoTechnician("nobody has signed in on this device: sign in first")
-        real_ms = self.clock.real_ms()
-        salt = self.parts.vault.salt(technician, real_ms)
-        stretched = await asyncio.to_thread(stretch, pin, salt)
-        self._unlocked(self.parts.vault.open(technician, stretched, real_ms))
+        who, salt = self._salted(technician)
+        self._unlock_with(who, await asyncio.to_thread(stretch, pin, salt))
+
+    def _salted(self, technician: str | None) -> tuple[str, bytes]:
+        """Who unlocks, and what their PIN is stretched with; a blocked one is refused before it is stretched."""
+        who = technician or self._present()
+        return who, self.parts.vault.salt(who, self.clock.real_ms())
+
+    def _unlock_with(self, technician: str, stretched: bytes) -> None:
+        self._unlocked(self.parts.vault.open(technician, stretched, self.clock.real_ms()))
 
     def _unlocked(self, unlocked: Unlocked) -> None:
         self._rounds.drain_until_ms = 0
@@ -166,6 +182,12 @@ class Device:
         self._open = opened
         self.background.wake()
 
+    def _present(self) -> str:
+        technician = self.technician
+        if technician is None:
+            raise NoTechnician("nobody has signed in on this device: sign in first")
+        return technician
+
     def lock(self) -> None:
         """Close the read model and forget its keys. Recording and sending go on."""
         if self._open is not None:
@@ -174,18 +196,40 @@ class Device:
 
     # --- Recording ---
 
+    def work_on(self, intervention: str) -> Work:
+        """Everything that can be recorded on an intervention, by method."""
+        return Work(self, intervention)
+
+    def site(self, site: str) -> Site:
+        return Site(self, f"site:{site}")
+
+    def equipment(self, equipment: str) -> Equipment:
+        return Equipment(self, f"equipment:{equipment}")
+
+    def stock(self, stock: str | None = None) -> Stock:
+        """A depot's or van's stock; without a name the technician's own van."""
+        return Stock(self, f"stock:{stock or self.van}")
+
+    def shift(self, day: str | None = None) -> Shift:
+        """The technician's working day (`20261122`); without a name today's, by the policy's time zone."""
+        today = datetime.fromtimestamp(self.clock.wall_ms() / 1000, UTC).astimezone(ZoneInfo(self.policy.zone))
+        return Shift(self, f"shift:{self._present()}-{day or today.strftime('%Y%m%d')}")
+
+    @property
+    def van(self) -> str:
+        """The stock of the technician's van. NoTechnician where nobody has signed in."""
+        return f"van-{self._present()}"
+
     async def record(self, body: Body, *, stream: str) -> Recorded:
-        """One event on `stream` (`intervention:<id>` ...), signed and on disk when this returns."""
+        """One event of any type that a device may write, on `stream` (`intervention:<id>` ...), signed and on disk when this
+        returns."""
         return (await self.record_all([Draft(stream, body)]))[0]
 
     async def record_all(self, drafts: Sequence[Draft], attachment: Prepared | None = None) -> list[Recorded]:
         """Several events (and the queue row of a file that one of them names), all or none."""
-        technician = self.technician
-        if technician is None:
-            raise NoTechnician("nobody has signed in on this device: sign in first")
         events = self.parts.recorder.record(
             drafts,
-            actor=technician,
+            actor=self._present(),
             reader=self.reader_box(),
             known=self._known,
             also=self._enqueuing(attachment),
@@ -202,7 +246,8 @@ class Device:
             prepared = media.known(await asyncio.to_thread(described, data, mime))
             if prepared is None:
                 prepared = await asyncio.to_thread(media.prepare, data, mime, self.reader_box())
-            return await self.record_all(drafts(prepared), prepared)
+            events = await self.record_all(drafts(prepared), prepared)
+            return [replace(event, sha256=prepared.file.sha256) for event in events]
 
     def reader_box(self) -> ReaderBox | None:
         """To whom new events and files are sealed beside escrow."""
@@ -218,6 +263,13 @@ class Device:
         if attachment is None or self.parts.media.item(attachment.file.sha256) is not None:
             return None
         return lambda: self.parts.media.enqueue(attachment, self.clock.wall_ms())
+
+    def sealed(
+        self, stream: str, model: type[Body], values: Mapping[str, object], personal: Mapping[str, str]
+    ) -> actions.SealedDraft:
+        """A draft whose `personal` texts are sealed under a key that is made here. Give the key to `keep_subject_key`."""
+        escrow, now_ms = self.parts.pinned.escrow, self.clock.wall_ms()
+        return actions.sealed_draft(stream, model, values, personal, escrow=escrow, now_ms=now_ms)
 
     def keep_subject_key(self, kid: str, key: bytes) -> None:
         """A subject's key that was made here stays readable for the technician; while locked, only escrow has it."""
@@ -269,58 +321,53 @@ class Device:
 
     async def sync(self) -> SyncReport:
         """Renew the session where due, send, ask, apply. Unreachable, Refused or a Problem else; nothing is lost by it."""
-        async with self._syncing:
-            report = await self._rounds.sync(self._transport)
-        self._changed.set()
-        return report
+        return await self.network.sync()
 
-    async def upload(self) -> int:
-        """Try each waiting file once; how many are stored now."""
-        if self._open is None or isinstance(self._transport, NoTransport):
-            return 0
-        try:
-            return await self._rounds.upload()
-        finally:
-            self._changed.set()
-
-    async def offline(self) -> None:
-        """Cut the device's own connections, as a flight mode does."""
-        self._transport = NoTransport()
-        await self._online_transport.close()
-
-    def online(self) -> None:
-        self._transport = self._online_transport
-        self.background.wake()
+    async def upload(self, *, regardless: bool = False) -> int:
+        """Try each waiting file once, if the policy lets photos go now (or `regardless` of it); how many are stored now."""
+        return await self.network.upload(regardless=regardless)
 
     @property
-    def is_online(self) -> bool:
-        return not isinstance(self._transport, NoTransport)
+    def background(self) -> Background:
+        """The retry timer: how often it failed in a row, and with what."""
+        return self.network.background
 
     def start(self, *, retry_s_max: float = RETRY_S_MAX) -> None:
         """Sync and upload in the background from now on."""
         self.background.retry_s_max = retry_s_max
         self.background.start()
 
+    def tell(self, conditions: Conditions) -> None:
+        """What the host knows of link and battery; call it whenever that changes. PolicyInvalid for what cannot be."""
+        self.network.tell(conditions)
+
+    @property
+    def policy(self) -> Policy:
+        """What waits for what."""
+        return self.network.policy
+
+    def use(self, policy: Policy) -> None:
+        """Another policy from now on, kept in the store: one of `policies`, or one made with `policy_of`."""
+        self.network.use(policy)
+
+    async def offline(self) -> None:
+        """Cut the device's own connections, as a flight mode does."""
+        await self.network.switch_off()
+
+    def online(self) -> None:
+        self.network.switch_on()
+
+    @property
+    def is_online(self) -> bool:
+        return self.network.is_online
+
     def settled(self) -> bool:
         """The ledger has had its word on every event."""
-        counts = self.parts.log.counts()
-        return not counts[EventState.QUEUED] and not counts[EventState.RECEIVED]
+        return self.network.settled()
 
     async def wait_until(self, reached: Callable[[], bool], timeout_s: float) -> bool:
         """Wait for what a background round brings; False when the time is over."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                while not reached():
-                    self._changed.clear()
-                    await self._changed.wait()
-        except TimeoutError:
-            return reached()
-        return True
-
-    async def _round(self) -> bool:
-        await self.sync()
-        await self.upload()
-        return not self.settled() or bool(self.parts.media.waiting() and self.unlocked)
+        return await self.network.wait_until(reached, timeout_s)
 
     def _reopen(self) -> None:
         """The store goes on under another author or other keys."""
@@ -330,12 +377,6 @@ class Device:
         # A device's id, addresses and login key are its own through all its incarnations.
         parts = self.parts
         return NatsTransport(parts.pinned, parts.keys, parts.sessions.current, lambda: self.background.wake())
-
-
-def recorded(event: ParsedEvent) -> Recorded:
-    """What is confirmed of an event."""
-    header = event.header
-    return Recorded(header.id, header.seq, header.type, header.stream, header.visit, header.at, EventState.QUEUED)
 
 
 __all__ = ["Device", "DeviceFault", "Recorded"]

@@ -93,6 +93,12 @@ class RecordInvalid(DeviceFault):
     code = "device.record_invalid"
 
 
+class PolicyInvalid(DeviceFault):
+    """A policy or conditions that cannot be."""
+
+    code = "device.policy_invalid"
+
+
 class VisitRefused(DeviceFault):
     """The step does not fit the technician's visit, e.g. work done without a start."""
 

@@ -18,7 +18,7 @@ from zb_device.clock import AnchorMark, Clock, elapsed_since, trusted_time
 from zb_device.database import Connection, transaction
 from zb_device.faults import RecordInvalid
 from zb_device.ids import uuid7
-from zb_device.log import Head, Log, ReaderBox, merged_vector
+from zb_device.log import EventState, Head, Log, ReaderBox, merged_vector
 from zb_device.settings import Session, Settings
 from zb_device.visits import Visit, visit_after
 
@@ -32,6 +32,27 @@ class Draft:
     stream: str
     body: Body
     id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the screen may confirm: the event is signed and on disk."""
+
+    id: str
+    seq: int
+    type: str
+    stream: str
+    visit: str | None
+    at: str
+    state: EventState
+    sha256: str | None = None
+    """Of the bytes that the event names, for a photo or a signature."""
+
+
+def recorded(event: ParsedEvent) -> Recorded:
+    """What is confirmed of an event."""
+    header = event.header
+    return Recorded(header.id, header.seq, header.type, header.stream, header.visit, header.at, EventState.QUEUED)
 
 
 @dataclass(frozen=True, slots=True)

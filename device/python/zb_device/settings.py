@@ -11,6 +11,7 @@ from zb_contracts.keys import KeyCertificate, KeyPurpose
 from zb_device.clock import AnchorMark
 from zb_device.database import Connection
 from zb_device.keys import StoredKeys
+from zb_device.policies import Policy
 
 PROBLEMS_KEPT_MAX: Final = 50
 
@@ -119,6 +120,7 @@ _NAMES: Final[dict[type, str]] = {
     Unregistered: "unregistered",
     ClockOffset: "clock_offset",
     Problems: "problems",
+    Policy: "policy",
 }
 
 T = TypeVar("T", bound=msgspec.Struct)

@@ -78,9 +78,9 @@ async def _photo(stage: Stage, number: int, label: str) -> None:
     latitude, longitude = stage.places[stage.chosen["cancelled_site"]]
     path = _picture(stage, f"photo-{number}.jpg", pictures.photo(label, now, latitude, longitude, number))
     taken = await stage.hero.call(
-        "photo",
+        "attach",
         intervention=stage.chosen["cancelled"],
-        path=str(path),
+        photo=str(path),
         label=label,
         taken_at=stage.story.text(10, 5),
         position=_position(stage, "cancelled"),
@@ -112,9 +112,9 @@ async def _kill(stage: Stage) -> None:
 async def _close(stage: Stage) -> None:
     intervention = stage.chosen["cancelled"]
     for part in ("DOOR-SHOE", "FUSE-10A"):
-        await stage.hero.call("part", intervention=intervention, part=part, quantity="1")
+        await stage.hero.call("use_part", intervention=intervention, part=part, quantity="1")
     stroke = _picture(stage, "signature.png", pictures.signature(1))
-    signed = await stage.hero.call("signature", intervention=intervention, path=str(stroke), signer=SIGNER, shown=SHOWN)
+    signed = await stage.hero.call("sign", intervention=intervention, strokes=str(stroke), signer=SIGNER, shown=SHOWN)
     stage.photos.append(signed["sha256"])
     await _record(stage, "cancelled", "done", work_done="Patin et fusible remplacés, essais faits.")
     await _record(stage, "moved", "resumed")
