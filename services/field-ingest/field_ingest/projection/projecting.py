@@ -16,7 +16,7 @@ from prometheus_client import Counter, Histogram
 from field_ingest.projection.hints import Hints, devices_concerned
 from field_ingest.projection.partitions import assigned
 from field_ingest.projection.ports import ReadStore
-from field_ingest.projection.projector import Projector, Step
+from field_ingest.projection.projector import BATCH_ROWS, Projector, Step
 from field_ingest.projection.scoping import Scopes
 from zb_chassis.database import LOST, Pool
 from zb_contracts.envelope import SEEN_AUTHORS_MAX
@@ -24,6 +24,8 @@ from zb_contracts.envelope import SEEN_AUTHORS_MAX
 CHANNEL: Final = "ledger_grew"
 POLL_S: Final = 2.0
 """A notice can be lost with its connection: nothing waits longer than this."""
+STEP_EVERY_S: Final = 0.2
+"""A step takes what came within this time together: states, announcements and statements are then made once for all of it."""
 CREW_EVERY_S: Final = 1.0
 """How often a worker says that it lives and looks who else does."""
 AGAIN_EVERY_S: Final = 30.0
@@ -133,10 +135,13 @@ class Projection:
         while not notices.lost and not stop.is_set():
             notices.woken.clear()
             await self._now_and_then()
+            begun = asyncio.get_running_loop().time()
             step = await self._projector.step(self._partitions)
             self._count(step)
             if not step.passed:
                 await _until(notices.woken, min(self._poll_s, CREW_EVERY_S))
+            elif step.rows < BATCH_ROWS:
+                await _until(stop, begun + STEP_EVERY_S - asyncio.get_running_loop().time())
 
     async def _now_and_then(self) -> None:
         now = asyncio.get_running_loop().time()
