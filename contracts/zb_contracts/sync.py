@@ -24,6 +24,10 @@ UNPACKED_BYTES_MAX: Final = 8 * 1024 * 1024
 ANSWER_TYPE: Final = "application/vnd.zoneblanche.sync-answer.v1+msgpack"
 RECEIPTS_MAX: Final = 1024
 DOCUMENTS_MAX: Final = 1024
+SCOPE_DOCUMENTS_MAX: Final = 10_000
+SCOPE_BYTES_MAX: Final = 64 << 20
+SCOPE_DOCUMENT_BYTES_MAX: Final = 2 << 20
+"""What a scope may hold at most, whatever budget an operator gives; a device refuses more, whoever signed it."""
 CERTIFICATES_MAX: Final = 16
 """Of ledger keys, in all the time of a ledger: those that have ended stay known."""
 ENDED_FOR_GOOD: Final = frozenset({"lost", "stolen", "retired", "replaced"})

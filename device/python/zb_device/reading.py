@@ -1,28 +1,53 @@
 """The read model of one technician: the documents of the scope as the server last signed them, and where the scope stands.
 
 It lives in `read-<technician>.db` under a key that needs the PIN. Cursor and documents change in one transaction and never go
-back. The device's own events are not here: `local_state` lays them over a document.
+back: neither by number within an epoch nor by what a document's vector knows. Lists come from an index; a document is decoded
+when somebody looks at it. The device's own events are not here: `local_state` lays them over a document.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 
 from zb_contracts import canonical
-from zb_contracts.problems import SYNC_ROLLBACK, Problem
-from zb_contracts.sync import ScopeDelta, ScopeDocument
+from zb_contracts.problems import SYNC_MALFORMED, SYNC_ROLLBACK, SYNC_SCOPE_LIMIT, Problem
+from zb_contracts.sync import (
+    SCOPE_BYTES_MAX,
+    SCOPE_DOCUMENT_BYTES_MAX,
+    SCOPE_DOCUMENTS_MAX,
+    ScopeDelta,
+    ScopeDocument,
+)
+from zb_contracts.times import parse_time_ms
 from zb_device.database import Connection, open_database, transaction
+from zb_device.subject_keys import SubjectKeys
+
+LISTED_MAX: Final = 10_000
+"""Lines of one list: all that a scope may hold."""
+_TITLES: Final = {"intervention": "title", "site": "name", "equipment": "label"}
+"""By kind of document, the field that a list shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Where the technician's copy of the scope stands. `complete`: no continuation and no full resync is due."""
+    """Where the technician's copy of the scope stands. `complete`: no continuation and no full resync is due.
+
+    `healing`: the ledger's newest loss when the epoch began. `round`: the number of the newest full resync. `floor`: the cursor
+    that it has to reach while it goes on, because the device was there; None while none does. `size`: bytes of all documents.
+    """
 
     epoch: str = ""
     cursor: int = 0
     omitted: tuple[str, ...] = ()
     complete: bool = True
+    omitted_count: int = 0
+    healing: int = 0
+    round: int = 0
+    floor: int | None = None
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +60,22 @@ class Document:
     content: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A line of a list, as the index has it. `planned_ms` since 1970; what a document does not have is None."""
+
+    id: str
+    planned_ms: int | None
+    status: str | None
+    title: str | None
+
+
 class ReadModel:
     """An open read model. Close it to lock."""
 
     def __init__(self, folder: Path, technician: str, key: bytes) -> None:
         self._db: Connection = open_database(database_path(folder, technician), key, "read")
+        self.keys = SubjectKeys(self._db)
         self.technician = technician
         self.is_open = True
 
@@ -47,9 +83,13 @@ class ReadModel:
         self.is_open = False
         self._db.close()
 
+    # --- Reading ---
+
     def scope(self) -> Scope:
-        row = self._db.execute("select epoch, cursor, omitted, complete from scope").fetchone()
-        return Scope(row[0], row[1], tuple(msgspec.json.decode(row[2])), bool(row[3])) if row else Scope()
+        row = self._db.execute(
+            "select epoch, cursor, omitted, complete, omitted_count, healing, round, floor, size from scope"
+        ).fetchone()
+        return Scope(row[0], row[1], tuple(msgspec.json.decode(row[2])), bool(row[3]), *row[4:]) if row else Scope()
 
     def count(self) -> int:
         (count,) = self._db.execute("select count(*) from documents").fetchone()
@@ -61,53 +101,180 @@ class ReadModel:
 
     def ids(self, kind: str) -> list[str]:
         """Documents of one kind (`intervention`, `site`, `catalogue` ...), by id."""
-        rows = self._db.execute("select id from documents where id > ? and id < ? order by id", (f"{kind}:", f"{kind};"))
+        rows = self._db.execute(
+            "select id from documents indexed by documents_listed where id > ? and id < ? order by id", _span(kind)
+        )
         return [row[0] for row in rows]
 
-    def apply(self, delta: ScopeDelta) -> None:
-        """Documents and cursor together. SYNC_ROLLBACK when a server wants to go back within an epoch.
+    def listed(
+        self,
+        kind: str = "intervention",
+        *,
+        status: str | None = None,
+        from_ms: int | None = None,
+        until_ms: int | None = None,
+        limit: int = LISTED_MAX,
+    ) -> list[Listed]:
+        """Documents of one kind by their planned time, those without one last; no document is read for it.
 
-        A count that does not fit makes the next request ask for everything again.
+        `from_ms` (included) and `until_ms` (not included) are a span of planned time, e.g. a day where the technician is.
+        """
+        rows = self._db.execute(
+            """
+            select id, planned_ms, status, title from documents indexed by documents_listed
+            where id > ? and id < ? and (?3 is null or status = ?3) and (?4 is null or planned_ms >= ?4)
+                and (?5 is null or planned_ms < ?5)
+            order by planned_ms is null, planned_ms, id limit ?6
+            """,
+            (*_span(kind), status, from_ms, until_ms, max(0, min(limit, LISTED_MAX))),
+        )
+        return [Listed(*row) for row in rows]
+
+    # --- Applying ---
+
+    def apply(self, delta: ScopeDelta, healing: int = 0) -> None:
+        """Documents and cursor together, or nothing. `healing`: the newest loss that the ledger told this device of.
+
+        SYNC_ROLLBACK when a server wants to go back, SYNC_SCOPE_LIMIT when it sends more than a scope may hold. What a full
+        resync does not name goes when the resync has ended, not before: it may never end. A count that does not fit makes the
+        next request ask for everything again.
         """
         held = self.scope()
-        if not delta.full and (delta.epoch != held.epoch or delta.cursor < held.cursor):
-            raise Problem(SYNC_ROLLBACK, held=held.cursor, offered=delta.cursor)
-        if delta.full and delta.epoch == held.epoch and delta.cursor < held.cursor and held.complete and not delta.more:
-            raise Problem(SYNC_ROLLBACK, held=held.cursor, offered=delta.cursor)
+        _check_order(delta, held)
         with transaction(self._db) as db:
-            if delta.full:
-                db.execute("delete from documents")
-            for document in delta.documents:
-                self._put(document)
-            complete = delta.more or self.count() == delta.count
+            begun = self._begun(delta, held, healing)
+            size = begun.size + sum([self._put(document, begun) for document in delta.documents])
+            if begun.floor is not None and not delta.more:
+                size -= self._forget_others(begun.round)
+            count = self.count()
+            _check_limit("documents", count, SCOPE_DOCUMENTS_MAX)
+            _check_limit("bytes", size, SCOPE_BYTES_MAX)
             db.execute(
-                "insert into scope (one, epoch, cursor, omitted, complete) values (1, ?, ?, ?, ?) on conflict (one) do update"
-                " set epoch = excluded.epoch, cursor = excluded.cursor, omitted = excluded.omitted,"
-                " complete = excluded.complete",
-                (delta.epoch, delta.cursor, msgspec.json.encode(delta.omitted).decode(), complete),
+                "insert or replace into scope"
+                " (one, epoch, cursor, omitted, complete, omitted_count, healing, round, floor, size)"
+                " values (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    delta.epoch,
+                    delta.cursor,
+                    msgspec.json.encode(delta.omitted).decode(),
+                    delta.more or count == delta.count,
+                    delta.omitted_count,
+                    begun.healing,
+                    begun.round,
+                    begun.floor if delta.more else None,
+                    size,
+                ),
             )
 
-    def _put(self, document: ScopeDocument) -> None:
+    def _begun(self, delta: ScopeDelta, held: Scope, healing: int) -> Scope:
+        """Where the scope stands while this delta is applied; a full one begins a resync."""
+        if not delta.full:
+            return held
+        if healing > held.healing:
+            # The ledger said, signed, that it lost rows: what the documents knew may be more than it knows now.
+            self._db.execute("delete from documents")
+            return replace(held, healing=healing, round=held.round + 1, floor=0, size=0)
+        return replace(held, round=held.round + 1, floor=_floor(delta, held))
+
+    def _put(self, document: ScopeDocument, scope: Scope) -> int:
+        """By how many bytes the documents grew."""
+        row = self._db.execute("select vector, length(content) from documents where id = ?", (document.id,)).fetchone()
+        vector, size = (canonical.decode(row[0].encode()), int(row[1])) if row else ({}, 0)
         if document.content is None:
             self._db.execute("delete from documents where id = ?", (document.id,))
-            return
-        held = self._db.execute("select change from documents where id = ?", (document.id,)).fetchone()
-        if held and document.change < held[0]:
-            raise Problem(SYNC_ROLLBACK, held=held[0], offered=document.change)
+            return -size
+        _check_limit("bytes in a document", len(document.content), SCOPE_DOCUMENT_BYTES_MAX)
+        if any(document.vector.get(author, 0) < number for author, number in vector.items()):
+            raise Problem(SYNC_ROLLBACK, held=max(vector.values()), offered=max(document.vector.values(), default=0))
         self._db.execute(
-            "insert into documents (id, change, vector, content) values (?, ?, ?, ?) on conflict (id) do update"
-            " set change = excluded.change, vector = excluded.vector, content = excluded.content",
-            (document.id, document.change, canonical.encode(document.vector).decode(), document.content),
+            "insert or replace into documents (id, change, vector, content, round, planned_ms, status, title)"
+            " values (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                document.id,
+                document.change,
+                canonical.encode(document.vector).decode(),
+                document.content,
+                scope.round,
+                *_line(document.id, document.content),
+            ),
         )
+        return len(document.content) - size
 
-    def put_subject_key(self, kid: str, key: bytes) -> None:
-        """A data subject's key that was made here, so that the technician can read what was just sealed."""
-        with transaction(self._db) as db:
-            db.execute("insert or ignore into subject_keys (kid, key) values (?, ?)", (kid, key))
+    def _forget_others(self, newest: int) -> int:
+        """Drop what the resync that ends now did not name; its bytes."""
+        (size,) = self._db.execute(
+            "select coalesce(sum(length(content)), 0) from documents where round < ?", (newest,)
+        ).fetchone()
+        self._db.execute("delete from documents where round < ?", (newest,))
+        return int(size)
 
-    def subject_key(self, kid: str) -> bytes | None:
-        row = self._db.execute("select key from subject_keys where kid = ?", (kid,)).fetchone()
-        return bytes(row[0]) if row else None
+    # --- Keys of data subjects ---
+
+
+class _Value(msgspec.Struct):
+    value: Any = None
+
+
+class _Indexed(msgspec.Struct):
+    """What the index takes of a state."""
+
+    status: str | None = None
+    fields: dict[str, _Value] = {}
+
+
+_indexed: Final = msgspec.json.Decoder(_Indexed)
+
+
+def _line(document_id: str, content: bytes) -> tuple[int | None, str | None, str | None]:
+    """Planned time, status and title of a document. SYNC_MALFORMED where it is no state."""
+    title = _TITLES.get(document_id.partition(":")[0])
+    if title is None:
+        return None, None, None
+    try:
+        state = _indexed.decode(content)
+        planned = state.fields.get("planned_start", _Value()).value
+        planned_ms = parse_time_ms(planned) if isinstance(planned, str) else None
+    except (msgspec.DecodeError, ValueError) as fault:
+        raise Problem(SYNC_MALFORMED, reason=f"the document {document_id[:80]} cannot be read: {str(fault)[:100]}") from fault
+    shown = state.fields.get(title, _Value()).value
+    return planned_ms, state.status, shown if isinstance(shown, str) else None
+
+
+def _check_order(delta: ScopeDelta, held: Scope) -> None:
+    """SYNC_ROLLBACK unless the delta goes on from where the device is, each change after the one before."""
+    if not delta.full and (delta.epoch != held.epoch or delta.cursor < held.cursor):
+        raise Problem(SYNC_ROLLBACK, held=held.cursor, offered=delta.cursor)
+    floor = _floor(delta, held) if delta.full else held.floor or 0
+    if not delta.more and delta.cursor < floor:
+        raise Problem(SYNC_ROLLBACK, held=floor, offered=delta.cursor)
+    at = 0 if delta.full else held.cursor
+    for document in delta.documents:
+        if not at < document.change <= delta.cursor:
+            raise Problem(SYNC_ROLLBACK, held=at, offered=document.change)
+        at = document.change
+
+
+def _floor(delta: ScopeDelta, held: Scope) -> int:
+    """Where a full resync has to come to: cursors of two epochs have nothing to do with each other."""
+    return max(held.cursor, held.floor or 0) if delta.epoch == held.epoch else 0
+
+
+def _check_limit(what: str, size: int, limit: int) -> None:
+    if size > limit:
+        raise Problem(SYNC_SCOPE_LIMIT, what=what, size=size, limit=limit)
+
+
+def _span(kind: str) -> tuple[str, str]:
+    """All ids of a kind lie between these."""
+    return f"{kind}:", f"{kind};"
+
+
+def remove_read_models(folder: Path, *, keep: Sequence[str]) -> None:
+    """Remove the files of every technician but these, with their journals."""
+    kept = {database_path(folder, technician).name for technician in keep}
+    for path in folder.glob("read-*.db*"):
+        if path.name.removesuffix("-wal").removesuffix("-shm").removesuffix("-journal") not in kept:
+            path.unlink(missing_ok=True)
 
 
 def database_path(folder: Path, technician: str) -> Path:

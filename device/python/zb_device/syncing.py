@@ -188,7 +188,7 @@ class Syncer:
             ended = self._apply_ledger(answer, report, round_trip_ms)
             # It may have been locked while the answer was on its way: then the next sync asks again.
             if not ended and reading is not None and reading.is_open and answer.scope is not None:
-                reading.apply(answer.scope)
+                reading.apply(answer.scope, self._view().healing)
                 self._know(answer.scope)
                 report.documents += len(answer.scope.documents)
                 report.full_resync = report.full_resync or answer.scope.full

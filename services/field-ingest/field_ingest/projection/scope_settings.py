@@ -7,6 +7,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from field_ingest.projection.scope import ScopeLimits
+from zb_contracts.sync import SCOPE_BYTES_MAX, SCOPE_DOCUMENT_BYTES_MAX, SCOPE_DOCUMENTS_MAX
 
 _DEFAULT = ScopeLimits()
 
@@ -16,9 +17,9 @@ class ScopeSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ZB_INGEST_", frozen=True, extra="ignore")
 
-    scope_documents_max: int = Field(default=_DEFAULT.documents_max, ge=1, le=10_000)
-    scope_bytes_max: int = Field(default=_DEFAULT.bytes_max, ge=64 << 10, le=64 << 20)
-    scope_document_bytes_max: int = Field(default=_DEFAULT.document_bytes_max, ge=16 << 10, le=2 << 20)
+    scope_documents_max: int = Field(default=_DEFAULT.documents_max, ge=1, le=SCOPE_DOCUMENTS_MAX)
+    scope_bytes_max: int = Field(default=_DEFAULT.bytes_max, ge=64 << 10, le=SCOPE_BYTES_MAX)
+    scope_document_bytes_max: int = Field(default=_DEFAULT.document_bytes_max, ge=16 << 10, le=SCOPE_DOCUMENT_BYTES_MAX)
     scope_keep_days: int = Field(default=_DEFAULT.keep_days, ge=0, le=60)
 
     @property
