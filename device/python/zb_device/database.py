@@ -15,7 +15,7 @@ from zb_contracts.problems import NEWER_DATA, Problem
 from zb_device.faults import DiskFull, StoreDamaged
 
 BUSY_TIMEOUT_MS: Final = 5_000
-SCHEMA_VERSIONS: Final[Mapping[str, int]] = {"device": 2, "read": 2}
+SCHEMA_VERSIONS: Final[Mapping[str, int]] = {"device": 2, "read": 3}
 """The newest version of each schema: `sql/<schema>.sql`. `sql/<schema>.<n>.sql` brings one of version n - 1 to n."""
 
 Connection = Any
@@ -35,6 +35,7 @@ def open_database(path: Path, key: bytes, schema: str) -> Connection:
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = full")
         connection.execute("pragma foreign_keys = on")
+        connection.execute("pragma secure_delete = on")
         connection.execute(f"pragma busy_timeout = {BUSY_TIMEOUT_MS}")
         _ensure_schema(connection, path, schema)
     except dbapi2.DatabaseError as fault:
@@ -78,6 +79,11 @@ def transaction(connection: Connection) -> Iterator[Connection]:
             raise
     except dbapi2.DatabaseError as fault:
         raise _named(fault, None) from fault
+
+
+def emptied(connection: Connection) -> None:
+    """What was deleted is in no journal any more either: with `secure_delete` its pages were overwritten."""
+    connection.execute("pragma wal_checkpoint(truncate)").fetchall()
 
 
 def check_integrity(connection: Connection, path: Path) -> None:

@@ -23,7 +23,7 @@ from zb_contracts.sync import (
 )
 from zb_contracts.times import parse_time_ms
 from zb_device.database import Connection, open_database, transaction
-from zb_device.subject_keys import SubjectKeys
+from zb_device.subject_keys import MADE_HERE, HeldKey, SubjectKeys
 
 LISTED_MAX: Final = 10_000
 """Lines of one list: all that a scope may hold."""
@@ -82,6 +82,13 @@ class ReadModel:
     def close(self) -> None:
         self.is_open = False
         self._db.close()
+
+    def put_subject_key(self, kid: str, key: bytes) -> None:
+        """A data subject's key that was made here, so that the technician can read what was just sealed."""
+        self.keys.put([HeldKey(kid, key, MADE_HERE, "signer")])
+
+    def subject_key(self, kid: str) -> bytes | None:
+        return self.keys.key(kid)
 
     # --- Reading ---
 
