@@ -15,7 +15,7 @@ from tests.simulation.doorway import SESSION_MS, Doorway, session_token
 from tests.simulation.keys import CERTIFICATES, ROOT, key_of, wrap_key_of
 from tests.simulation.network import Line
 from tests.simulation.world import MORNING_MS, SECOND_MS, Broken, Killed, Task, World
-from zb_contracts.envelope import ParsedEvent, parse_event
+from zb_contracts.envelope import ParsedEvent
 from zb_contracts.keys import SigningKey, WrapKey
 from zb_contracts.problems import Problem
 from zb_device.clock import Clock
@@ -25,7 +25,7 @@ from zb_device.folder import DATABASE_FILE, Folder, Parts
 from zb_device.keys import DeviceKeys
 from zb_device.log import ReaderBox
 from zb_device.media import Prepared
-from zb_device.opened import Opened
+from zb_device.opened import Opened, OwnEvents
 from zb_device.reading import ReadModel, database_path
 from zb_device.recording import Draft
 from zb_device.rounds import Rounds
@@ -129,8 +129,8 @@ class Handset:
         reading._db = pages
         self.disks = [log, pages]
         wrap = wrap_key_of(self.technician)
-        self.opened = Opened(Unlocked(self.technician, wrap, _read_key(self.technician)), reading)
-        self.opened.remember([parse_event(signed) for signed in self.parts.log.opened(wrap, self.technician)])
+        own = OwnEvents(self.parts.log, wrap, self.technician)
+        self.opened = Opened(Unlocked(self.technician, wrap, _read_key(self.technician)), reading, own)
         client: Any = self.doorway
         self.rounds = Rounds(lambda: self.parts, self._reopen, self._at_hand, self._lock, client)
 
@@ -209,7 +209,7 @@ class Handset:
         """As `Device.record_all`; notes what the screen confirmed. Killed when the process dies in it."""
         also = (lambda: self.parts.media.enqueue(attachment, self.world.now_ms)) if attachment else None
         events = self.parts.recorder.record(drafts, actor=self.technician, reader=self.reader_box(), known=self._known, also=also)
-        self.opened.remember(events)
+        self.opened.own.remember(events)
         for event in events:
             header = event.header
             self.world.note(self.device, "recorded", header.seq, header.type, header.stream, header.id)

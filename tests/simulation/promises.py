@@ -98,7 +98,7 @@ def _agrees(company: Company, handset: Handset) -> None:
         document = reading.document(stream)
         if document is None or document.content != (state.document or state.state):
             raise Broken(AGREED, f"{handset.device} has another {stream} than the server")
-        own = [event for event in handset.opened.own.get(stream, []) if _is_admitted(company.ingest, event)]
+        own = [event for event in handset.opened.own.of(stream) if _is_admitted(company.ingest, event)]
         shown = local_state(stream, document, own)
         if shown is None or shown.pending or shown.state != read_state(stream, document.content):
             raise Broken(AGREED, f"{handset.device} shows {stream} otherwise than the server")

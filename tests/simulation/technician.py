@@ -48,7 +48,7 @@ class Technician:
     def _interventions(self) -> list[str]:
         """What the technician can see, or when it is locked remembers."""
         seen = [] if self.handset.is_locked else self.handset.reading.ids("intervention")
-        return sorted({*seen, *(stream for stream in self.handset.opened.own if stream.startswith("intervention:"))})
+        return sorted({*seen, *self.handset.opened.own.streams("intervention")})
 
     def _is_begun(self, stream: str) -> bool:
         visit = self.handset.parts.log.visit(stream, self.handset.technician)
@@ -83,7 +83,7 @@ class Technician:
         return [line, self.draft(f"stock:van-{self.handset.technician}", taken)]
 
     def void(self, stream: str) -> list[Draft]:
-        lines = [event.header.id for event in self.handset.opened.own.get(stream, ()) if ".part_used." in event.header.type]
+        lines = [event.header.id for event in self.handset.opened.own.of(stream) if ".part_used." in event.header.type]
         if not lines:
             return self.part(stream)
         return [self.draft(stream, fieldwork.LineVoided(line=self.world.dice.choice(lines), reason="counted twice"))]

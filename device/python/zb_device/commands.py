@@ -67,7 +67,7 @@ class Documents(Arguments):
 
 @command("documents", Documents, about="The documents of a kind in the scope.", positional=("kind",), reads=True)
 async def documents(device: Device, arguments: Documents) -> list[str]:
-    return device.opened().reading.ids(arguments.kind)
+    return device.documents(arguments.kind)
 
 
 class Outbox(Arguments):
@@ -202,7 +202,7 @@ async def wait(device: Device, arguments: Wait) -> Json:
         "settled": device.settled,
         "uploaded": lambda: not device.parts.media.waiting(),
         "covered": lambda: not device.state(arguments.stream or "").pending,
-        "documents": lambda: len(device.opened().reading.ids("intervention")) >= arguments.count,
+        "documents": lambda: len(device.documents("intervention")) >= arguments.count,
     }
     if arguments.until not in conditions:
         raise CommandInvalid(f"wait: until is one of {', '.join(conditions)}")

@@ -16,20 +16,20 @@ from zoneinfo import ZoneInfo
 
 import httpx
 
-from zb_contracts.envelope import parse_event
 from zb_contracts.events import Body
 from zb_contracts.merge.state import InterventionState
 from zb_device import actions
 from zb_device.background import RETRY_S_MAX, Background
 from zb_device.clock import Clock, machine_clock
+from zb_device.database import transaction
 from zb_device.enrolment import Invitation, enrol
-from zb_device.faults import DeviceFault, InterventionUnknown, Locked, NoTechnician
+from zb_device.faults import DeviceFault, Locked, NoTechnician
 from zb_device.folder import Folder, Parts
-from zb_device.local_state import LocalState, local_state
-from zb_device.log import EventState, ReaderBox
+from zb_device.local_state import LocalState
+from zb_device.log import ReaderBox
 from zb_device.media import Prepared, described
 from zb_device.network import Network
-from zb_device.opened import Opened
+from zb_device.opened import Opened, OwnEvents
 from zb_device.policies import Conditions, Policy
 from zb_device.reading import ReadModel
 from zb_device.recording import Draft, Recorded, recorded
@@ -177,9 +177,10 @@ class Device:
         technician = unlocked.technician
         self.lock()
         self.parts.sessions.sign_in(technician)
-        opened = Opened(unlocked, ReadModel(self._folder.path, technician, unlocked.database_key))
-        opened.remember([parse_event(signed) for signed in self.parts.log.opened(unlocked.reader, technician)])
-        self._open = opened
+        with transaction(self._folder.connection):
+            self.parts.log.name_streams(unlocked.reader, technician)
+        reading = ReadModel(self._folder.path, technician, unlocked.database_key)
+        self._open = Opened(unlocked, reading, OwnEvents(self.parts.log, unlocked.reader, technician))
         self.background.wake()
 
     def _present(self) -> str:
@@ -235,7 +236,7 @@ class Device:
             also=self._enqueuing(attachment),
         )
         if self._open is not None:
-            self._open.remember(events)
+            self._open.own.remember(events)
         self.background.recorded()
         return [recorded(event) for event in events]
 
@@ -284,32 +285,21 @@ class Device:
 
     def state(self, stream: str) -> LocalState:
         """What the technician sees of a stream. Locked, or InterventionUnknown where nobody knows it."""
-        opened = self.opened()
-        own, unanswered, author = [], set(), self.parts.pinned.author
-        for event in opened.own.get(stream, []):
-            state = self.parts.log.state_of(event.header.id)
-            if state is not EventState.REFUSED:
-                own.append(event)
-            if event.header.author != author and state is not EventState.ADMITTED:
-                unanswered.add(event.header.id)
-        found = local_state(stream, opened.reading.document(stream), own, unanswered)
-        if found is None:
-            raise InterventionUnknown(f"{stream} is neither in the scope nor in the device's own log")
-        return found
+        return self.opened().state(stream, self.parts.log, self.parts.pinned.author)
 
     def intervention(self, intervention: str) -> InterventionState:
         """The merged local state of an intervention."""
         state = self.state(f"intervention:{intervention}").state
-        if not isinstance(state, InterventionState):
-            raise InterventionUnknown(f"{intervention} is no intervention")
+        assert isinstance(state, InterventionState)
         return state
 
     def interventions(self) -> list[InterventionState]:
         """Everything of the scope, and what was recorded here beyond it, by id."""
-        opened = self.opened()
-        streams = {*opened.reading.ids("intervention"), *(name for name in opened.own if name.startswith("intervention:"))}
-        states = [self.state(stream).state for stream in sorted(streams)]
-        return [state for state in states if isinstance(state, InterventionState)]
+        return self.opened().interventions(self.parts.log, self.parts.pinned.author)
+
+    def documents(self, kind: str) -> list[str]:
+        """The documents of a kind (`intervention`, `site`, `catalogue` ...) in the scope, by id."""
+        return self.opened().reading.ids(kind)
 
     def opened(self) -> Opened:
         """Locked unless the read model is open."""

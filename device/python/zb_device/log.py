@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from zb_contracts import canonical
-from zb_contracts.envelope import GENESIS, ParsedEvent, SignedEvent
+from zb_contracts.envelope import GENESIS, ParsedEvent, SignedEvent, parse_event
 from zb_contracts.keys import WrapKey
 from zb_contracts.problems import FORK, LINK_BROKEN, Problem
 from zb_contracts.segment import open_event, seal_event
@@ -353,12 +353,34 @@ class Log:
         (state,) = self._db.execute("select state from log where id = ?", (event_id,)).fetchone()
         return EventState(state)
 
-    def opened(self, reader: WrapKey, technician: str) -> list[SignedEvent]:
-        """Every kept event of this technician, in order. StoreDamaged where one does not open."""
+    def opened(self, reader: WrapKey, technician: str, stream: str | None = None) -> list[SignedEvent]:
+        """Every kept event of this technician (on one stream), in order. StoreDamaged where one does not open."""
+        which = "" if stream is None else "stream = :stream and "
         rows = self._db.execute(
-            "select for_reader from log where reader = ? and for_reader is not null order by incarnation, seq", (technician,)
+            f"select for_reader from log where {which}reader = :technician and for_reader is not null"  # noqa: S608
+            " order by incarnation, seq",
+            {"stream": stream, "technician": technician},
         )
         return [open_bundle(reader, row[0]) for row in rows]
+
+    def streams(self, technician: str, kind: str) -> list[str]:
+        """Streams of one kind on which this technician has a kept event, by name."""
+        rows = self._db.execute(
+            "select distinct stream from log where stream > ? and stream < ? and reader = ? and for_reader is not null"
+            " order by stream",
+            (f"{kind}:", f"{kind};", technician),
+        )
+        return [row[0] for row in rows]
+
+    def name_streams(self, reader: WrapKey, technician: str) -> None:
+        """A store of version 1 did not note which event is on which stream: opened once, it is noted."""
+        rows = self._db.execute(
+            "select incarnation, seq, for_reader from log where stream is null and reader = ? and for_reader is not null",
+            (technician,),
+        ).fetchall()
+        for incarnation, seq, box in rows:
+            stream = parse_event(open_bundle(reader, box)).header.stream
+            self._db.execute("update log set stream = ? where incarnation = ? and seq = ?", (stream, incarnation, seq))
 
 
 def _entry(seq: int, event_id: str, state: str, recorded_ms: int, settled_ms: int | None, *rest: Any) -> Entry:

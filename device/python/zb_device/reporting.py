@@ -5,6 +5,7 @@ Plain JSON values for the command line and the interface shell; it changes nothi
 
 from typing import Any
 
+from zb_contracts.envelope import STREAM_KINDS
 from zb_contracts.times import format_time_ms
 from zb_device.clock import AnchorMark, elapsed_since, trusted_time
 from zb_device.device import Device
@@ -70,7 +71,8 @@ def media_items(device: Device) -> list[Json]:
 def _types(device: Device) -> dict[int, tuple[str, str]]:
     if not device.unlocked:
         return {}
-    events = (event for own in device.opened().own.values() for event in own)
+    opened = device.opened()
+    events = (event for kind in STREAM_KINDS for stream in opened.own.streams(kind) for event in opened.own.of(stream))
     return {event.header.seq: (event.header.type, event.header.stream) for event in events}
 
 

@@ -15,7 +15,16 @@ from zb_contracts.events.testimony import NOTE_CHARACTERS_MAX, SplitViewSeen
 from zb_contracts.healing import Healing
 from zb_contracts.keys import KeyCertificate, KeyPurpose
 from zb_contracts.problems import SYNC_REPLACED, SYNC_SPLIT_VIEW, SYNC_STORE_BEHIND, Problem
-from zb_contracts.sync import Command, ScopeDelta, SyncAnswer, SyncRequest, Verdict, certificates_unverified, pack, unpack_document
+from zb_contracts.sync import (
+    Command,
+    ScopeDelta,
+    SyncAnswer,
+    SyncRequest,
+    Verdict,
+    certificates_unverified,
+    pack,
+    unpack_document,
+)
 from zb_contracts.times import parse_time_ms
 from zb_device.clock import AnchorMark, Clock
 from zb_device.database import Connection, transaction
