@@ -166,7 +166,8 @@ class MemoryProjectionTransaction:
     def _row(self, row: Row) -> LedgerRow:
         kind = self._views.ledger.authors[row.author].kind.value
         place = (row.shard, row.position, row.kind, row.event_id, row.author, kind)
-        return LedgerRow(*place, row.seq, row.stream, row.type, row.header, row.body, row.received_at_ms)
+        opaque = b'"opaque":' in row.facts
+        return LedgerRow(*place, row.seq, row.stream, row.type, row.header, row.body, row.received_at_ms, opaque)
 
     def _counts(self, row: Row) -> bool:
         lifted = (row.event_id, row.author, row.seq, row.stream) in self._views.lifted

@@ -20,6 +20,7 @@ from scheduling.board import read_announcement
 from tests.simulation import hearing, memory_ledger, memory_views, office
 from zb_chassis.consuming import Outcome
 from zb_chassis.relay import Lease, Relay
+from zb_contracts.merge import causality
 from zb_contracts.merge.causality import MergeEvent
 from zb_contracts.merge.records import Record
 from zb_contracts.sync import read_answer
@@ -172,7 +173,7 @@ MUTATIONS: Final[dict[str, Mutation]] = {
     ),
     "fold again what was let in": Mutation("a lifted event counts", ((Folds, "forget", _never),)),
     "an event counts once": Mutation("duplicates change nothing", ((Record, "take", _always_new),)),
-    "tie-break": Mutation("equals have one order", ((MergeEvent, "rank", property(lambda self: (0, "", 0))),)),
+    "tie-break": Mutation("equals have one order", ((causality, "rank_of", lambda header: (0, "", 0)),)),
     "newer announcements only": Mutation(
         "a reader never goes back", ((office.Office, "_take", _any_announcement),), in_store=True
     ),

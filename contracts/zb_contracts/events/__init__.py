@@ -13,6 +13,7 @@ from zb_contracts.events.registry import (
     upcasted,
     written_body,
 )
+from zb_contracts.events.stored import Plain, stored_body
 
 __all__ = [
     "EVENT_TYPES",
@@ -20,6 +21,7 @@ __all__ = [
     "Body",
     "EventType",
     "Opaque",
+    "Plain",
     "custody",
     "devices",
     "earlier",
@@ -28,6 +30,7 @@ __all__ = [
     "places",
     "plain",
     "read_body",
+    "stored_body",
     "testimony",
     "type_of",
     "upcasted",

@@ -5,14 +5,14 @@ order. Clocks appear only in `rank`, the last tie-break between equals. Nothing 
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from operator import attrgetter
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
+from zb_contracts import canonical
 from zb_contracts.canonical import INTEGER_MAX
 from zb_contracts.envelope import Header, ParsedEvent
-from zb_contracts.events import AuthorKind, Body, Opaque, plain, type_of, written_body
+from zb_contracts.events import AuthorKind, Body, Opaque, Plain, plain, type_of, written_body
 from zb_contracts.fields import unversioned
 from zb_contracts.merge.state import Origin, Side
 
@@ -21,84 +21,65 @@ _SIDES: dict[AuthorKind, Side] = {
     AuthorKind.OFFICE: "office",
     AuthorKind.SERVICE: "service",
 }
-_NAMES: dict[type[object], str] = {}
-"""Body class -> type without version, as far as it was asked for."""
-
-T = TypeVar("T")
 
 
-class _Once(Generic[T]):
-    """An attribute that is computed when it is first read, as functools.cached_property, whose lock (Python 3.11) costs more
-    than most of what is computed here. Two threads may compute the same value; both are right."""
-
-    def __init__(self, compute: Callable[[Any], T]) -> None:
-        self._compute, self.__doc__ = compute, compute.__doc__
-
-    def __set_name__(self, _owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, event: Any, _owner: type | None = None) -> T:
-        value = event.__dict__[self._name] = self._compute(event)
-        return value
-
-
-@dataclass(frozen=True, init=False)
 class MergeEvent:
     """One admitted event as it was written; a version of the rules reads it upcast as far as it knows (see `fold`).
 
-    `kind` is the registered kind of its author, a fact of the ledger.
+    `kind` is the registered kind of its author, a fact of the ledger. `type` is the body's, empty where the body is opaque;
+    `name` is it without its version, what the rules dispatch on. `value` is the body as plain JSON without its nulls, sealed
+    values sealed. `rank` is the last tie-break, all from the header: trusted time or wall clock, author, seq. Nobody changes
+    an event. There are many of them: no attribute is kept that these do not say.
     """
 
-    header: Header
-    body: Body | Opaque
-    kind: AuthorKind
-    id: str = field(init=False, repr=False, compare=False)
-    name: str = field(init=False, repr=False, compare=False)
-    """The type without its version: what the rules dispatch on. Empty where the body is opaque."""
+    __slots__ = ("_body", "header", "id", "kind", "name", "origin", "rank", "type", "value")
 
-    def __init__(self, header: Header, body: Body | Opaque, kind: AuthorKind) -> None:
-        # A frozen dataclass' own goes through object.__setattr__, three times as slow; a fold makes one for each event.
-        attributes = self.__dict__
-        attributes["header"], attributes["body"], attributes["kind"] = header, body, kind
-        attributes["id"], attributes["name"] = header.id, _NAMES.get(type(body)) or _name_of(body)
+    def __init__(self, header: Header, body: Body | Opaque | Plain, kind: AuthorKind) -> None:
+        self.header = header
+        self.kind = kind
+        self.id = header.id
+        if isinstance(body, Plain):
+            self._body: Body | Opaque | None = None
+            self.type, self.value = body
+        else:
+            self._body = body
+            self.type, self.value = ("", {}) if isinstance(body, Opaque) else (type_of(body).name, plain(body))
+        self.name = unversioned(self.type)
+        self.rank = rank_of(header)
+        self.origin = _origin(header, _SIDES[kind], self.rank[0])
+
+    def __repr__(self) -> str:
+        return f"MergeEvent({self.header!r}, {self.body!r}, {self.kind!r})"
+
+    @property
+    def body(self) -> Body | Opaque:
+        """The body by its model."""
+        return written_body(self.type, canonical.encode(self.value)) if self._body is None else self._body
 
     @property
     def side(self) -> Side:
-        return _SIDES[self.kind]
-
-    @_Once
-    def rank(self) -> tuple[int, str, int]:
-        """The last tie-break, all from the header: trusted time or wall clock, author, seq."""
-        return self.header.trusted_ms, self.header.author, self.header.seq
-
-    @_Once
-    def value(self) -> dict[str, Any]:
-        """The body as plain JSON without its nulls; sealed values stay sealed."""
-        return {} if isinstance(self.body, Opaque) else plain(self.body)
-
-    @_Once
-    def origin(self) -> Origin:
-        header = self.header
-        known = header.anchor is not None and header.elapsed_ms is not None
-        return Origin(
-            event=header.id,
-            author=header.author,
-            seq=header.seq,
-            type=header.type,
-            actor=header.actor,
-            visit=header.visit,
-            at=header.at,
-            # A hostile elapsed time must not make a number that canonical JSON refuses.
-            trusted_ms=min(self.rank[0], INTEGER_MAX) if known else None,
-            side=self.side,
-        )
+        return self.origin.side
 
 
-def _name_of(body: Body | Opaque) -> str:
-    if isinstance(body, Opaque):
-        return ""
-    name = _NAMES[type(body)] = unversioned(type_of(body).name)
-    return name
+def rank_of(header: Header) -> tuple[int, str, int]:
+    """Where an event stands among equals; no two events have the same rank."""
+    return header.trusted_ms, header.author, header.seq
+
+
+def _origin(header: Header, side: Side, trusted_ms: int) -> Origin:
+    known = header.anchor is not None and header.elapsed_ms is not None
+    return Origin(
+        event=header.id,
+        author=header.author,
+        seq=header.seq,
+        type=header.type,
+        actor=header.actor,
+        visit=header.visit,
+        at=header.at,
+        # A hostile elapsed time must not make a number that canonical JSON refuses.
+        trusted_ms=min(trusted_ms, INTEGER_MAX) if known else None,
+        side=side,
+    )
 
 
 def merge_event(parsed: ParsedEvent, kind: AuthorKind) -> MergeEvent:

@@ -5,7 +5,7 @@ Held events are simply not given. What cannot be read, or was written by the wro
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from zb_contracts.events import EVENT_TYPES, AuthorKind, EventType, Opaque, type_of, upcasted
@@ -45,8 +45,8 @@ class Rules:
     folds: Mapping[str, Callable[[Record], KindFold]]
     types: frozenset[str]
     narrower: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    as_they_are: dict[str, set[tuple[type[object], AuthorKind]]] = field(default_factory=dict, compare=False)
-    """Kind of stream -> which bodies of which authors were found to be read as they were written: asked once, not each time."""
+    as_they_are: dict[str, set[tuple[str, AuthorKind]]] = field(default_factory=dict, compare=False)
+    """Kind of stream -> which types of which authors were found to be read as they were written: asked once, not each time."""
 
     def stream_kinds(self, kind: EventType) -> frozenset[str]:
         return self.narrower.get(kind.name, kind.stream_kinds)
@@ -122,7 +122,7 @@ class StreamFold:
 
     def _read(self, event: MergeEvent) -> tuple[MergeEvent, str | None]:
         """The event as these rules read it, upcast as far as they know, or the reason why they do not."""
-        if (type(event.body), event.kind) in self._as_they_are:
+        if (event.type, event.kind) in self._as_they_are:
             return event, None
         if event.header.type not in self._rules.types:
             return event, rules.UNKNOWN_TYPE
@@ -136,9 +136,9 @@ class StreamFold:
             return event, rules.NOT_THIS_AUTHOR
         if event.header.stream_kind not in self._rules.stream_kinds(read):
             return event, rules.NOT_THIS_STREAM
-        if body is not event.body:
-            return replace(event, body=body), None
-        self._as_they_are.add((type(body), event.kind))
+        if read.name != event.type:
+            return MergeEvent(event.header, body, event.kind), None
+        self._as_they_are.add((event.type, event.kind))
         return event, None
 
 

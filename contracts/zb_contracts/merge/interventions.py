@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final
 
-from zb_contracts.events.office import BillingExported, SetAsideAcknowledged
+from zb_contracts.events.office import BillingExported
 from zb_contracts.fields import FACT_OF, LINE_OF, REGISTERS_OF, field_of
 from zb_contracts.merge import assignment, cancellation, conflicts, lines, requests, rules, status, visits
 from zb_contracts.merge.causality import MergeEvent, Write, Writes, by_rank, knows
@@ -40,7 +40,7 @@ class InterventionFold:
         else:
             self.named[event.name].append(event)
             for row in REGISTERS_OF.get(event.name, ()):
-                if getattr(event.body, row.name, None) is not None:
+                if row.name in event.value:
                     self.registers[row.name].add(Write(event, event.value[row.name]))
 
     def kept(self) -> Iterable[MergeEvent]:
@@ -133,6 +133,5 @@ def _export(event: MergeEvent, later: list[str]) -> Export:
 def _acknowledgements(events: Sequence[MergeEvent]) -> dict[tuple[str, str], list[Origin]]:
     found: dict[tuple[str, str], list[Origin]] = defaultdict(list)
     for event in by_rank(events):
-        assert isinstance(event.body, SetAsideAcknowledged)
-        found[event.body.event, event.body.field].append(event.origin)
+        found[event.value["event"], event.value["field"]].append(event.origin)
     return found

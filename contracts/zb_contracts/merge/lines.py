@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from zb_contracts.events.fieldwork import LineVoided
 from zb_contracts.fields import LINE_OF
 from zb_contracts.merge.causality import MergeEvent, Write, Writes, by_rank
 from zb_contracts.merge.registers import Acknowledgements
@@ -29,8 +28,7 @@ def build_lines(
     voided: dict[str, list[MergeEvent]] = defaultdict(list)
     dangling = []
     for void in voids:
-        assert isinstance(void.body, LineVoided)
-        root = roots.get(void.body.line)
+        root = roots.get(void.value["line"])
         if root is None:
             dangling.append(void)
         else:
@@ -42,7 +40,7 @@ def build_lines(
 def _roots(events: Iterable[MergeEvent]) -> dict[str, str]:
     """Event id -> id of the line it belongs to. A version of nothing, or of another kind, is a line of its own."""
     by_id = {event.id: event for event in events}
-    if not any(getattr(event.body, "replaces", None) for event in by_id.values()):
+    if not any("replaces" in event.value for event in events):
         return {name: name for name in by_id}  # as on most interventions
     roots: dict[str, str] = {}
     for event in by_id.values():
@@ -65,7 +63,7 @@ def _roots(events: Iterable[MergeEvent]) -> dict[str, str]:
 
 
 def _replaced(event: MergeEvent, by_id: dict[str, MergeEvent]) -> MergeEvent | None:
-    target = by_id.get(getattr(event.body, "replaces", None) or "")
+    target = by_id.get(event.value.get("replaces", ""))
     return target if target is not None and LINE_OF[target.name] is LINE_OF[event.name] else None
 
 

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import msgspec
 
-from zb_contracts.events.places import ShiftNoted, StockMoved
 from zb_contracts.fields import REGISTERS_OF, FieldClass, field_of
 from zb_contracts.merge.causality import MergeEvent, Write, Writes, by_rank
 from zb_contracts.merge.records import Record
@@ -41,7 +40,7 @@ class _RegisterFold:
 
     def add(self, event: MergeEvent) -> None:
         for row in REGISTERS_OF.get(event.name, ()):
-            if getattr(event.body, row.name, None) is not None:
+            if row.name in event.value:
                 self._writes[row.name].add(Write(event, event.value[row.name]))
 
     def kept(self) -> Iterable[MergeEvent]:
@@ -82,8 +81,7 @@ class StockFold:
         self._movements: list[MergeEvent] = []
 
     def add(self, event: MergeEvent) -> None:
-        assert isinstance(event.body, StockMoved)
-        part, scaled = event.body.part, int(Decimal(event.body.quantity).scaleb(_FRACTION_DIGITS))
+        part, scaled = event.value["part"], int(Decimal(event.value["quantity"]).scaleb(_FRACTION_DIGITS))
         self.record.sums[part] = self.record.sums.get(part, 0) + scaled
         insort(self._movements, event, key=lambda movement: movement.rank)
         if self._shown_max is not None and len(self._movements) > self._shown_max:
@@ -110,14 +108,13 @@ def decimal_text(scaled: int) -> str:
 
 
 def _movement(event: MergeEvent) -> Movement:
-    body = event.body
-    assert isinstance(body, StockMoved)
+    value = event.value
     return Movement(
-        part=body.part,
-        quantity=body.quantity,
-        cause=body.cause,
-        line=body.line,
-        counterpart=body.counterpart,
+        part=value["part"],
+        quantity=value["quantity"],
+        cause=value["cause"],
+        line=value.get("line"),
+        counterpart=value.get("counterpart"),
         origin=event.origin,
     )
 
@@ -132,7 +129,7 @@ class ShiftFold:
         self._notes: list[MergeEvent] = []
 
     def add(self, event: MergeEvent) -> None:
-        if isinstance(event.body, ShiftNoted):
+        if event.name == "shift.noted":
             self._notes.append(event)
         elif event.name == "shift.started":
             self._started.add(Write(event, event.value))

@@ -47,15 +47,18 @@ class Record:
     def take(self, event: MergeEvent) -> bool:
         """Count the event, once: False for one that was counted before."""
         header = event.header
-        seqs = self._seqs[header.author]
-        if header.seq in seqs:
+        author, seq = header.author, header.seq
+        seqs = self._seqs[author]
+        if seq in seqs:
             return False
-        seqs.add(header.seq)
+        seqs.add(seq)
         vector = self._vector
+        if seq > vector.get(author, 0):
+            vector[author] = seq
         # A later author repeats this vector as `seen`, which must cover what the events it covers had seen.
-        for author, seq in (*header.seen.items(), (header.author, header.seq)):
-            if seq > vector.get(author, 0):
-                vector[author] = seq
+        for other, known in header.seen.items():
+            if known > vector.get(other, 0):
+                vector[other] = known
         return True
 
     def unread(self, event: MergeEvent, reason: str) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from zb_contracts import canonical
 from zb_contracts.envelope import Header
-from zb_contracts.events import EVENT_TYPES, AuthorKind, Opaque, type_of, written_body
+from zb_contracts.events import EVENT_TYPES, AuthorKind, Opaque, stored_body
 from zb_contracts.merge.causality import MergeEvent
 from zb_contracts.merge.records import Book
 
@@ -91,14 +91,12 @@ def decode(data: bytes, stream: str, rule_version: int) -> Snapshot:
 
 def event_of(kept: Kept) -> MergeEvent:
     """The event as the fold had read it."""
-    body = written_body(kept.type, kept.body) if kept.type else Opaque(kept.header.type, "not read")
+    body = stored_body(kept.type, kept.body) if kept.type else Opaque(kept.header.type, "not read")
     return MergeEvent(kept.header, body, kept.kind)
 
 
 def _kept(event: MergeEvent) -> Kept:
-    if isinstance(event.body, Opaque):
-        return Kept(event.header, event.kind, "", b"")
-    return Kept(event.header, event.kind, type_of(event.body).name, event.body.canonical_bytes())
+    return Kept(event.header, event.kind, event.type, canonical.encode(event.value) if event.type else b"")
 
 
 @cache

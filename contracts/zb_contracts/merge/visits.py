@@ -9,8 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from zb_contracts.events.fieldwork import EquipmentStateSet, Paused
-from zb_contracts.events.office import VisitAbandoned
 from zb_contracts.fields import FACT_OF, FieldClass
 from zb_contracts.merge import rules
 from zb_contracts.merge.causality import MergeEvent, Write, Writes, by_rank, covers, earliest, knows, knows_up_to, reach
@@ -68,8 +66,7 @@ def build_visits(
             visit.touched.append(line)
     ended: dict[str, list[MergeEvent]] = defaultdict(list)
     for abandonment in abandonments:
-        assert isinstance(abandonment.body, VisitAbandoned)
-        ended[abandonment.body.visit].append(abandonment)
+        ended[abandonment.value["visit"]].append(abandonment)
     for visit in found.values():
         _settle(visit, by_rank(ended.get(visit.id, ())), acknowledged)
     ids = {visit_id for visit_id, _ in own}
@@ -113,8 +110,7 @@ def _settle(visit: Presence, abandonments: Sequence[MergeEvent], acknowledged: A
     for event in visit.events:
         name = FACT_OF[event.name].name
         if name == "equipment_state":
-            assert isinstance(event.body, EquipmentStateSet)
-            equipment[event.body.equipment].add(Write(event, event.value))
+            equipment[event.value["equipment"]].add(Write(event, event.value))
         elif name not in ("paused", "resumed"):
             writes[name].add(Write(event, event.value))
     names = {FACT_OF[event.name].name for event in visit.events}
@@ -195,7 +191,7 @@ def _pauses(events: Iterable[MergeEvent]) -> list[Pause]:
     waiting: MergeEvent | None = None
     steps = (event for event in events if event.name in ("intervention.paused", "intervention.resumed"))
     for event in sorted(steps, key=lambda event: (event.header.author, event.header.seq)):
-        paused = isinstance(event.body, Paused)
+        paused = event.name == "intervention.paused"
         if waiting is not None and (paused or waiting.header.author != event.header.author):
             pauses.append(_pause(waiting, None))
             waiting = None

@@ -14,7 +14,7 @@ import structlog
 from field_ingest.projection.partitions import partition_of
 from field_ingest.projection.ports import LedgerRow, Marks, Rest, Taken
 from zb_contracts.envelope import stored_header
-from zb_contracts.events import AuthorKind, written_body
+from zb_contracts.events import AuthorKind, stored_body, written_body
 from zb_contracts.merge.causality import MergeEvent
 from zb_contracts.merge.fold import StreamFold
 from zb_contracts.merge.snapshots import SnapshotRefused
@@ -152,8 +152,9 @@ class Folds:
 
 
 def read_event(row: LedgerRow) -> MergeEvent:
-    """The fold's view of a ledger row, whose header admission has checked."""
-    return MergeEvent(stored_header(row.header), written_body(row.type, row.body), _KINDS[row.author_kind])
+    """The fold's view of a ledger row, whose header and body admission has checked."""
+    body = written_body(row.type, row.body) if row.opaque else stored_body(row.type, row.body)
+    return MergeEvent(stored_header(row.header), body, _KINDS[row.author_kind])
 
 
 def by_stream(rows: Iterable[LedgerRow]) -> dict[str, list[LedgerRow]]:

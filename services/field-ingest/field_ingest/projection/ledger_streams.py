@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from field_ingest.projection.ports import LedgerGap
 from field_ingest.projection.refolding import Author, Cut, Row
+from field_ingest.projection.states import OPAQUE
 from zb_chassis.database import Connection
 from zb_contracts.events import AuthorKind
 
@@ -34,7 +35,7 @@ async def streams_from(
     Inside a transaction of the caller. Where the partitions end unevenly, `Cut.of_stream` has the last word.
     """
     query = f"""
-        SELECT l.stream, l.type, l.author, l.header, l.body, l.kind = 'held', l.shard, l.position, l.received_at_ms,
+        SELECT l.stream, l.type, l.author, l.header, l.body, {OPAQUE}, l.kind = 'held', l.shard, l.position, l.received_at_ms,
             {"l.signature" if signatures else "''::bytea"}
         FROM ledger l
         WHERE l.stream >= $3 AND ($4::text IS NULL OR l.stream < $4) AND l.kind <> 'refusal' AND {_COUNTS}

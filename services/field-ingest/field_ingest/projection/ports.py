@@ -25,7 +25,8 @@ class LedgerGap(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """One row as the projection reads it. `author_kind` is the registered kind of its author."""
+    """One row as the projection reads it. `author_kind` is the registered kind of its author, `opaque` whether admission could
+    not read its body."""
 
     shard: int
     position: int
@@ -39,6 +40,7 @@ class LedgerRow:
     header: bytes
     body: bytes
     received_ms: int
+    opaque: bool
 
 
 class Claim(NamedTuple):

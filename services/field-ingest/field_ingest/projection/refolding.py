@@ -14,7 +14,7 @@ from field_ingest.projection.folding import BOOKKEEPING, Folded
 from field_ingest.projection.partitions import partition_of
 from field_ingest.projection.ports import Lift, Marks
 from zb_contracts.envelope import PAYLOAD_TYPE, digest, stored_header
-from zb_contracts.events import AuthorKind, read_body, written_body
+from zb_contracts.events import AuthorKind, read_body, stored_body, written_body
 from zb_contracts.events.office import EventAdmitted
 from zb_contracts.keys import dsse_pae, verify
 from zb_contracts.merge.causality import MergeEvent
@@ -23,13 +23,15 @@ from zb_contracts.merge.state import state_bytes
 
 
 class Row(NamedTuple):
-    """A ledger row that is no refusal. `signature` is empty where it was not asked for."""
+    """A ledger row that is no refusal. `opaque`: admission could not read its body. `signature` is empty where it was not
+    asked for."""
 
     stream: str
     type: str
     author: str
     header: bytes
     body: bytes
+    opaque: bool
     held: bool
     shard: int
     position: int
@@ -108,10 +110,15 @@ def refold(stream: str, rows: Sequence[Row], cut: Cut, authors: Mapping[str, Aut
 
 def events_of(rows: Iterable[Row], authors: Mapping[str, Author], occurred_ms: int | None = None) -> list[MergeEvent]:
     """Rows that stand, as the fold reads them; with `occurred_ms` only what happened by then."""
-    events = [MergeEvent(stored_header(row.header), written_body(row.type, row.body), authors[row.author].kind) for row in rows]
+    events = [_event(row, authors[row.author].kind) for row in rows]
     if occurred_ms is None:
         return events
     return [event for event in events if event.header.trusted_ms <= occurred_ms]
+
+
+def _event(row: Row, kind: AuthorKind) -> MergeEvent:
+    body = written_body(row.type, row.body) if row.opaque else stored_body(row.type, row.body)
+    return MergeEvent(stored_header(row.header), body, kind)
 
 
 def standing(rows: Sequence[Row]) -> Sequence[Row]:

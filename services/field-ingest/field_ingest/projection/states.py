@@ -28,8 +28,10 @@ VERSIONS_APART: Final = 1_000_000
 """Between the versions of before a loss and those after it: more than one state ever had."""
 NO_STATE: Final = bytes(32)
 """In the place of a state's hash: whatever is folded differs from it."""
-_ROW = """l.shard, l.position, l.kind, l.event_id, l.author, a.kind, l.seq, l.stream,
-    l.type, l.header, l.body, l.received_at_ms"""
+OPAQUE: Final = """position('"opaque":'::bytea IN l.facts) > 0"""
+"""Whether the row's verdict facts say that its body could not be read."""
+_ROW = f"""l.shard, l.position, l.kind, l.event_id, l.author, a.kind, l.seq, l.stream,
+    l.type, l.header, l.body, l.received_at_ms, {OPAQUE}"""
 
 
 async def ledger_sizes(connection: Connection) -> dict[int, int]:
