@@ -110,7 +110,7 @@ class Deposit(_Message):
     actor: Id
     stream: Stream
     event: Uuid
-    field: Code
+    fields: Annotated[tuple[Code, ...], Field(min_length=1, max_length=8)]
     at_ms: Milliseconds
     recipient_kid: Code
     wrapped: Base64

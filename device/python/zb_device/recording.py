@@ -5,13 +5,14 @@ and its stock movement, or a photo and its queue row, are never apart. It sends 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from zb_contracts.envelope import BODY_TYPE, Header, ParsedEvent, digest, is_summed, parse_event, sign_event
 from zb_contracts.events import AuthorKind, Body, type_of
 from zb_contracts.keys import SigningKey
 from zb_contracts.problems import Problem
+from zb_contracts.subject_keys import Purpose
 from zb_contracts.subjects import ID_PATTERN
 from zb_contracts.times import format_time_ms
 from zb_device.clock import AnchorMark, Clock, elapsed_since, trusted_time
@@ -26,12 +27,25 @@ DRAFTS_MAX: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
+class MadeKey:
+    """A subject's key that was made for an event, and what it seals there: it is in no event, custody gets it. `file`: the hash
+    of a picture that shows the same person."""
+
+    kid: str
+    key: bytes = field(repr=False)
+    purpose: Purpose
+    fields: tuple[str, ...]
+    file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """One event to be. `id` is made beforehand where another draft or a sealed value has to name it."""
 
     stream: str
     body: Body
     id: str = ""
+    keys: tuple[MadeKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def deposit(phone: Any, key: bytes, **other: Any) -> Deposit:
         "actor": "anna",
         "stream": f"site:{A}",
         "event": EVENT,
-        "field": "contact",
+        "fields": ("contact",),
         "at_ms": 0,
         "recipient_kid": kid(phone.custody_key),
         "wrapped": to_base64url(seal_to(phone.custody_key, key)),
@@ -154,7 +154,7 @@ async def test_a_key_made_off_line_is_kept_opens_what_was_sealed_and_is_destroye
 async def test_positions_made_off_line_end_by_their_own_time_and_never_by_a_clock_that_is_ahead(office: Any, anna: Any) -> None:
     now_ms = office.now[0]
     old, ahead = fresh_subject_key(), fresh_subject_key()
-    values = {"purpose": "position", "stream": "intervention:unknown", "field": "position"}
+    values = {"purpose": "position", "stream": "intervention:unknown", "fields": ("position",)}
     early = deposit(anna, old, kid="subject-old", at_ms=now_ms - 30 * DAY_MS, **values)
     late = deposit(anna, ahead, kid="subject-ahead", at_ms=now_ms + 900 * DAY_MS, **values)
     await hand_in(anna, early, late)

@@ -61,8 +61,8 @@ class Deposits:
             at_ms=min(deposit.at_ms, now_ms),
             made_by=session.device,
         )
-        use = Use(deposit.stream, deposit.event, deposit.field)
-        await self.vault.take(made, use, deposit.file, now_ms)
+        uses = [Use(deposit.stream, deposit.event, field) for field in deposit.fields]
+        await self.vault.take(made, uses, deposit.file, now_ms)
 
     def _opened(self, deposit: Deposit) -> bytes:
         if deposit.recipient_kid != self.key.kid:

@@ -75,7 +75,7 @@ class Vault:
             )
             return made
 
-    async def take(self, made: MadeKey, use: Use, picture: str | None, now_ms: int) -> None:
+    async def take(self, made: MadeKey, uses: Sequence[Use], picture: str | None, now_ms: int) -> None:
         """Keep a key that a device made; the same one again changes nothing, not even where it was destroyed since.
 
         Problem EXISTS_DIFFERENT when there is another one of that name.
@@ -99,7 +99,7 @@ class Vault:
             owner = await connection.fetchval("SELECT (subject, made_by) FROM custody.subject_key WHERE kid = $1", made.kid)
             if tuple(owner) != (made.subject, made.made_by):
                 raise Problem(EXISTS_DIFFERENT, what="subject key", id=made.kid)
-            await _note(connection, made.kid, [use])
+            await _note(connection, made.kid, uses)
             if picture is not None:
                 await connection.execute(
                     "INSERT INTO custody.picture (kid, sha256) VALUES ($1, $2) ON CONFLICT DO NOTHING", made.kid, picture
