@@ -13,6 +13,7 @@ from zb_contracts import merkle
 from zb_contracts.keys import SigningKey
 from zb_contracts.merkle import Node, SubtreeHash
 from zb_contracts.notes import Checkpoint, NoteSigner, sign_checkpoint
+from zb_contracts.sync import About
 
 
 class MemorySyncStore:
@@ -22,6 +23,7 @@ class MemorySyncStore:
         self._views, self._ledger, self._key = views, views.ledger, key
         self._notes: dict[tuple[int, int], StoredCheckpoint] = {}
         self.sessions: dict[str, tuple[str, int]] = {}
+        self.told: dict[str, About] = {}
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator["MemorySyncStore"]:
@@ -76,6 +78,12 @@ class MemorySyncStore:
     async def heal(self, shard: int) -> Heal | None:
         """See sync.ports.SyncStore: this ledger never loses a row."""
         return None
+
+    async def note_about(self, author: str, told: About, now_ms: int) -> None:
+        """See sync.ports.SyncStore."""
+        before = self.told.get(author)
+        if before is None or before.number < told.number:
+            self.told[author] = told
 
     async def note_session(self, device: str, technician: str, asked_ms: int) -> None:
         """See sync.ports.SyncStore."""

@@ -64,8 +64,10 @@ class MigrationSet:
     package: str
 
     def schema(self) -> str:
-        """The text of `sql/schema.sql`."""
-        return importlib.resources.files(self.package).joinpath("sql", "schema.sql").read_text("utf-8")
+        """The text of `sql/schema.sql`, and behind it of each `sql/schema_<noun>.sql`."""
+        folder = importlib.resources.files(self.package).joinpath("sql")
+        parts = sorted(entry.name for entry in folder.iterdir() if entry.name.startswith("schema_"))
+        return "\n".join(folder.joinpath(name).read_text("utf-8") for name in ("schema.sql", *parts))
 
     def migrations(self) -> list["Migration"]:
         """All migrations in the order in which a fresh database gets them; raises MigrationError on a wrong name."""

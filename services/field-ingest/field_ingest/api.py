@@ -1,20 +1,19 @@
-"""HTTP in, HTTP out: enrolment and tokens for devices; devices, holds and rejects for administrators; marks for auditors.
+"""HTTP in, HTTP out: enrolment and tokens for devices; rejects for administrators, marks for auditors. The fleet: fleet_api.py.
 
 Each endpoint states its role. It parses, calls one function of the field, and answers; refusals are Problems and become RFC
 9457 documents at the chassis' edge.
 """
 
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from field_ingest.admission import rejects
-from field_ingest.devices.administration import Agencies, Devices, Revocation, person_id
-from field_ingest.devices.enrolment import CODE_VALID_S_MAX, Enrolment, Invitation
+from field_ingest.devices.enrolment import Enrolment
 from field_ingest.devices.incarnations import Incarnations
+from field_ingest.devices.people import Reach, person_id
 from field_ingest.devices.scope_statements import ScopeStatements
-from field_ingest.devices.suspensions import HOURS_MAX, Suspensions
 from field_ingest.devices.tokens import Person, Proof, Tokens
 from field_ingest.ledger.checkpoints import Checkpoints
 from field_ingest.ledger.keyring import KeyRing
@@ -33,61 +32,19 @@ from zb_contracts.enrolment import (
     TokenRequest,
     TrustedKey,
 )
-from zb_contracts.events.values import Id, Text
+from zb_contracts.events.values import Id
 from zb_contracts.problems import DEVICE_PROOF_INVALID, FORBIDDEN, INPUT_INVALID, INPUT_NOT_FOUND, Problem
 from zb_contracts.server_time import NONCE_PATTERN, TimeAnswer, sign_time
 from zb_contracts.subject_keys import STATEMENT_PATH, SignedStatement, StatementRequest
 from zb_contracts.subjects import SHARDS_MAX
-from zb_contracts.times import format_time_ms
 
 PERSON_HEADER: Final = "Zb-Person"
 """The OIDC access token of a technician who signs in on a device of a pool."""
 
 M = TypeVar("M", bound=BaseModel)
 
-Administrator = Annotated[Principal, allow(Role.FLEET_ADMINISTRATOR)]
 Overseer = Annotated[Principal, allow(Role.FLEET_ADMINISTRATOR, Role.AUDITOR)]
 Auditor = Annotated[Principal, allow(Role.AUDITOR, Role.INTEGRATOR, Role.FLEET_ADMINISTRATOR)]
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class CodeRequest(_Body):
-    """What an administrator asks a one-time code for. `device` set: it makes a new incarnation of that device."""
-
-    agency: Id
-    technician: Id | None = None
-    device: Id | None = None
-    valid_s: Annotated[int, Field(ge=60, le=CODE_VALID_S_MAX)] = 86_400
-
-
-class CodeAnswer(_Body):
-    """The code is shown this once."""
-
-    code: str
-    expires_at: str
-
-
-class RevocationRequest(_Body):
-    """Why the device may no longer be believed."""
-
-    cause: Literal["lost", "stolen", "retired", "replaced", "suspended"]
-    reason: Text | None = None
-
-
-class SuspensionRequest(_Body):
-    """Why the device gets no sessions, and for how many hours; null: until somebody lifts it."""
-
-    reason: Text
-    hours: Annotated[int, Field(ge=1, le=HOURS_MAX)] | None = None
-
-
-class HoldDecision(_Body):
-    """Why a supervisor admits a held event."""
-
-    reason: Text
 
 
 async def _device_proof(request: Request) -> Proof:
@@ -104,14 +61,6 @@ DeviceProof = Annotated[Proof, Depends(stated("device", _device_proof))]
 def enrolment_router(pool: Pool, enrolment: Enrolment, incarnations: Incarnations, tokens: Tokens) -> APIRouter:
     """How a device comes in, and stays."""
     router = APIRouter(prefix="/v1", tags=["enrolment"])
-
-    @router.post("/enrolment-codes", status_code=201)
-    async def issue_code(body: CodeRequest, who: Administrator) -> CodeAnswer:
-        """A one-time code for a device of the agency."""
-        who.check_agency(body.agency)
-        invitation = Invitation(body.agency, body.technician, body.device, who.subject, body.valid_s)
-        issued = await enrolment.issue(invitation)
-        return CodeAnswer(code=issued.code, expires_at=format_time_ms(issued.expires_at_ms))
 
     @router.post("/enrolments", status_code=201, dependencies=[PUBLIC])
     async def enrol(body: EnrolmentRequest) -> EnrolmentAnswer:
@@ -162,52 +111,6 @@ def time_router(keys: KeyRing, real_clock: Clock) -> APIRouter:
     async def server_keys() -> tuple[TrustedKey, ...]:
         """The server's keys, each with the root's word on it, and on ledger keys that have ended."""
         return keys.certificates
-
-    return router
-
-
-def devices_router(devices: Devices, suspensions: Suspensions) -> APIRouter:
-    """What administrators do with devices, and supervisors with what was held."""
-    router = APIRouter(prefix="/v1", tags=["devices"])
-
-    @router.get("/devices")
-    async def list_devices(who: Overseer) -> list[dict[str, Any]]:
-        """Every incarnation of the caller's agencies' devices."""
-        return await devices.listed(_agencies(who))
-
-    @router.post("/devices/{device}/revocation")
-    async def revoke(device: Id, body: RevocationRequest, who: Administrator) -> dict[str, list[str]]:
-        """Hold what the device sends from now on. Repeating it changes nothing."""
-        return {"revoked": await devices.revoke(device, Revocation(body.cause, body.reason), _agencies(who))}
-
-    @router.post("/devices/{device}/suspension")
-    async def suspend(device: Id, body: SuspensionRequest, who: Administrator) -> dict[str, Any]:
-        """End the device's sessions and refuse others, until it is lifted or the hours are over. It changes no suspension."""
-        for_s = None if body.hours is None else body.hours * 3600
-        by = person_id(who.subject)
-        await suspensions.suspend(device, "administrator", body.reason, made_by=by, for_s=for_s, agencies=_agencies(who))
-        return (await suspensions.listed(device, _agencies(who)))[0].as_json()
-
-    @router.post("/devices/{device}/resumption")
-    async def resume(device: Id, who: Administrator) -> dict[str, bool]:
-        """Lift the suspension. Repeating it changes nothing."""
-        return {"lifted": await suspensions.resume(device, lifted_by=person_id(who.subject), agencies=_agencies(who))}
-
-    @router.get("/devices/{device}/suspensions")
-    async def list_suspensions(device: Id, who: Overseer) -> list[dict[str, Any]]:
-        """The device's suspensions, newest first."""
-        return [suspension.as_json() for suspension in await suspensions.listed(device, _agencies(who))]
-
-    @router.get("/holds")
-    async def list_holds(who: Overseer) -> list[dict[str, Any]]:
-        """Events that wait for a supervisor."""
-        return await devices.held(_agencies(who))
-
-    @router.post("/holds/{event}/admission")
-    async def admit(event: Id, body: HoldDecision, who: Administrator) -> dict[str, str]:
-        """Admit a held event, in the order of its author's numbers. Repeating it changes nothing."""
-        admitted = await devices.admit(event, supervisor=who.subject, reason=body.reason, agencies=_agencies(who))
-        return {"event": event, "admitted_by": admitted}
 
     return router
 
@@ -271,5 +174,5 @@ async def _person(request: Request) -> Person | None:
     return Person(person_id(who.subject), _agencies(who))
 
 
-def _agencies(who: Principal) -> Agencies:
+def _agencies(who: Principal) -> Reach:
     return None if ALL_AGENCIES in who.agencies else who.agencies

@@ -25,8 +25,12 @@ from field_ingest.admission.verification import Verifier
 from field_ingest.audit import dossier_api, reading_api
 from field_ingest.backlog import Backlog
 from field_ingest.config import SERVICE, Settings
-from field_ingest.devices.administration import Devices
+from field_ingest.devices.acts import Fleet
+from field_ingest.devices.agencies import AgencyTree
+from field_ingest.devices.codes import Codes
 from field_ingest.devices.enrolment import Enrolment
+from field_ingest.devices.fleet_api import Desk, fleet_router
+from field_ingest.devices.holds import Holds
 from field_ingest.devices.incarnations import Incarnations
 from field_ingest.devices.registration import Registration
 from field_ingest.devices.scope_statements import ScopeStatements
@@ -133,12 +137,20 @@ def build(parts: Parts, roles: frozenset[str]) -> FastAPI:
     registration = Registration(parts.keys, parts.signer, tokens, shards=settings.shards, clock=parts.clock)
     enrolment = Enrolment(parts.pool, registration, real_clock=system_clock)
     incarnations = Incarnations(parts.pool, registration, tokens, clock=parts.clock, real_clock=system_clock)
-    devices = Devices(parts.pool, parts.signer, parts.clock, system_clock)
+    desk = Desk(
+        pool=parts.pool,
+        tree=AgencyTree(parts.pool),
+        codes=Codes(parts.pool, system_clock),
+        fleet=Fleet(parts.pool, parts.signer, clock=parts.clock, real_clock=system_clock),
+        holds=Holds(parts.pool, parts.signer),
+        clock=parts.clock,
+        real_clock=system_clock,
+    )
     routers = [
         api.enrolment_router(parts.pool, enrolment, incarnations, tokens),
         api.time_router(parts.keys, system_clock),
         api.statements_router(ScopeStatements(parts.pool, tokens, parts.keys, system_clock, settings.custody_url)),
-        api.devices_router(devices, Suspensions(parts.pool, system_clock)),
+        fleet_router(desk),
         api.ledger_router(parts.pool, parts.checkpoints),
         reading_api.router(parts.pool, parts.clock),
         dossier_api.router(parts.pool, parts.clock),

@@ -2,7 +2,7 @@
 
 import click
 
-from zb.fleet.codes import invite
+from zb.fleet.codes import codes, invite, uninvite
 
 
 @click.group("fleet")
@@ -10,5 +10,5 @@ def fleet() -> None:
     """Invite devices, see how they are, and act on them."""
 
 
-for _command in (invite,):
+for _command in (invite, codes, uninvite):
     fleet.add_command(_command)

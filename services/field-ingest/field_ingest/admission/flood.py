@@ -121,7 +121,7 @@ class FloodWatch:
         limits = self._limits
         reason = f"more than {limits.messages_max} messages or {limits.bytes_max} bytes within {limits.window_h} h"
         try:
-            made = await self._suspensions.suspend(device, "flood", reason, made_by=MADE_BY, for_s=limits.suspended_s)
+            made = await self._suspensions.suspend(device, reason, made_by=MADE_BY, for_s=limits.suspended_s)
         except Problem as fault:
             log.warning("a flood of a device that nobody enrolled", device=device, code=fault.code)
             return False

@@ -1,4 +1,4 @@
-"""Enrolment: one-time codes that an administrator issues, and the device that uses one to become an author.
+"""Enrolment: a device uses a one-time code to become an author. Who issues codes, and takes them back, is codes.py's matter.
 
 The author's row, `device.enrolled.v1` in the ledger, the used code and the answer commit together. The same keys with the same
 code get the same answer again, because answers get lost. A code may name a device: then it makes a new incarnation of it.
@@ -6,74 +6,27 @@ code get the same answer again, because answers get lost. A code may name a devi
 
 import hashlib
 import secrets
-from dataclasses import dataclass
-from typing import Final
 
 import asyncpg
 
+from field_ingest.devices.codes import check_device, code_hash
 from field_ingest.devices.registration import Newcomer, ProvenKeys, Registration
 from zb_chassis.clock import Clock
 from zb_chassis.database import Connection, Pool, transaction
 from zb_contracts.enrolment import EnrolmentAnswer, EnrolmentRequest, enrolment_statement
 from zb_contracts.faults import CryptoFault
 from zb_contracts.keys import KEY_BYTES, SIGNATURE_BYTES, check_certification, nkey_user_public, verify
-from zb_contracts.problems import ENROLMENT_CODE, ENROLMENT_PROOF, INPUT_NOT_FOUND, Problem
+from zb_contracts.problems import ENROLMENT_CODE, ENROLMENT_PROOF, Problem
 from zb_contracts.sealed import from_base64url
-
-CODE_ALPHABET: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
-CODE_GROUPS: Final = 4
-CODE_VALID_S_MAX: Final = 14 * 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class Invitation:
-    """What a code is for: an agency's technician or (None) its pool; `device` re-enrols that device."""
-
-    agency: str
-    technician: str | None
-    device: str | None
-    issued_by: str
-    valid_s: int
-
-
-@dataclass(frozen=True, slots=True)
-class IssuedCode:
-    """A code, shown once. Only its hash is stored."""
-
-    code: str
-    expires_at_ms: int
 
 
 class Enrolment:
-    """Issues codes and enrols. `real_clock` judges codes."""
+    """Enrols. `real_clock` judges codes."""
 
     def __init__(self, pool: Pool, registration: Registration, *, real_clock: Clock) -> None:
         self._pool = pool
         self._registration = registration
         self._real_clock = real_clock
-
-    async def issue(self, invitation: Invitation) -> IssuedCode:
-        """A new one-time code. Problem INPUT_NOT_FOUND for a device that the agency does not have."""
-        code = "-".join("".join(secrets.choice(CODE_ALPHABET) for _ in range(4)) for _ in range(CODE_GROUPS))
-        now_ms = self._real_clock()
-        expires_at_ms = now_ms + min(invitation.valid_s, CODE_VALID_S_MAX) * 1000
-        async with transaction(self._pool) as connection:
-            if invitation.device is not None:
-                await _check_device(connection, invitation.device, invitation.agency)
-            await connection.execute(
-                """
-                INSERT INTO enrolment_codes (code_hash, agency, technician, device, issued_by, issued_at_ms, expires_at_ms)
-                VALUES ($1, $2, $3, $4, $5, $6, $7)
-                """,
-                _code_hash(code),
-                invitation.agency,
-                invitation.technician,
-                invitation.device,
-                invitation.issued_by,
-                now_ms,
-                expires_at_ms,
-            )
-        return IssuedCode(code, expires_at_ms)
 
     async def enrol(self, request: EnrolmentRequest) -> EnrolmentAnswer:
         """Make the device an author, or answer as before. Problems ENROLMENT_PROOF and ENROLMENT_CODE."""
@@ -81,10 +34,10 @@ class Enrolment:
         async with transaction(self._pool) as connection:
             code = await connection.fetchrow(
                 """
-                SELECT agency, technician, device, expires_at_ms, used_at_ms, request_hash, answer FROM enrolment_codes
-                WHERE code_hash = $1 FOR UPDATE
+                SELECT agency, technician, device, expires_at_ms, used_at_ms, revoked_at_ms, request_hash, answer
+                FROM enrolment_codes WHERE code_hash = $1 FOR UPDATE
                 """,
-                _code_hash(request.code),
+                code_hash(request.code),
             )
             if code is None:
                 raise Problem(ENROLMENT_CODE)
@@ -92,12 +45,12 @@ class Enrolment:
                 if code["request_hash"] != request_hash:
                     raise Problem(ENROLMENT_CODE)
                 return EnrolmentAnswer.model_validate_json(code["answer"])
-            if self._real_clock() >= code["expires_at_ms"]:
+            if code["revoked_at_ms"] is not None or self._real_clock() >= code["expires_at_ms"]:
                 raise Problem(ENROLMENT_CODE)
             answer = await self._enrolled(connection, request, keys, code)
             await connection.execute(
                 "UPDATE enrolment_codes SET used_at_ms = $2, request_hash = $3, answer = $4 WHERE code_hash = $1",
-                _code_hash(request.code),
+                code_hash(request.code),
                 self._real_clock(),
                 request_hash,
                 answer.model_dump_json().encode(),
@@ -107,6 +60,9 @@ class Enrolment:
     async def _enrolled(
         self, connection: Connection, request: EnrolmentRequest, keys: ProvenKeys, code: asyncpg.Record
     ) -> EnrolmentAnswer:
+        if code["device"] is not None:
+            # It may have been retired since the code was issued.
+            await check_device(connection, code["device"], code["agency"], real_ms=self._real_clock())
         return await self._registration.register(
             connection,
             Newcomer(
@@ -137,11 +93,6 @@ def _proven(request: EnrolmentRequest) -> tuple[ProvenKeys, bytes]:
     return ProvenKeys(request.login_key, event, wrap, request.certification), hashlib.sha256(statement).digest()
 
 
-async def _check_device(connection: Connection, device: str, agency: str) -> None:
-    if not await connection.fetchval("SELECT true FROM authors WHERE device = $1 AND agency = $2 LIMIT 1", device, agency):
-        raise Problem(INPUT_NOT_FOUND, what="device", id=device)
-
-
 async def _predecessor(connection: Connection, author: str | None, agency: str) -> str | None:
     """The author that the device says it was before, if that was a device of the same agency."""
     if author is None:
@@ -152,7 +103,3 @@ async def _predecessor(connection: Connection, author: str | None, agency: str) 
     if found is None:
         raise Problem(ENROLMENT_PROOF, reason=f"there is no device author {author} in the agency")
     return str(found)
-
-
-def _code_hash(code: str) -> bytes:
-    return hashlib.sha256(b"zb-enrolment-code-v1" + code.encode()).digest()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from field_ingest.devices import cuts
+from field_ingest.devices import about, cuts
 from field_ingest.devices.tokens import Tokens
 from field_ingest.ids import uuid7
 from field_ingest.ledger.anchors import Anchors
@@ -72,6 +72,7 @@ class Registration:
         author = new.author or f"{new.device}-i{incarnation}"
         shard = before[0]["shard"] if before else shard_of(new.device, self._shards)
         await self._insert(connection, new, author, incarnation, shard)
+        await about.begin(connection, new.device, incarnation, model=new.model, told_at_ms=self._clock())
         replaced = [row["author"] for row in before if row["revoked_at_ms"] is None]
         await connection.execute(
             "UPDATE authors SET revoked_at_ms = $2, revoked_cause = 'replaced' WHERE author = ANY ($1)", replaced, self._clock()

@@ -49,57 +49,55 @@ class Suspension:
 
 
 class Suspensions:
-    """Makes and lifts them. `clock` is real time."""
+    """What the watch over floods does by itself. `clock` is real time."""
 
     def __init__(self, pool: Pool, clock: Clock) -> None:
         self._pool = pool
         self._clock = clock
 
-    async def suspend(
-        self, device: str, cause: Cause, reason: str, *, made_by: str, for_s: int | None, agencies: frozenset[str] | None = None
-    ) -> Suspension | None:
-        """Suspend the device, for `for_s` seconds or until it is lifted. None: one is in force already, and stays as it is.
-
-        INPUT_NOT_FOUND for a device that these agencies (None: all) do not have.
-        """
+    async def suspend(self, device: str, reason: str, *, made_by: str, for_s: int) -> Suspension | None:
+        """Suspend a flooding device for so long. None: it is suspended already, which stays as it is. INPUT_NOT_FOUND."""
         async with transaction(self._pool) as connection:
-            await _lock_device(connection, device, agencies)
+            await cuts.lock_device(connection, device)
+            if not await connection.fetchval("SELECT EXISTS (SELECT FROM authors WHERE device = $1)", device):
+                raise Problem(INPUT_NOT_FOUND, what="device", id=device)
             now_ms = self._clock()
-            if await in_force(connection, device, now_ms) is not None:
-                return None
-            await _lift(connection, device, now_ms, "time")
-            made = Suspension(cause, reason, made_by, now_ms, None if for_s is None else now_ms + for_s * 1000)
-            await connection.execute(
-                "INSERT INTO suspensions (device, cause, reason, made_by, from_ms, until_ms) VALUES ($1, $2, $3, $4, $5, $6)",
-                device,
-                made.cause,
-                made.reason,
-                made.made_by,
-                made.from_ms,
-                made.until_ms,
-            )
-            await cuts.cut_device(connection, device, now_ms)
-            return made
+            return await begin(connection, device, Suspension("flood", reason, made_by, now_ms, now_ms + for_s * 1000))
 
-    async def resume(self, device: str, *, lifted_by: str, agencies: frozenset[str] | None = None) -> bool:
-        """Lift what is in force; whether anything was. INPUT_NOT_FOUND as above."""
-        async with transaction(self._pool) as connection:
-            await _lock_device(connection, device, agencies)
-            now_ms = self._clock()
-            was = await in_force(connection, device, now_ms)
-            await _lift(connection, device, now_ms, lifted_by if was else "time")
-            return was is not None
 
-    async def listed(self, device: str, agencies: frozenset[str] | None = None) -> list[Suspension]:
-        """The device's suspensions, newest first. INPUT_NOT_FOUND as above."""
-        async with transaction(self._pool) as connection:
-            await _lock_device(connection, device, agencies)
-            rows = await connection.fetch(
-                f"SELECT {_COLUMNS} FROM suspensions WHERE device = $1 ORDER BY suspension DESC LIMIT $2",  # noqa: S608
-                device,
-                LISTED_MAX,
-            )
-            return [_suspension(row) for row in rows]
+async def begin(connection: Connection, device: str, new: Suspension) -> Suspension | None:
+    """Suspend the device, which is locked, and cut its sessions. None: one is in force already, and stays as it is."""
+    if await in_force(connection, device, new.from_ms) is not None:
+        return None
+    await _lift(connection, device, new.from_ms, "time")
+    await connection.execute(
+        "INSERT INTO suspensions (device, cause, reason, made_by, from_ms, until_ms) VALUES ($1, $2, $3, $4, $5, $6)",
+        device,
+        new.cause,
+        new.reason,
+        new.made_by,
+        new.from_ms,
+        new.until_ms,
+    )
+    await cuts.cut_device(connection, device, new.from_ms)
+    return new
+
+
+async def end(connection: Connection, device: str, *, now_ms: int, lifted_by: str) -> bool:
+    """Lift what is in force on the device, which is locked; whether anything was."""
+    was = await in_force(connection, device, now_ms)
+    await _lift(connection, device, now_ms, lifted_by if was else "time")
+    return was is not None
+
+
+async def of(connection: Connection | Pool, device: str) -> list[Suspension]:
+    """The device's suspensions, newest first."""
+    rows = await connection.fetch(
+        f"SELECT {_COLUMNS} FROM suspensions WHERE device = $1 ORDER BY suspension DESC LIMIT $2",  # noqa: S608
+        device,
+        LISTED_MAX,
+    )
+    return [_suspension(row) for row in rows]
 
 
 async def in_force(connection: Connection, device: str, now_ms: int) -> Suspension | None:
@@ -119,17 +117,6 @@ async def check(connection: Connection, device: str, now_ms: int, *, is_drain: b
     if found is not None and not (is_drain and found.cause == "administrator"):
         until = UNTIL_LIFTED if found.until_ms is None else format_time_ms(found.until_ms)
         raise Problem(DEVICE_SUSPENDED, device=device, until=until, reason=found.reason)
-
-
-async def _lock_device(connection: Connection, device: str, agencies: frozenset[str] | None) -> None:
-    await cuts.lock_device(connection, device)
-    found = await connection.fetchval(
-        "SELECT author FROM authors WHERE device = $1 AND ($2::text[] IS NULL OR agency = ANY ($2)) LIMIT 1",
-        device,
-        None if agencies is None else sorted(agencies),
-    )
-    if found is None:
-        raise Problem(INPUT_NOT_FOUND, what="device", id=device)
 
 
 async def _lift(connection: Connection, device: str, now_ms: int, lifted_by: str) -> None:

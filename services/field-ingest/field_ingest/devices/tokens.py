@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
-from field_ingest.devices import cuts, suspensions
+from field_ingest.devices import cuts, suspensions, wipes
 from field_ingest.ledger.keyring import KeyRing
 from zb_chassis import claims
 from zb_chassis.clock import Clock
@@ -107,11 +107,12 @@ class Tokens:
 
         A technician's own device needs nothing else; a device of a pool needs its technician as `person`. Problems:
         DEVICE_PROOF_INVALID, DEVICE_PROOF_TIME, FORBIDDEN for another's technician, DEVICE_REVOKED for more than a drain,
-        DEVICE_SUSPENDED.
+        DEVICE_WIPING, DEVICE_SUSPENDED.
         """
         found = await self.proven(connection, request.device, proof, "POST", "/v1/tokens", body)
         if request.technician is not None:
             check_not_revoked(found)
+            await wipes.check(connection, found.device, found.login_key)
         await suspensions.check(connection, found.device, self._clock(), is_drain=request.technician is None)
         if request.technician not in (None, _technician(found, person)) or request.technician == subjects.DRAIN:
             raise Problem(FORBIDDEN, roles=f"technician {request.technician}")

@@ -1,7 +1,8 @@
--- field-ingest's database beside the chassis' tables. This file is the truth; migrations/ build the same, and a test proves it.
+-- field-ingest's database beside the chassis' tables: the ledger and the read side. What concerns devices is in schema_devices.sql.
+-- These files are the truth; migrations/ build the same, and a test proves it.
 
 -- The ledger: authors, shards (each a log of its own), rows, Merkle tiles, checkpoints; what admission sets aside beside
--- it (rejects), and enrolment. Positions are dense per shard, from 0, and come from the locked shard row, which is
+-- it (rejects). Positions are dense per shard, from 0, and come from the locked shard row, which is
 -- locked last (READ COMMITTED): a reader that pages by (shard, position > last) misses none.
 
 CREATE TABLE shards (
@@ -127,77 +128,6 @@ CREATE TABLE reject_counts (
     PRIMARY KEY (subject, code)
 );
 
-CREATE TABLE enrolment_codes (
-    code_hash bytea PRIMARY KEY,               -- the code itself is never stored
-    agency text NOT NULL,
-    technician text,
-    device text,                               -- set: the code re-enrols this device
-    issued_by text NOT NULL,
-    issued_at_ms bigint NOT NULL,
-    expires_at_ms bigint NOT NULL,
-    used_at_ms bigint,
-    request_hash bytea,                        -- of the keys that used it: the same ones get the same answer again
-    answer bytea
-);
-
-CREATE TABLE tokens (
-    token_id text PRIMARY KEY,
-    author text NOT NULL REFERENCES authors,
-    technician text,                           -- null: a drain session
-    issued_at_ms bigint NOT NULL,
-    expires_at_ms bigint NOT NULL
-);
-CREATE INDEX tokens_expires ON tokens (expires_at_ms);
-
--- Who ever had a session on a device, for good: the tokens themselves are forgotten once they can be of no use.
-CREATE TABLE device_people (
-    device text NOT NULL,
-    technician text NOT NULL,
-    since_ms bigint NOT NULL,
-    PRIMARY KEY (device, technician)
-);
-
--- Sessions that end before their token does: whose, why, and who floods. Times here are real, as the broker's are.
-
-CREATE TABLE session_cuts (
-    login_key text PRIMARY KEY,                -- public NKey (U...)
-    cut_at_s bigint NOT NULL                   -- tokens issued until then are void, in seconds as in a token's `iat`
-);
-CREATE INDEX session_cuts_at ON session_cuts (cut_at_s);
-GRANT SELECT ON session_cuts TO PUBLIC;        -- a role that may enter this database at all, the warden's, reads this alone
-
-CREATE TABLE suspensions (
-    suspension bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    device text NOT NULL,
-    cause text NOT NULL CHECK (cause IN ('flood', 'administrator')),
-    reason text NOT NULL,
-    made_by text NOT NULL,
-    from_ms bigint NOT NULL,
-    until_ms bigint,                           -- null: until somebody lifts it
-    lifted_at_ms bigint,
-    lifted_by text
-);
-CREATE UNIQUE INDEX suspensions_open ON suspensions (device) WHERE lifted_at_ms IS NULL;
-CREATE INDEX suspensions_device ON suspensions (device, suspension);
-
--- What came from each device in each hour, counted once a message, for some days.
-CREATE TABLE incoming (
-    device text NOT NULL,
-    hour bigint NOT NULL,                      -- hours since 1970
-    messages bigint NOT NULL,
-    bytes bigint NOT NULL,
-    PRIMARY KEY (device, hour)
-) WITH (fillfactor = 70);
-CREATE INDEX incoming_hour ON incoming (hour);
-
-CREATE FUNCTION sessions_cut() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM pg_notify('sessions_cut', '');
-    RETURN NULL;
-END
-$$;
-CREATE TRIGGER session_cuts_changed AFTER INSERT OR UPDATE ON session_cuts FOR EACH STATEMENT EXECUTE FUNCTION sessions_cut();
-
 -- Dead letters that somebody dealt with; the letters themselves stay in their stream.
 CREATE TABLE dead_letter_retries (
     number bigint PRIMARY KEY,                 -- in the stream DEADLETTER
@@ -238,13 +168,14 @@ CREATE TABLE projection_worker (
 );
 
 -- The merged state of each stream. `state` and `vector` are canonical JSON, `positions` maps shard to next position.
--- `document` is what scopes give out, where that is shorter than the state (history left out), else null.
+-- `document` is what scopes give out, where that is shorter than the state (history left out), else null. Both are written
+-- whole with each change, and not compressed, which would cost more than the rest of writing them.
 CREATE TABLE states (
     stream text COLLATE "C" PRIMARY KEY,
     kind text NOT NULL,
     rule_version integer NOT NULL,
-    state bytea NOT NULL,
-    document bytea,
+    state bytea STORAGE EXTERNAL NOT NULL,
+    document bytea STORAGE EXTERNAL,
     state_hash bytea NOT NULL CHECK (octet_length(state_hash) = 32),
     vector bytea NOT NULL,
     positions bytea NOT NULL,
@@ -294,12 +225,24 @@ CREATE TABLE scope_member (
     held boolean NOT NULL,
     planned_ms bigint,
     expires_ms bigint,
+    catalogues text[] NOT NULL DEFAULT '{}',   -- documents of this table's sister `catalogues`, also of those that do not exist
     PRIMARY KEY (technician, intervention)
 );
 CREATE INDEX scope_member_intervention ON scope_member (intervention);
 CREATE INDEX scope_member_site ON scope_member (site) WHERE site IS NOT NULL;
 CREATE INDEX scope_member_equipment ON scope_member (equipment) WHERE equipment IS NOT NULL;
 CREATE INDEX scope_member_expires ON scope_member (expires_ms) WHERE expires_ms IS NOT NULL;
+
+-- Shared catalogues as they were published last: the reference that scopes give out, and the bytes that it names, packed.
+CREATE TABLE catalogues (
+    document text PRIMARY KEY,                 -- catalogue:<kind>/<name>
+    version bigint NOT NULL,                   -- the publisher's; an older one changes nothing
+    reference bytea NOT NULL,
+    reference_hash bytea NOT NULL,
+    sha256 text NOT NULL,
+    packed bytea NOT NULL
+);
+CREATE INDEX catalogues_sha256 ON catalogues (sha256);
 
 -- The counter of a technician's change order; its row is locked before a change takes a number.
 CREATE TABLE scope_technician (

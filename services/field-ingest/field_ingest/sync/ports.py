@@ -14,6 +14,7 @@ from field_ingest.sync.receipts import Row
 from zb_contracts.healing import Healing
 from zb_contracts.merkle import Node, SubtreeHash
 from zb_contracts.signed import SignedDocument
+from zb_contracts.sync import About
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Asker:
     """An author as an answer shows it. `has_session`: the technician who asks was ever given one on its device.
 
     `can_renew`: the newest incarnation of its device has the same login key, so that the device may go on by itself;
-    `suspended` says why the device is suspended now.
+    `suspended` says why the device is suspended now; `wipe_order` is the order to wipe it that nothing attests to yet.
     """
 
     device: str | None
@@ -36,6 +37,8 @@ class Asker:
     has_session: bool
     can_renew: bool = True
     suspended: str | None = None
+    wipe_order: str | None = None
+    wipe_at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,10 @@ class SyncStore(Protocol):
 
     async def heal(self, shard: int) -> Heal | None:
         """The newest loss of the shard's log; None for a log that never lost anything."""
+        ...
+
+    async def note_about(self, author: str, told: About, now_ms: int) -> None:
+        """Remember what the author's device told of itself, unless something newer is remembered."""
         ...
 
     async def note_session(self, device: str, technician: str, asked_ms: int) -> None:

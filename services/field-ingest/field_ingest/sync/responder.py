@@ -148,6 +148,9 @@ class SyncResponder:
             raise Problem(SYNC_WRONG_AUTHOR, author=request.author, device=device)
         asker = _checked(glance.asker, request.author, device, technician)
         await self._note_session(glance, device, technician)
+        if request.about is not None:
+            # Before the answer: a device that gets one need not tell this again.
+            await self._store.note_about(request.author, request.about, self._clock())
         heal = await self._healing(glance, request.checkpoint_size)
         proves = heal is not None or request.wants_checkpoint or glance.has_rows
         wants_scope = _may_read(asker, technician) and request.wants_scope
@@ -247,8 +250,8 @@ def _checked(asker: Asker | None, author: str, device: str | None, technician: s
 
 
 def _may_read(asker: Asker, technician: str) -> bool:
-    """A drain session, and a device that is revoked or suspended, get receipts and no scope."""
-    return technician != DRAIN and asker.revoked_at_ms is None and asker.suspended is None
+    """A drain session, and a device that is revoked, suspended or to be wiped, get receipts and no scope."""
+    return technician != DRAIN and asker.revoked_at_ms is None and asker.suspended is None and asker.wipe_order is None
 
 
 def _is_current(request: SyncRequest, counter: Counter) -> bool:
@@ -311,14 +314,19 @@ def _stopped(asker: Asker, mark: int) -> tuple[Receipt, ...]:
 
 def _commands(asker: Asker, head: int) -> tuple[Command, ...]:
     cause = asker.revoked_cause
+    wiped = () if asker.wipe_order is None else (_wipe(asker),)
     if asker.revoked_at_ms is not None and not (cause == REPLACED and asker.can_renew):
-        return (Command(kind="wipe" if cause in WIPED else "suspend", argument=cause),)
-    suspended = () if asker.suspended is None else (Command(kind="suspend", argument=asker.suspended),)
+        return wiped or (Command(kind="wipe" if cause in WIPED else "suspend", argument=cause),)
+    suspended = wiped or (() if asker.suspended is None else (Command(kind="suspend", argument=asker.suspended),))
     if asker.revoked_at_ms is not None:
         return (*suspended, Command(kind="new_incarnation", argument=SYNC_REPLACED.code))
     if head < asker.mark:
         return (*suspended, Command(kind="new_incarnation", argument=SYNC_STORE_BEHIND.code))
     return suspended
+
+
+def _wipe(asker: Asker) -> Command:
+    return Command(kind="wipe", argument=asker.revoked_cause, order=asker.wipe_order, at_once=asker.wipe_at_once)
 
 
 async def _scope(snapshot: Snapshot, technician: str, request: SyncRequest, room: _Room) -> tuple[ScopeDelta | None, bool]:

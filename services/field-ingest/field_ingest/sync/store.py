@@ -1,13 +1,15 @@
 """What a sync answer is made of, from Postgres: all SQL of the responder, one repeatable-read snapshot an answer,
 and before it one statement that says whether anything is new.
 
-It implements `ports`; what an answer says is `responder`'s matter. It writes nothing but who asked last.
+It implements `ports`; what an answer says is `responder`'s matter. It writes nothing but who asked last and what
+a device told of itself.
 """
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from field_ingest.devices import about
 from field_ingest.ledger import healing
 from field_ingest.ledger.checkpoints import Checkpoints, StoredCheckpoint
 from field_ingest.ledger.tree import TreeMemory
@@ -17,6 +19,7 @@ from field_ingest.sync.ports import Asker, Glance, Heal
 from field_ingest.sync.receipts import Row
 from zb_chassis.database import Connection, Pool
 from zb_contracts.merkle import Node, SubtreeHash
+from zb_contracts.sync import About
 
 _ROW: Final = "position, kind, event_id, author, seq, stream, header_hash, signature, received_at_ms, facts, code"
 
@@ -27,9 +30,12 @@ _ASKER: Final = """
         SELECT 1 FROM device_people p WHERE p.device = a.device AND p.technician = $2),
     coalesce(a.login_key = (SELECT login_key FROM authors n WHERE n.device = a.device ORDER BY incarnation DESC LIMIT 1), false),
     (SELECT cause FROM suspensions s WHERE s.device = a.device AND lifted_at_ms IS NULL
-        AND (until_ms IS NULL OR until_ms > extract(epoch FROM clock_timestamp()) * 1000))
+        AND (until_ms IS NULL OR until_ms > extract(epoch FROM clock_timestamp()) * 1000)),
+    (SELECT order_id FROM wipes w WHERE w.login_key = a.login_key AND withdrawn_at_ms IS NULL
+        AND attested_wipe(w.device, w.login_key) IS NULL),
+    coalesce((SELECT at_once FROM wipes w WHERE w.login_key = a.login_key AND withdrawn_at_ms IS NULL), false)
 """
-_ASKER_COLUMNS: Final = 12
+_ASKER_COLUMNS: Final = 14
 
 
 class PostgresSnapshot:
@@ -122,6 +128,9 @@ class PostgresSyncStore:
 
     async def heal(self, shard: int) -> Heal | None:
         return await healing.newest(self._pool, shard)
+
+    async def note_about(self, author: str, told: About, now_ms: int) -> None:
+        await about.tell(self._pool, author, told, now_ms=now_ms)
 
     async def note_session(self, device: str, technician: str, asked_ms: int) -> None:
         await self._pool.execute(

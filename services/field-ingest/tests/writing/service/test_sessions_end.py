@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from field_ingest.admission.admitting import Message
 from field_ingest.admission.flood import FloodLimits, FloodWatch
 from field_ingest.devices import cuts
-from field_ingest.devices.suspensions import Suspensions
+from field_ingest.devices.suspensions import Suspensions, of
 from field_ingest.devices.warden import Warden
 from tests.fixtures.ears import Ears
 from zb_chassis.broker import BrokerRefused
@@ -225,13 +225,13 @@ async def test_a_flooding_device_is_suspended_for_a_time_and_its_neighbour_is_no
     for technician in ("camille", None):
         refused = await device.token(office, technician)
         assert (refused.json()["code"], refused.json()["retryable"]) == ("enrolment.suspended", True)
-    [made] = await suspensions.listed(device.answer["device"])
+    [made] = await of(pool, device.answer["device"])
     assert (made.cause, made.until_ms) == ("flood", now[0] + 3_600_000)
     # What still comes out of the broker begins a new count and suspends nobody twice.
     floods.note(sent(device, 51, 10))
     assert await floods.judge() == []
-    assert len(await suspensions.listed(device.answer["device"])) == 1
-    await suspensions.resume(device.answer["device"], lifted_by="administrator")
+    assert len(await of(pool, device.answer["device"])) == 1
+    assert (await office.ask("administrator", "POST", f"/v1/devices/{device.answer['device']}/resumption")).json()["lifted"]
     assert (await device.token(office, "camille")).status_code == 200
     floods.note(sent(device, 1, 10))
     assert await floods.judge() == []
