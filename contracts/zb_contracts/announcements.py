@@ -19,6 +19,9 @@ BATCH_FROZEN: Final = "zb.billing.batch_frozen.v1"
 PRICE_LIST: Final = "zb.reference.price_list.v1"
 CONTRACTS: Final = "zb.reference.contracts.v1"
 CHECKLIST: Final = "zb.reference.checklist.v1"
+PICTURES_ERASED: Final = "zb.reference.pictures_erased.v1"
+PICTURES_MAX: Final = 500
+"""Of one message."""
 
 
 class Announcement(BaseModel):
@@ -110,6 +113,14 @@ class Contract(Announcement):
     price_list: Code
     covered_parts: tuple[Part, ...] = ()
     labour_covered: bool = False
+
+
+class PicturesErased(Announcement):
+    """Pictures that show a data subject whose keys were destroyed: the evidence store forgets their bytes, whenever they come."""
+
+    subject: Id
+    agency: Id
+    files: Annotated[tuple[Sha256, ...], Field(min_length=1, max_length=PICTURES_MAX)]
 
 
 class ContractsPublished(Announcement):

@@ -33,7 +33,7 @@ _CHANNELS: Final = (
         "reference",
         "reference.v1.{kind}",
         {"kind": "price-list, contracts, checklist ..."},
-        (announcements.PRICE_LIST, announcements.CONTRACTS, announcements.CHECKLIST),
+        (announcements.PRICE_LIST, announcements.CONTRACTS, announcements.CHECKLIST, announcements.PICTURES_ERASED),
         subjects.REFERENCE,
         "scheduling",
     ),

@@ -26,6 +26,7 @@ ANNOUNCEMENTS: Final[dict[str, type[BaseModel]]] = {
     announcements.PRICE_LIST: announcements.PriceListPublished,
     announcements.CONTRACTS: announcements.ContractsPublished,
     announcements.CHECKLIST: announcements.ChecklistPublished,
+    announcements.PICTURES_ERASED: announcements.PicturesErased,
 }
 
 ENROLMENT: Final[dict[str, type[BaseModel]]] = {

@@ -61,7 +61,7 @@ ACCESS: Final[Mapping[str, Access]] = {
     "media": Access(
         publishes=("evidence.v1.*",),
         owns=_owned("media"),
-        consumes=(subjects.INTERVENTIONS,),
+        consumes=(subjects.INTERVENTIONS, subjects.REFERENCE),
     ),
     "billing-bridge": Access(
         publishes=("billing.v1.*", subjects.office("billing-bridge")),

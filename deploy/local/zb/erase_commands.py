@@ -20,16 +20,18 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="the whole report
 @click.command("erase", short_help="Destroy the keys of a data subject, for ever.")
 @SUBJECT
 @AGENCY
+@click.option("--picture", "pictures", multiple=True, metavar="SHA256", help="a picture that shows the subject; may be repeated")
 @click.option("--report", "only_report", is_flag=True, help="destroy nothing, say what is there")
 @AS_JSON
 @click.pass_obj
-def erase(folder: Path, subject: str, agency: str, only_report: bool, as_json: bool) -> None:
-    """Destroy the keys of SUBJECT (an id, or site/REFERENCE), and say what was sealed under them and what stays.
+def erase(folder: Path, subject: str, agency: str, pictures: tuple[str, ...], only_report: bool, as_json: bool) -> None:
+    """Destroy the keys of SUBJECT, and say what was sealed under them, which pictures go with them and what stays.
 
-    Refused under a legal hold, and where a law keeps all that is there.
+    SUBJECT is an id, site/REFERENCE, or signer-EVENT for whoever signed in that event. Refused under a legal hold, and where a
+    law keeps all that is there.
     """
     person, url = _desk(folder, subject, agency)
-    _show(person.get(url) if only_report else person.post(f"{url}/erasure", {}), as_json)
+    _show(person.get(url) if only_report else person.post(f"{url}/erasure", {"pictures": list(pictures)}), as_json)
 
 
 @click.command("hold", short_help="Put a data subject under legal hold, or lift it.")
@@ -73,6 +75,8 @@ def _show(report: dict[str, Any], as_json: bool) -> None:
             console.print(f"{name} {key['kid']} ({key['purpose']}), {when}{why}")
             for value in key["values"]:
                 console.print(f"    {value['field']} of {value['stream']}, event {value['event']}")
+    for sha256 in report["pictures"]:
+        console.print(f"picture {sha256}: the evidence store was told to erase it")
     console.print("what stays:")
     for each in report["stays"]:
         console.print(f"    {each['what']}: {each['why']}")

@@ -14,6 +14,7 @@ from zb_chassis.command_line import run
 from zb_chassis.config import load
 from zb_chassis.database import open_pool
 from zb_chassis.devices import SignerUnusable
+from zb_chassis.journal import JournalDamaged
 
 
 @click.group()
@@ -27,7 +28,7 @@ def serve() -> None:
     settings = load(Settings)
     logs.configure(SERVICE, form=settings.log_format, level=settings.log_level)
     telemetry.configure(SERVICE)
-    run(app.serve(settings), SignerUnusable)
+    run(app.serve(settings), SignerUnusable, JournalDamaged)
 
 
 @main.command()

@@ -14,8 +14,8 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
 from media import store
+from media.erasures import Erasures, check_there
 from media.files import FileStore
-from media.uploads import Uploads, check_there
 from zb_chassis import access_log
 from zb_chassis.clock import Clock
 from zb_chassis.database import Pool
@@ -51,7 +51,7 @@ class ErasedView(BaseModel):
     erased_at: str
 
 
-def router(pool: Pool, files: FileStore, uploads: Uploads, clock: Clock) -> APIRouter:
+def router(pool: Pool, files: FileStore, erasures: Erasures, clock: Clock) -> APIRouter:
     """The endpoints."""
     routes = APIRouter(tags=["evidence"])
 
@@ -82,7 +82,7 @@ def router(pool: Pool, files: FileStore, uploads: Uploads, clock: Clock) -> APIR
     async def erase(sha256: str, caller: Eraser) -> ErasedView:
         """Remove a file for ever: 410 from then on. The evidence goes on saying that it was there, with its hash."""
         await _stored(pool, sha256, caller)
-        return ErasedView(sha256=sha256, erased_at=format_time_ms(await uploads.erase(sha256)))
+        return ErasedView(sha256=sha256, erased_at=format_time_ms(await erasures.erase(sha256)))
 
     return routes
 

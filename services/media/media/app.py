@@ -14,6 +14,7 @@ from nats.aio.msg import Msg
 
 from media import api, evidence, tus
 from media.config import MIGRATIONS, SERVICE, Settings
+from media.erasures import Erasures, erasures
 from media.files import FileStore
 from media.uploads import Uploads
 from zb_chassis import access_log, http, lifecycle, outbox
@@ -26,14 +27,14 @@ from zb_chassis.identity import TokenVerifier
 from zb_chassis.messaging import Hears, Messaging
 from zb_chassis.migrate import CHASSIS_MIGRATIONS, upgrade
 from zb_contracts.announcements import InterventionAnnounced
-from zb_contracts.subjects import DEADLETTER, EVIDENCE, INTERVENTIONS
+from zb_contracts.subjects import DEADLETTER, EVIDENCE, INTERVENTIONS, REFERENCE
 
 TITLE: Final = "Zone Blanche media"
 SWEEP_INTERVAL_S: Final = 600.0
 OUTBOX_KEPT_S: Final = EVIDENCE.max_age_s + 86_400.0
 """Longer than the stream keeps what was sent: one that the broker lost is told again."""
 STATES_AT_ONCE: Final = 16
-NEEDED: Final = (INTERVENTIONS, DEADLETTER)
+NEEDED: Final = (INTERVENTIONS, REFERENCE, DEADLETTER)
 
 log: Final = structlog.get_logger(__name__)
 
@@ -53,11 +54,14 @@ async def serve(settings: Settings) -> None:
     try:
         files = FileStore(settings.files_dir)
         uploads = Uploads(pool, files, settings.limits, clock)
-        messages = Messaging(SERVICE, settings.nats_url, credentials, pool, [EVIDENCE], NEEDED, hears(pool, clock))
-        app = application(settings, pool, files, uploads, devices, clock, messages.ready)
+        erasing = Erasures(pool, files, erasures(settings.data_dir), clock)
+        # Before anybody can ask: database and files may be older than the last erasure.
+        await erasing.again()
+        messages = Messaging(SERVICE, settings.nats_url, credentials, pool, [EVIDENCE], NEEDED, hears(pool, clock, erasing))
+        app = application(settings, pool, files, uploads, erasing, devices, clock, messages.ready)
         tasks = {
             "messages": messages.run,
-            "sweeper": sweeper(uploads, pool),
+            "sweeper": sweeper(uploads, erasing, pool),
             "access-log": lambda stop: access_log.forget_old(pool, clock, days=settings.access_log_days, stop=stop),
         }
         await lifecycle.serve(app, settings.http_host, settings.http_port, tasks)
@@ -70,6 +74,7 @@ def application(
     pool: Pool,
     files: FileStore,
     uploads: Uploads,
+    erasing: Erasures,
     devices: Devices,
     clock: Clock,
     ready: Callable[[], Awaitable[None]],
@@ -81,31 +86,37 @@ def application(
             raise RuntimeError("the database does not answer")
         await ready()
 
-    routers = [tus.router(uploads, devices), api.router(pool, files, uploads, clock), access_log.router(pool, clock)]
+    routers = [tus.router(uploads, devices), api.router(pool, files, erasing, clock), access_log.router(pool, clock)]
     app = http.application(TITLE, routers, ready=both_ready)
     app.state.verifier = TokenVerifier(settings.oidc_issuer, settings.oidc_audience)
     return app
 
 
-def hears(pool: Pool, clock: Clock) -> Hears:
-    """The one subscription: merged states of interventions."""
+def hears(pool: Pool, clock: Clock, erasing: Erasures) -> Hears:
+    """Merged states of interventions; of reference data, which pictures are erased."""
 
     async def on_state(message: Msg) -> None:
         announced = InterventionAnnounced.model_validate_json(message.data)
         async with transaction(pool) as connection:
             await evidence.state_announced(connection, announced, clock())
 
-    return [(Subscription(INTERVENTIONS, SERVICE, batch_max=STATES_AT_ONCE), on_state)]
+    async def on_reference(message: Msg) -> None:
+        await erasing.announced((message.headers or {}).get("ce-type", ""), message.data)
+
+    return [
+        (Subscription(INTERVENTIONS, SERVICE, batch_max=STATES_AT_ONCE), on_state),
+        (Subscription(REFERENCE, SERVICE, batch_max=STATES_AT_ONCE), on_reference),
+    ]
 
 
-def sweeper(uploads: Uploads, pool: Pool) -> lifecycle.Task:
+def sweeper(uploads: Uploads, erasing: Erasures, pool: Pool) -> lifecycle.Task:
     """Drops expired uploads, what was erased, and old sent messages, now and then."""
 
     async def run(stop: asyncio.Event) -> None:
         while not stop.is_set():
             while await uploads.sweep():
                 log.info("expired uploads dropped")
-            await uploads.erase_again()
+            await erasing.again()
             async with transaction(pool) as connection:
                 await outbox.prune(connection, older_than_s=OUTBOX_KEPT_S)
             with suppress(TimeoutError):

@@ -5,7 +5,7 @@ that of the two transactions the later one always sees the earlier.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from media.domain import Demand, Evidence
@@ -92,14 +92,36 @@ async def files_after(connection: Connection | Pool, sha256: str, limit: int) ->
     return [StoredFile(*row) for row in rows]
 
 
-async def mark_erased(connection: Connection, sha256: str, now_ms: int) -> None:
-    """The bytes are to go; the row stays."""
-    await connection.execute("UPDATE media.file SET erased_at_ms = $2 WHERE sha256 = $1", sha256, now_ms)
+async def bury(connection: Connection, erased_at_ms: Mapping[str, int]) -> None:
+    """The bytes are to go, and never to be taken; rows stay. What was buried before stays as it was."""
+    rows = list(erased_at_ms.items())
+    await connection.executemany(
+        "INSERT INTO media.tombstone (sha256, erased_at_ms) VALUES ($1, $2) ON CONFLICT DO NOTHING", rows
+    )
+    await connection.executemany(
+        "UPDATE media.file SET erased_at_ms = $2 WHERE sha256 = $1 AND erased_at_ms IS NULL",
+        rows,
+    )
+
+
+async def is_buried(connection: Connection | Pool, sha256: str) -> bool:
+    """Whether a file was erased, stored or not."""
+    return bool(await connection.fetchval("SELECT true FROM media.tombstone WHERE sha256 = $1", sha256))
+
+
+async def insert_buried(connection: Connection, file: StoredFile, device: str, now_ms: int) -> StoredFile | None:
+    """The row of a file that was erased before its bytes came; None where it was not."""
+    at_ms = await connection.fetchval("SELECT erased_at_ms FROM media.tombstone WHERE sha256 = $1", file.sha256)
+    if at_ms is None:
+        return None
+    await insert_file(connection, file, device, now_ms)
+    await connection.execute("UPDATE media.file SET erased_at_ms = $2 WHERE sha256 = $1", file.sha256, at_ms)
+    return replace(file, erased_at_ms=at_ms)
 
 
 async def erased_hashes(connection: Connection | Pool) -> list[str]:
     """Every file that was erased."""
-    return [row["sha256"] for row in await connection.fetch("SELECT sha256 FROM media.file WHERE erased_at_ms IS NOT NULL")]
+    return [row["sha256"] for row in await connection.fetch("SELECT sha256 FROM media.tombstone")]
 
 
 async def stored_lengths(connection: Connection, hashes: Iterable[str]) -> dict[str, int]:

@@ -21,7 +21,6 @@ from zb_contracts.problems import (
     EXISTS_DIFFERENT,
     INPUT_NOT_FOUND,
     INPUT_TOO_LARGE,
-    MEDIA_ERASED,
     MEDIA_HASH,
     MEDIA_LENGTH,
     MEDIA_OFFSET,
@@ -30,7 +29,6 @@ from zb_contracts.problems import (
     UNAVAILABLE,
     Problem,
 )
-from zb_contracts.times import format_time_ms
 
 DAY_MS: Final = 86_400_000
 SWEEP_BATCH_MAX: Final = 200
@@ -103,6 +101,8 @@ class Uploads:
                 return _whole(stored)
             await store.lock_device(connection, device)
             now_ms = self._clock()
+            if await self._buried(connection, device, declared, now_ms):
+                return Progress(declared.sha256, declared.mime, declared.length_bytes, declared.length_bytes, None)
             upload = await store.lock_upload(connection, device, declared.sha256, now_ms)
             if upload is None:
                 count = await store.count_uploads(connection, device, now_ms)
@@ -114,6 +114,16 @@ class Uploads:
                 upload = Upload(device, declared.sha256, declared.length_bytes, declared.mime, 0, self._expiry(now_ms))
                 await store.save_upload(connection, upload)
             return await self._progress(upload)
+
+    async def _buried(self, connection: Connection, device: str, declared: Declared, now_ms: int) -> bool:
+        """Whether the file was erased before it came: it counts as evidence that was there, and no byte of it is taken."""
+        await store.lock_hashes(connection, [declared.sha256])
+        file = StoredFile(declared.sha256, declared.length_bytes, declared.mime)
+        if await store.insert_buried(connection, file, device, now_ms) is None:
+            return False
+        await store.delete_upload(connection, device, declared.sha256)
+        await evidence.stored_changed(connection, declared.sha256, now_ms)
+        return True
 
     async def _check_stored(self, connection: Connection, device: str, declared: Declared, now_ms: int) -> None:
         """MEDIA_STORED when the file would be more than one device may fill of the store: a thief's, or a broken one."""
@@ -170,27 +180,6 @@ class Uploads:
                 await asyncio.to_thread(self._files.drop_part, sha256, device)
         return len(expired)
 
-    async def erase(self, sha256: str) -> int:
-        """Remove a stored file for ever; when, in ms. Its row stays: it counts as evidence, and nobody sends it again.
-
-        Problems INPUT_NOT_FOUND, MEDIA_ERASED.
-        """
-        async with transaction(self._pool) as connection:
-            await store.lock_hashes(connection, [sha256])
-            stored = await store.find_file(connection, sha256)
-            if stored is None:
-                raise Problem(INPUT_NOT_FOUND, what="stored file", id=sha256)
-            check_there(stored)
-            now_ms = self._clock()
-            await store.mark_erased(connection, sha256, now_ms)
-        await asyncio.to_thread(self._files.erase, sha256)
-        return now_ms
-
-    async def erase_again(self) -> None:
-        """Remove what was marked as erased and is on the disk all the same: after a crash, or put back from a backup."""
-        for sha256 in await store.erased_hashes(self._pool):
-            await asyncio.to_thread(self._files.erase, sha256)
-
     async def check(self) -> list[str]:
         """Read every stored file again; one that is missing or damaged stops counting as stored. Returns their hashes."""
         damaged: list[str] = []
@@ -210,7 +199,8 @@ class Uploads:
         """
         adopted: list[str] = []
         for sha256, length_bytes in await asyncio.to_thread(lambda: list(self._files.kept())):
-            if not length_bytes or await store.find_file(self._pool, sha256) is not None:
+            known = await store.find_file(self._pool, sha256) is not None or await store.is_buried(self._pool, sha256)
+            if not length_bytes or known:
                 continue
             if not await asyncio.to_thread(self._files.is_whole, sha256, length_bytes):
                 continue
@@ -231,6 +221,9 @@ class Uploads:
         await asyncio.to_thread(self._files.keep, upload.sha256, upload.device)
         await store.lock_hashes(connection, [upload.sha256])
         file = StoredFile(upload.sha256, upload.length_bytes, upload.mime)
+        if await store.insert_buried(connection, file, upload.device, now_ms) is not None:
+            # Erased while it was on its way.
+            await asyncio.to_thread(self._files.erase, upload.sha256)
         await store.insert_file(connection, file, upload.device, now_ms)
         await evidence.stored_changed(connection, upload.sha256, now_ms)
         return actual
@@ -248,12 +241,6 @@ class Uploads:
 
     def _expiry(self, now_ms: int) -> int:
         return now_ms + self.limits.expiry_s * 1000
-
-
-def check_there(file: StoredFile) -> None:
-    """Problem MEDIA_ERASED where the bytes were erased."""
-    if file.erased_at_ms is not None:
-        raise Problem(MEDIA_ERASED, id=file.sha256, at=format_time_ms(file.erased_at_ms))
 
 
 def _whole(file: StoredFile) -> Progress:

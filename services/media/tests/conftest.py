@@ -14,6 +14,7 @@ import pytest
 
 from media.app import application
 from media.config import MIGRATIONS, Settings
+from media.erasures import Erasures, erasures
 from media.evidence import state_announced
 from media.files import FileStore
 from media.uploads import Uploads
@@ -179,6 +180,7 @@ class House:
 
     pool: Pool
     uploads: Uploads
+    erasing: Erasures
     files: FileStore
     http: httpx.AsyncClient
     phone: Phone
@@ -244,8 +246,9 @@ async def house(pool: Pool, database: str, tmp_path: Path) -> AsyncIterator[Hous
     files = FileStore(settings.files_dir)
     uploads = Uploads(pool, files, settings.limits, lambda: now[0])
     devices = Devices(DeviceSigner(signer.public, account.public))
-    app = application(settings, pool, files, uploads, devices, lambda: now[0], _always)
+    erasing = Erasures(pool, files, erasures(tmp_path), lambda: now[0])
+    app = application(settings, pool, files, uploads, erasing, devices, lambda: now[0], _always)
     app.state.verifier = Callers()
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://media") as http:
-        yield House(pool, uploads, files, http, Phone(http, signer, account.public), now)
+        yield House(pool, uploads, erasing, files, http, Phone(http, signer, account.public), now)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from zb_contracts.announcements import CONTRACTS, PICTURES_ERASED, PicturesErased
 from zb_contracts.problems import MEDIA_ERASED, Problem
 
 
@@ -45,14 +46,64 @@ async def test_refusals_are_named(house: Any, story: Any, photo: bytes) -> None:
     await erase(house, digest)
     assert (await erase(house, digest)).status_code == 410
     with pytest.raises(Problem) as caught:
-        await house.uploads.erase(digest)
+        await house.erasing.erase(digest)
     assert caught.value.kind is MEDIA_ERASED
 
 
 async def test_a_file_that_a_crash_or_a_backup_left_there_goes_at_the_next_round(house: Any, story: Any, photo: bytes) -> None:
     digest = story.sha256(photo)
     await house.phone.upload(photo)
-    await house.uploads.erase(digest)
+    await house.erasing.erase(digest)
     house.files.path(digest).write_bytes(photo)
-    await house.uploads.erase_again()
+    await house.erasing.again()
     assert not house.files.path(digest).exists()
+
+
+async def told(house: Any, *hashes: str, agency: str = "main") -> None:
+    data = PicturesErased(subject="signer-1", agency=agency, files=hashes)
+    await house.erasing.announced(PICTURES_ERASED, data.model_dump_json().encode())
+
+
+async def test_what_custody_tells_of_is_erased_once_and_other_reference_data_is_not_ours(
+    house: Any, story: Any, photo: bytes
+) -> None:
+    digest = story.sha256(photo)
+    await house.phone.upload(photo)
+    await house.erasing.announced(CONTRACTS, b"no JSON")
+    await house.hear(story.announced(1, story.line(1, photo)))
+    await told(house, digest, agency="north")
+    assert house.files.path(digest).exists()
+    await told(house, digest)
+    await told(house, digest)
+    assert not house.files.path(digest).exists()
+    assert [entry.sha256 for entry in house.erasing._journal.read()] == [digest]
+
+
+async def test_a_picture_that_comes_after_its_erasure_is_never_taken(house: Any, story: Any, photo: bytes) -> None:
+    digest = story.sha256(photo)
+    await house.phone.begin(photo)
+    await house.phone.send(digest, 0, photo[:10])
+    await told(house, digest)
+    # The device is answered as if all were there: it forgets its copy.
+    assert (await house.phone.begin(photo)).headers["upload-offset"] == str(len(photo))
+    assert list(house.files.folder.rglob(f"*{digest}*")) == []
+    await house.hear(story.announced(1, story.line(1, photo)))
+    assert [item.stored for item in (await house.told())[-1].items] == [True]
+    assert (await house.read(f"/v1/files/{digest}")).json()["code"] == "media.erased"
+
+
+async def test_a_restored_database_and_store_erase_again_before_anybody_asks(house: Any, story: Any, photo: bytes) -> None:
+    digest = story.sha256(photo)
+    await house.phone.upload(photo)
+    await told(house, digest)
+    # As a backup from before the erasure has it: the row, the file, no tombstone.
+    await house.pool.execute("DELETE FROM media.tombstone")
+    await house.pool.execute("UPDATE media.file SET erased_at_ms = NULL")
+    house.files.path(digest).write_bytes(photo)
+    await house.erasing.again()
+    assert not house.files.path(digest).exists()
+    assert (await house.read(f"/v1/files/{digest}", "auditor@*")).json()["code"] == "media.erased"
+    # Neither is it adopted from the disk where the row is lost as well.
+    await house.pool.execute("DELETE FROM media.file")
+    house.files.path(digest).write_bytes(photo)
+    assert await house.uploads.adopt() == []

@@ -4,7 +4,7 @@ import click
 
 from scheduling import app, store
 from scheduling.config import CUSTODY_MIGRATIONS, MIGRATIONS, Settings
-from scheduling.custody.journal import FILE_NAME, Journal, JournalDamaged
+from scheduling.custody.journal import deletions
 from scheduling.custody.vault import Vault
 from scheduling.ids import random_uuid7
 from scheduling.keys import Keyring, KeysUnusable
@@ -12,6 +12,7 @@ from zb_chassis.command_line import run
 from zb_chassis.config import load
 from zb_chassis.database import open_pool, transaction
 from zb_chassis.devices import SignerUnusable
+from zb_chassis.journal import JournalDamaged
 from zb_chassis.migrate import upgrade
 
 
@@ -50,7 +51,7 @@ def forget_again() -> None:
         pool = await open_pool(settings.custody_url, application_name="forget-again")
         try:
             master = Keyring(settings.keys_dir).subjects_master
-            lived = await Vault(pool, master, Journal(settings.data_dir / FILE_NAME), random_uuid7).forget_again()
+            lived = await Vault(pool, master, deletions(settings.data_dir), random_uuid7).forget_again()
         finally:
             await pool.close()
         click.echo(f"{lived} keys destroyed again")

@@ -19,7 +19,7 @@ from scheduling.config import CUSTODY_MIGRATIONS, MIGRATIONS, SERVICE, Settings
 from scheduling.custody import api as custody_api
 from scheduling.custody import device_api
 from scheduling.custody.erasure import Erasure
-from scheduling.custody.journal import FILE_NAME, Journal
+from scheduling.custody.journal import deletions
 from scheduling.custody.vault import Vault
 from scheduling.desk import Desk
 from scheduling.ids import random_uuid7
@@ -69,7 +69,7 @@ async def run(settings: Settings) -> None:
     try:
         await upgrade(settings.database_url, MIGRATIONS)
         await upgrade(settings.custody_url, CUSTODY_MIGRATIONS)
-        vault = Vault(keys, keyring.subjects_master, Journal(settings.data_dir / FILE_NAME), random_uuid7)
+        vault = Vault(keys, keyring.subjects_master, deletions(settings.data_dir), random_uuid7)
         # Before anybody can ask: the database may be an older one than the last deletion.
         if lived := await vault.forget_again():
             structlog.get_logger().warning("keys that had been destroyed were destroyed again", keys=lived)

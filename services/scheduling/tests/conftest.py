@@ -17,7 +17,7 @@ import uvicorn
 
 from scheduling.app import build
 from scheduling.config import CUSTODY_MIGRATIONS, MIGRATIONS
-from scheduling.custody.journal import FILE_NAME, Journal
+from scheduling.custody.journal import deletions
 from scheduling.custody.vault import Vault
 from scheduling.desk import Desk
 from scheduling.ids import uuid7
@@ -231,7 +231,7 @@ async def office(
         pool = await open_pool(database, application_name="scheduling-test")
         keys = await open_pool(custody, application_name="custody-test")
         now, ids, keyring = [NINE], counted_ids(), Keyring(folder)
-        vault = Vault(keys, keyring.subjects_master, Journal(tmp_path / FILE_NAME), ids)
+        vault = Vault(keys, keyring.subjects_master, deletions(tmp_path), ids)
         yield Office(Desk(pool, keyring, lambda: now[0], ids, vault), offices, keys, now)
         await pool.close()
         await keys.close()

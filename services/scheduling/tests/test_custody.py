@@ -10,13 +10,15 @@ import pytest
 
 from scheduling.config import CUSTODY_MIGRATIONS, OWN_MIGRATIONS
 from scheduling.custody.erasure import Erasure
-from scheduling.custody.journal import Deletion, Journal, JournalDamaged
+from scheduling.custody.journal import Deletion, deletions
 from scheduling.custody.policy import DAY_MS, Purpose, period_of
 from scheduling.custody.vault import Vault
 from scheduling.ids import id_of, uuid7
 from scheduling.intake import import_sites
 from zb_chassis.catalogue import schema_differences
+from zb_chassis.journal import JournalDamaged
 from zb_chassis.migrate import CHASSIS_MIGRATIONS
+from zb_contracts.announcements import PicturesErased
 from zb_contracts.events.custody import SubjectErased
 from zb_contracts.events.places import SiteRegistered
 from zb_contracts.faults import SealBroken
@@ -24,6 +26,7 @@ from zb_contracts.problems import SUBJECT_ERASED, SUBJECT_HELD, SUBJECT_NOT_HELD
 from zb_contracts.sealed import open_sealed_value
 
 SITE = id_of("site", "main", "A-1")
+PICTURE = "5a" * 32
 FILE = b"reference;name;town;country;contact;access_code\nA-1;Alexanderplatz;Berlin;DE;Frau Weber 0151 1;4711B\n"
 
 
@@ -136,7 +139,7 @@ async def test_a_restored_database_forgets_again(office: Any) -> None:
 
 async def test_a_key_that_was_journalled_and_not_destroyed_is_destroyed_and_told_at_the_next_start(office: Any) -> None:
     kid = await imported(office)
-    journal = Journal(office.desk.vault._journal.path)
+    journal = deletions(office.desk.vault._journal.path.parent)
     await journal.append([Deletion(kid, SITE, "request", office.now[0])])
     vault = Vault(office.custody, office.desk.keyring.subjects_master, journal, lambda ms: uuid7(ms, next(itertools.count())))
     assert await vault.forget_again() == 1
@@ -155,7 +158,7 @@ async def test_the_deletion_ledger_only_grows(office: Any) -> None:
 
 
 async def test_a_journal_that_was_cut_short_goes_on_and_a_damaged_one_is_named(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "deletions.jsonl")
+    journal = deletions(tmp_path)
     assert journal.read() == []
     one, two = Deletion("kid-1", "s", "request", 1), Deletion("kid-2", "s", "expired", 2)
     await journal.append([one])
@@ -214,3 +217,31 @@ async def test_over_http_the_administrator_erases_and_the_auditor_reads(office: 
     assert (gone.status_code, gone.json()["code"]) == (409, "subject.erased")
     unknown = await client.ask("auditor", "GET", "/v1/subjects/nobody")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "subject.unknown")
+
+
+async def test_pictures_go_with_the_keys_and_the_evidence_store_is_told_also_after_a_restore(office: Any, client: Any) -> None:
+    kid = await imported(office)
+    rows = await office.custody.fetch("SELECT * FROM custody.subject_key")
+    path = f"/v1/subjects/{SITE}"
+    bad = await client.ask("administrator", "POST", f"{path}/erasure", json={"pictures": ["no hash"]})
+    assert bad.status_code == 422
+    erased = (await client.ask("administrator", "POST", f"{path}/erasure", json={"pictures": [PICTURE]})).json()
+    assert erased["pictures"] == [PICTURE]
+    (message,) = await _told_of_pictures(office)
+    assert (message.subject, message.agency, message.files) == (SITE, "main", (PICTURE,))
+    (line,) = office.desk.vault._journal.read()
+    assert (line.kid, line.pictures) == (kid, (PICTURE,))
+    # As a backup from before the erasure has it: the outbox, too.
+    await office.custody.execute("DELETE FROM custody.picture")
+    await office.custody.execute(
+        "UPDATE custody.subject_key SET sealed = $2, destroyed_at_ms = NULL, told = false WHERE kid = $1", kid, rows[0]["sealed"]
+    )
+    await office.pool.execute("DELETE FROM chassis.outbox WHERE subject = 'reference.v1.erased'")
+    assert await office.desk.vault.forget_again() == 1
+    await Erasure(office.desk).tell()
+    assert [one.files for one in await _told_of_pictures(office)] == [(PICTURE,)]
+
+
+async def _told_of_pictures(office: Any) -> list[PicturesErased]:
+    rows = await office.pool.fetch("SELECT payload FROM chassis.outbox WHERE subject = 'reference.v1.erased' ORDER BY position")
+    return [PicturesErased.model_validate_json(row["payload"]) for row in rows]

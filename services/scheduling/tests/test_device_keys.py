@@ -23,9 +23,7 @@ from zb_contracts.subject_keys import (
     read_statement,
 )
 
-SITES = (
-    b"reference;name;town;country;contact\nA-1;Alexanderplatz;Berlin;DE;Frau Weber 0151 1\nB-1;Bellevue;Berlin;DE;Ott 2\n"
-)
+SITES = b"reference;name;town;country;contact\nA-1;Alexanderplatz;Berlin;DE;Frau Weber 0151 1\nB-1;Bellevue;Berlin;DE;Ott 2\n"
 A, B = (id_of("site", "main", reference) for reference in ("A-1", "B-1"))
 EVENT = uuid7(0, 7)
 

@@ -14,6 +14,12 @@ CREATE TABLE media.file (
 );
 CREATE INDEX file_device ON media.file (device, stored_at_ms);
 
+-- Files that were erased, known or not: bytes that come later are not taken.
+CREATE TABLE media.tombstone (
+    sha256 text PRIMARY KEY CHECK (sha256 ~ '^[0-9a-f]{64}$'),
+    erased_at_ms bigint NOT NULL
+);
+
 -- Unfinished uploads. `received_bytes` are on the disk; what the disk has beyond them was never confirmed.
 CREATE TABLE media.upload (
     device text NOT NULL,

@@ -7,7 +7,7 @@ fleet administrator of the agency destroys; auditors see what is sealed where, n
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from scheduling import places
 from scheduling.api import actor_of
@@ -18,7 +18,8 @@ from scheduling.desk import Desk
 from scheduling.forms import Form
 from zb_chassis import access_log
 from zb_chassis.identity import Principal, Role, allow
-from zb_contracts.events.values import Code, Id, Name
+from zb_contracts.announcements import PICTURES_MAX
+from zb_contracts.events.values import Code, Id, Name, Sha256
 from zb_contracts.problems import INPUT_NOT_FOUND, Problem
 from zb_contracts.times import format_time_ms
 
@@ -32,6 +33,12 @@ class HoldForm(Form):
     """Why keys must not be destroyed: the number of a case, never a person's name."""
 
     case: Code
+
+
+class ErasureForm(Form):
+    """Pictures (SHA-256 of their bytes) that show the subject, beside those that custody knows of."""
+
+    pictures: Annotated[tuple[Sha256, ...], Field(max_length=PICTURES_MAX)] = ()
 
 
 class KeyView(BaseModel):
@@ -59,6 +66,8 @@ class SubjectView(BaseModel):
     hold: dict[str, str] | None
     living: list[KeyView]
     destroyed: list[KeyView]
+    pictures: list[str]
+    """SHA-256 of each picture that the evidence store was told to erase with the destroyed keys."""
     stays: list[dict[str, str]]
 
 
@@ -120,10 +129,11 @@ def _add_values(routes: APIRouter, desk: Desk, erasure: Erasure) -> None:
 
 def _add_destroying(routes: APIRouter, erasure: Erasure) -> None:
     @routes.post("/{subject}/erasure")
-    async def erase(principal: Destroying, subject: SubjectId) -> SubjectView:
+    async def erase(principal: Destroying, subject: SubjectId, form: ErasureForm | None = None) -> SubjectView:
         """Destroy the subject's keys, for ever. 409 under a legal hold, where a law keeps all of it, or when none lives."""
         await _allowed(erasure, principal, subject)
-        return _view(await erasure.erase(subject, actor_of(principal)))
+        pictures = form.pictures if form else ()
+        return _view(await erasure.erase(subject, actor_of(principal), pictures))
 
     @routes.put("/{subject}/hold")
     async def hold(principal: Destroying, subject: SubjectId, form: HoldForm) -> SubjectView:
@@ -157,6 +167,7 @@ def _view(report: Report) -> SubjectView:
         hold=held,
         living=[_key(key, report) for key in report.living],
         destroyed=[_key(key, report) for key in report.destroyed],
+        pictures=list(report.pictures),
         stays=[{"what": each.what, "why": each.why} for each in report.stays],
     )
 

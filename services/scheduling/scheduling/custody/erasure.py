@@ -5,6 +5,8 @@ copies and signs `subject.erased.v1`. What was destroyed and not told yet is tol
 """
 
 import asyncio
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,12 +19,16 @@ from scheduling.custody.records import KeyRecord, Subject, Untold
 from scheduling.custody.vault import Vault, erased
 from scheduling.desk import Desk
 from scheduling.keys import author_of
-from zb_chassis import lifecycle
+from zb_chassis import lifecycle, outbox
 from zb_chassis.database import LOST
+from zb_contracts import subjects
+from zb_contracts.announcements import PICTURES_ERASED, PICTURES_MAX, PicturesErased, ce_headers
 from zb_contracts.events.custody import KIDS_PER_EVENT_MAX, SubjectErased
 from zb_contracts.sealed import open_sealed_value
+from zb_contracts.times import format_time_ms
 
 SWEEP_S: Final = 3_600.0
+SOURCE: Final = "/scheduling"
 
 log: Final = structlog.get_logger(__name__)
 
@@ -35,6 +41,8 @@ class Report:
     living: tuple[KeyRecord, ...]
     destroyed: tuple[KeyRecord, ...]
     kept: tuple[KeyRecord, ...]
+    pictures: tuple[str, ...] = ()
+    """Hashes of the pictures that went, or go, with the destroyed keys."""
     stays: tuple[Stays, ...] = STAYS
 
 
@@ -48,10 +56,10 @@ class Erasure:
     def vault(self) -> Vault:
         return self.desk.vault
 
-    async def erase(self, subject: str, actor: str | None) -> Report:
+    async def erase(self, subject: str, actor: str | None, pictures: Sequence[str] = ()) -> Report:
         """Destroy what may be destroyed. Problems as `Vault.destroy`; a repetition after a crash finishes the work first."""
         await self.tell(actor)
-        await self.vault.destroy(subject, self.desk.clock())
+        await self.vault.destroy(subject, self.desk.clock(), pictures)
         await self.tell(actor)
         return await self.report(subject)
 
@@ -62,6 +70,7 @@ class Erasure:
             found,
             living=tuple(key for key in found.keys if key.lives),
             destroyed=tuple(key for key in found.keys if not key.lives),
+            pictures=await self.vault.pictures([key.kid for key in found.keys if not key.lives]),
             kept=tuple(key for key in found.keys if key.lives and (kept_until_ms(key.purpose, key.made_at_ms) or 0) > now_ms),
         )
 
@@ -90,6 +99,7 @@ class Erasure:
             await places.forget_personal(sitting.connection, kids)
             body = SubjectErased(subject=untold.subject, kids=kids, cause=untold.cause)
             sitting.add(Fact(sitting.new_id(), f"device:{author_of(untold.agency)}", body, sitting.now_ms))
+            await outbox.enqueue_all(sitting.connection, _told(untold, await self.vault.pictures(kids), sitting.now_ms))
         await self.vault.told(kids)
         log.info("keys of a data subject destroyed", subject=untold.subject, keys=len(kids), cause=untold.cause)
 
@@ -103,3 +113,18 @@ class Erasure:
             except LOST as fault:
                 log.warning("the custody of keys waits for the database", fault=type(fault).__name__)
             await lifecycle.unless(stop, asyncio.sleep(SWEEP_S))
+
+
+def _told(untold: Untold, pictures: Sequence[str], now_ms: int) -> list[outbox.Message]:
+    """What the evidence store is told. The same pictures of a subject are the same message."""
+    messages = []
+    for start in range(0, len(pictures), PICTURES_MAX):
+        files = tuple(pictures[start : start + PICTURES_MAX])
+        digest = hashlib.sha256(" ".join(files).encode()).hexdigest()[:32]
+        event_id = f"erased:{untold.subject}:{digest}"
+        headers = ce_headers(
+            PICTURES_ERASED, source=SOURCE, event_id=event_id, time=format_time_ms(now_ms), subject=untold.subject
+        )
+        data = PicturesErased(subject=untold.subject, agency=untold.agency, files=files)
+        messages.append(outbox.Message(event_id, subjects.reference("erased"), data.model_dump_json().encode(), headers))
+    return messages

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from scheduling.custody.journal import Cause, Deletion, Journal
+from scheduling.custody.journal import Cause, Deletion
 from scheduling.custody.policy import RULES, Purpose, kept_until_ms, period_of
 from scheduling.custody.records import Entitled, KeyRecord, MadeKey, Subject, SubjectKey, Untold, Use
 from scheduling.ids import IdSource
 from zb_chassis.database import Connection, Pool, transaction
+from zb_chassis.journal import Journal
 from zb_contracts.problems import (
     EXISTS_DIFFERENT,
     SUBJECT_ERASED,
@@ -41,7 +42,7 @@ _FIELD: Final = "subject-key"
 class Vault:
     """The keys of one deployment. `master` (32 bytes) opens them all."""
 
-    def __init__(self, pool: Pool, master: bytes, journal: Journal, ids: IdSource) -> None:
+    def __init__(self, pool: Pool, master: bytes, journal: Journal[Deletion], ids: IdSource) -> None:
         self._pool = pool
         self._master = master
         self._journal = journal
@@ -148,14 +149,19 @@ class Vault:
         async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
             return await _subject(connection, await _row(connection, subject))
 
-    async def destroy(self, subject: str, now_ms: int) -> tuple[str, ...]:
-        """Destroy every living key that no law keeps; their ids.
+    async def destroy(self, subject: str, now_ms: int, pictures: Sequence[str] = ()) -> tuple[str, ...]:
+        """Destroy every living key that no law keeps; their ids. `pictures`: hashes of files that show the subject.
 
         Problems SUBJECT_UNKNOWN, SUBJECT_HELD, SUBJECT_ERASED (none lives), SUBJECT_RETAINED (the law keeps them all).
         """
         async with transaction(self._pool) as connection:
             record = await _subject(connection, await _locked(connection, subject))
-            return await self._destroyed(connection, _erasable(record, now_ms), "request", now_ms)
+            erasable = _erasable(record, now_ms)
+            await connection.executemany(
+                "INSERT INTO custody.picture (kid, sha256) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+                [(erasable[0][0], sha256) for sha256 in pictures],
+            )
+            return await self._destroyed(connection, erasable, "request", now_ms)
 
     async def destroy_expired(self, now_ms: int) -> tuple[str, ...]:
         """Destroy keys whose time is over and whose subject is under no hold, at most EXPIRED_AT_ONCE; their ids."""
@@ -192,6 +198,12 @@ class Vault:
                 "UPDATE custody.subject SET hold_case = NULL, held_since_ms = NULL WHERE subject = $1", subject
             )
 
+    async def pictures(self, kids: Sequence[str]) -> tuple[str, ...]:
+        """The hashes of the pictures that go with these keys, also of those that are destroyed."""
+        async with self._pool.acquire() as connection:
+            found = await _pictures(connection, kids)
+        return tuple(sorted({sha256 for of in found.values() for sha256 in of}))
+
     async def untold(self) -> list[Untold]:
         """Destroyed keys of which the ledger has no word yet, by subject and cause."""
         rows = await self._pool.fetch(
@@ -217,7 +229,8 @@ class Vault:
         self, connection: Connection, keys: Sequence[tuple[str, str]], cause: Cause, now_ms: int
     ) -> tuple[str, ...]:
         """The journal first: what is durable there is destroyed at the next start, if this transaction never commits."""
-        deletions = [Deletion(kid, subject, cause, now_ms) for kid, subject in keys]
+        pictures = await _pictures(connection, [kid for kid, _ in keys])
+        deletions = [Deletion(kid, subject, cause, now_ms, pictures.get(kid, ())) for kid, subject in keys]
         if deletions:
             await self._journal.append(deletions)
         for deletion in deletions:
@@ -234,6 +247,10 @@ class Vault:
 
 
 async def _forget(connection: Connection, deletion: Deletion) -> int:
+    await connection.executemany(
+        "INSERT INTO custody.picture (kid, sha256) SELECT kid, $2 FROM custody.subject_key WHERE kid = $1 ON CONFLICT DO NOTHING",
+        [(deletion.kid, sha256) for sha256 in deletion.pictures],
+    )
     done = await connection.execute(
         "UPDATE custody.subject_key SET sealed = NULL, destroyed_at_ms = $2 WHERE kid = $1 AND sealed IS NOT NULL",
         deletion.kid,
@@ -262,6 +279,14 @@ async def _note(connection: Connection, kid: str, uses: Sequence[Use]) -> None:
         "INSERT INTO custody.use (kid, stream, event, field) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
         [(kid, use.stream, use.event, use.field) for use in uses],
     )
+
+
+async def _pictures(connection: Connection, kids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    rows = await connection.fetch(
+        "SELECT kid, array_agg(sha256 ORDER BY sha256) AS pictures FROM custody.picture WHERE kid = ANY ($1) GROUP BY kid",
+        list(kids),
+    )
+    return {row["kid"]: tuple(row["pictures"]) for row in rows}
 
 
 async def _row(connection: Connection, subject: str, lock: str = "") -> Any:
