@@ -13,41 +13,55 @@ from typing import Any, BinaryIO, Final
 import click
 import segno
 
-from zb.fleet.desk import Desk, at_desk, say, show_json, show_table
+from zb.fleet.desk import Desk, F, at_desk, say, show_json, show_table
 from zb_contracts.invitation import Invitation
 
 PNG_PIXELS_A_MODULE: Final = 8
 VALID_HOURS_MAX: Final = 14 * 24
 
 
+def _asks_for_a_code(command: F) -> F:
+    """The options of every command that makes a code."""
+    for option in (
+        click.option("--media-url", help="where devices reach the evidence store"),
+        click.option("--nats-url", help="where devices reach the broker"),
+        click.option("--ingest-url", help="where devices reach field-ingest (default: this machine, as for the next two)"),
+        click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="write the QR code into this new file"),
+        click.option(
+            "--valid-hours", type=click.IntRange(1, VALID_HOURS_MAX), default=24, show_default=True, help="until it expires"
+        ),
+        click.option("--technician", help="whose device it will be; without one it belongs to the agency's pool"),
+    ):
+        command = option(command)
+    return at_desk(command)
+
+
 @click.command("invite", short_help="Make a one-time code, as text, QR code and PNG.")
-@click.option("--agency", help="to which the device will belong (default: main; with --device: that device's)")
-@click.option("--technician", help="whose device it will be; without one it belongs to the agency's pool")
-@click.option("--device", help="replace: the code makes new hardware, or emptied one, the next incarnation of this device")
-@click.option("--valid-hours", type=click.IntRange(1, VALID_HOURS_MAX), default=24, show_default=True, help="until it expires")
-@click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="write the QR code into this new file")
-@click.option("--ingest-url", help="where devices reach field-ingest (default: this machine, as for the next two)")
-@click.option("--nats-url", help="where devices reach the broker")
-@click.option("--media-url", help="where devices reach the evidence store")
-@at_desk
+@click.option("--agency", default="main", show_default=True, help="to which the device will belong")
+@_asks_for_a_code
 @click.pass_obj
-def invite(folder: Path, /, name: str, as_json: bool, **wanted: Any) -> None:
-    """Make a one-time code for a device; whoever has it can enrol one.
+def invite(folder: Path, /, name: str, as_json: bool, agency: str, **options: Any) -> None:
+    """Make a one-time code for a new device; whoever has it can enrol one.
 
     On the device: `zb-device enrol --invitation TEXT`, or scan the QR code.
     """
+    _issue(Desk.of(folder, name), {"agency": agency, "technician": options["technician"]}, options, as_json)
+
+
+@click.command("replace", short_help="Make a code with which other hardware goes on as this device.")
+@click.argument("device")
+@_asks_for_a_code
+@click.pass_obj
+def replace(folder: Path, /, name: str, as_json: bool, device: str, **options: Any) -> None:
+    """Make a one-time code with which new hardware, or emptied one, becomes the next incarnation of DEVICE.
+
+    Until it is used nothing changes. From then on what the hardware before it signs is held. Agency and technician stay, unless
+    another technician is named. An order to wipe stays with the old hardware. A retired device is refused.
+    """
     desk = Desk.of(folder, name)
-    picture = _new_file(wanted["png"])
-    issued = desk.post("enrolment-codes", _asked(desk, wanted))
-    text = invitation(desk, issued["code"], wanted).to_text()
-    qr = segno.make(text, error="m", micro=False)
-    if picture is not None:
-        with picture:
-            qr.save(picture, kind="png", scale=PNG_PIXELS_A_MODULE)
-    if as_json:
-        return show_json({**issued, "invitation": text})
-    qr.terminal(out=sys.stdout, compact=True)
-    say(f"code {issued['code']}, until {issued['expires_at']}\n{text}")
+    before = desk.get(f"devices/{device}")
+    technician = options["technician"] or before["technician"]
+    _issue(desk, {"agency": before["agency"], "technician": technician, "device": device}, options, as_json)
 
 
 @click.command("codes", short_help="List one-time codes: open, used, expired, revoked.")
@@ -80,6 +94,21 @@ def uninvite(folder: Path, name: str, as_json: bool, code: str) -> None:
     say(f"the code {answer['id']} is {answer['state']}")
 
 
+def _issue(desk: Desk, wanted: dict[str, Any], options: dict[str, Any], as_json: bool) -> None:
+    """Ask for the code and show it in every form. The picture's file is made first: a code is shown only once."""
+    picture = _new_file(options["png"])
+    issued = desk.post("enrolment-codes", wanted | {"valid_s": options["valid_hours"] * 3600})
+    text = invitation(desk, issued["code"], options).to_text()
+    qr = segno.make(text, error="m", micro=False)
+    if picture is not None:
+        with picture:
+            qr.save(picture, kind="png", scale=PNG_PIXELS_A_MODULE)
+    if as_json:
+        return show_json({**issued, "invitation": text})
+    qr.terminal(out=sys.stdout, compact=True)
+    say(f"code {issued['code']} (id {issued['id']}), until {issued['expires_at']}\n{text}")
+
+
 def _new_file(path: Path | None) -> BinaryIO | None:
     """A file of its owner's alone, because the picture holds the code. UsageError for one that exists, or cannot be made."""
     if path is None:
@@ -101,17 +130,3 @@ def invitation(desk: Desk, code: str, wanted: dict[str, Any]) -> Invitation:
         media=wanted.get("media_url") or f"http://127.0.0.1:{ports['media']}",
         root=hashlib.sha256(root).hexdigest(),
     )
-
-
-def _asked(desk: Desk, wanted: dict[str, Any]) -> dict[str, Any]:
-    """The request: of a device that is replaced, agency and technician stay unless others are named."""
-    agency, technician = wanted["agency"], wanted["technician"]
-    if wanted["device"] is not None:
-        before = desk.get(f"devices/{wanted['device']}")
-        agency, technician = agency or before["agency"], technician or before["technician"]
-    return {
-        "agency": agency or "main",
-        "technician": technician,
-        "device": wanted["device"],
-        "valid_s": wanted["valid_hours"] * 3600,
-    }

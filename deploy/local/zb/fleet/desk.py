@@ -15,7 +15,7 @@ from rich.table import Table
 
 from zb.office import Person
 from zb.running import running, someone
-from zb.stack import INGEST
+from zb.stack import INGEST, StackError
 
 ADMINISTRATOR: Final = "administrator"
 WIDTH: Final = 150
@@ -36,6 +36,8 @@ class Desk:
         """The desk of this local person. StackError where nothing runs or nobody is called so."""
         home = folder / "up"
         run = running(home)
+        if name not in json.loads((home / "keys" / "people.json").read_text()):
+            raise StackError(f"nobody is called {name} here: zb fleet administrator makes one")
         return cls(someone(home, run, name), run, home)
 
     def url(self, path: str) -> str:

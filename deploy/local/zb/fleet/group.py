@@ -2,7 +2,10 @@
 
 import click
 
-from zb.fleet.codes import codes, invite, uninvite
+from zb.fleet.acts import lost, resume, retire, suspend, wipe
+from zb.fleet.agencies import administrator, agencies, agency_command
+from zb.fleet.codes import codes, invite, replace, uninvite
+from zb.fleet.devices import list_command, show_command
 
 
 @click.group("fleet")
@@ -10,5 +13,10 @@ def fleet() -> None:
     """Invite devices, see how they are, and act on them."""
 
 
-for _command in (invite, codes, uninvite):
+for _command in (
+    *(invite, codes, uninvite, replace),
+    *(list_command, show_command),
+    *(suspend, resume, lost, wipe, retire),
+    *(agencies, agency_command, administrator),
+):
     fleet.add_command(_command)
