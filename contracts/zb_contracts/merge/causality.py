@@ -14,7 +14,7 @@ from zb_contracts.canonical import INTEGER_MAX
 from zb_contracts.envelope import Header, ParsedEvent
 from zb_contracts.events import AuthorKind, Body, Opaque, Plain, plain, type_of, written_body
 from zb_contracts.fields import unversioned
-from zb_contracts.merge.state import Origin, Side
+from zb_contracts.merge.state import Origin, Register, Side
 
 _SIDES: dict[AuthorKind, Side] = {
     AuthorKind.DEVICE: "field",
@@ -142,10 +142,12 @@ class Writes:
     authors, not of events. The caller adds no event twice.
     """
 
-    __slots__ = ("_by_author",)
+    __slots__ = ("_by_author", "decided")
 
     def __init__(self, writes: Iterable[Write] = ()) -> None:
         self._by_author: dict[str, list[Write]] = {}
+        self.decided: Register | None = None
+        """What was decided of exactly these writes, where that depends on nothing else; see `registers.decide`."""
         for write in writes:
             self.add(write)
 
@@ -162,6 +164,7 @@ class Writes:
         return [writes[-1] for writes in self._by_author.values()]
 
     def add(self, write: Write) -> None:
+        self.decided = None
         writes = self._by_author.setdefault(write.event.header.author, [])
         if not writes or _seq(writes[-1]) < _seq(write):
             writes.append(write)

@@ -31,6 +31,9 @@ class KindFold(Protocol):
     def kept(self) -> Iterable[MergeEvent]:
         """The events that a later state can depend on: added to a new fold, in any order, they make one like this."""
 
+    def held(self) -> int:
+        """How many events it has in memory."""
+
     def state(self) -> State:
         """The merged state of all that was added."""
 
@@ -115,6 +118,10 @@ class StreamFold:
         else:
             self._record.readable += 1
             self._fold.add(read)
+
+    def held(self) -> int:
+        """How many events are in memory for it: of a long stream that is a sum, far fewer than were added."""
+        return self._fold.held()
 
     def state(self) -> State:
         """The merged state."""

@@ -47,6 +47,10 @@ class InterventionFold:
         """Every event: any of them may matter to a later one."""
         return chain(self.facts, self.lines, *self.named.values())
 
+    def held(self) -> int:
+        """As many as it took."""
+        return self.record.readable
+
     def state(self) -> InterventionState:
         """The merged state of all that was added."""
         acknowledged = _acknowledgements(self.named["intervention.set_aside_acknowledged"])

@@ -21,6 +21,9 @@ def build_lines(
     events: Sequence[MergeEvent], voids: Iterable[MergeEvent], acknowledged: Acknowledgements
 ) -> tuple[list[Line], list[MergeEvent]]:
     """Every line with its versions, in order of rank, and the voids that name no line of this stream."""
+    voids = list(voids)
+    if not voids and not any("replaces" in event.value for event in events):  # as on most interventions
+        return [_plain_line(event) for event in by_rank(events)], []
     roots = _roots(events)
     versions: dict[str, list[MergeEvent]] = defaultdict(list)
     for event in events:
@@ -40,8 +43,6 @@ def build_lines(
 def _roots(events: Iterable[MergeEvent]) -> dict[str, str]:
     """Event id -> id of the line it belongs to. A version of nothing, or of another kind, is a line of its own."""
     by_id = {event.id: event for event in events}
-    if not any("replaces" in event.value for event in events):
-        return {name: name for name in by_id}  # as on most interventions
     roots: dict[str, str] = {}
     for event in by_id.values():
         path: dict[str, None] = {}

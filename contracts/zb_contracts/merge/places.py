@@ -48,6 +48,10 @@ class _RegisterFold:
         last = {write.event.id: write.event for writes in self._writes.values() for write in writes.last()}
         return last.values()
 
+    def held(self) -> int:
+        """As many as it took."""
+        return self.record.readable
+
     def _fields(self) -> dict[str, Register]:
         fields = {}
         for name, writes in sorted(self._writes.items()):
@@ -90,6 +94,10 @@ class StockFold:
     def kept(self) -> Iterable[MergeEvent]:
         """The movements that the state lists: the sums of all are the record's."""
         return self._movements
+
+    def held(self) -> int:
+        """The movements that the state lists."""
+        return len(self._movements)
 
     def state(self) -> StockState:
         return StockState(
@@ -140,6 +148,10 @@ class ShiftFold:
         """Every remark, and of each author the last start and end."""
         return [*self._notes, *(write.event for writes in (self._started, self._ended) for write in writes.last())]
 
+    def held(self) -> int:
+        """As many as it took."""
+        return self.record.readable
+
     def state(self) -> ShiftState:
         fact = FieldClass.VISIT_FACT
         return ShiftState(
@@ -166,6 +178,10 @@ class DeviceFold:
     def kept(self) -> Iterable[MergeEvent]:
         """None."""
         return ()
+
+    def held(self) -> int:
+        """None."""
+        return 0
 
     def state(self) -> DeviceState:
         return DeviceState(**self.record.header())

@@ -16,8 +16,14 @@ Acknowledgements = Mapping[tuple[str, str], Sequence[Origin]]
 
 
 def decide(field: str, field_class: FieldClass, writes: Writes, acknowledged: Acknowledgements) -> Register:
-    """The register of `field`. `writes` is not empty."""
-    return from_candidates(field, field_class, writes.candidates(), acknowledged)
+    """The register of `field`, to which the writes belong. `writes` is not empty."""
+    if writes.decided is not None:
+        return writes.decided
+    candidates = writes.candidates()
+    register = from_candidates(field, field_class, candidates, acknowledged)
+    if len(candidates) == 1:  # nothing is set aside that somebody could acknowledge
+        writes.decided = register
+    return register
 
 
 def from_candidates(field: str, field_class: FieldClass, candidates: Sequence[Write], acknowledged: Acknowledgements) -> Register:

@@ -21,7 +21,8 @@ from zb_contracts.merge.snapshots import SnapshotRefused
 from zb_contracts.merge.state import State, state_bytes
 
 STREAMS_KEPT_MAX: Final = 5_000
-EVENTS_KEPT_MAX: Final = 100_000
+EVENTS_KEPT_MAX: Final = 40_000
+"""Events that the folds kept hold together, at 2 to 3 KB each: memory is full long before the ledger is large."""
 REASON_MAX: Final = 500
 REST_FROM: Final = 500
 """Events from which on a stream's fold is put away now and then."""
@@ -48,17 +49,21 @@ class Folded:
 
 
 class _Kept:
-    __slots__ = ("events", "fold", "received_ms", "rested")
+    """A fold, and what it counts against the limit: at least one event, for streams of which nothing is held cost too."""
+
+    __slots__ = ("events", "fold", "received_ms", "rested", "weight")
 
     def __init__(self, fold: StreamFold, events: int = 0, received_ms: int = 0) -> None:
         self.fold = fold
         self.events = self.rested = events
         self.received_ms = received_ms
+        self.weight = max(1, fold.held())
 
     def add(self, rows: Sequence[LedgerRow]) -> Folded:
         for row in rows:
             self.fold.add(read_event(row))
         self.events += len(rows)
+        self.weight = max(1, self.fold.held())
         times = (row.received_ms for row in rows if not row.type.startswith(BOOKKEEPING))
         self.received_ms = max(self.received_ms, max(times, default=0))
         state = self.fold.state()
@@ -77,7 +82,7 @@ class Folds:
     def __init__(self, *, streams_max: int = STREAMS_KEPT_MAX, events_max: int = EVENTS_KEPT_MAX) -> None:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._streams_max, self._events_max = streams_max, events_max
-        self._events = 0
+        self._held = 0
         self._of = 0
         self._at: dict[int, Marks] = {}
 
@@ -99,13 +104,13 @@ class Folds:
         for stream in streams:
             kept = self._kept.pop(stream, None)
             if kept is not None:
-                self._events -= kept.events
+                self._held -= kept.weight
 
     def forget_all(self) -> None:
         """Drops every fold: after a transaction that failed."""
         self._kept.clear()
         self._at.clear()
-        self._events = 0
+        self._held = 0
 
     def missing(self, streams: Iterable[str]) -> list[str]:
         """Those of the streams that must be loaded whole."""
@@ -124,8 +129,8 @@ class Folds:
                 log.info("fold not taken up", stream=rest.stream, reason=str(fault))
                 continue
             self.forget([rest.stream])
-            self._kept[rest.stream] = _Kept(fold, rest.events, rest.received_ms)
-            self._events += rest.events
+            kept = self._kept[rest.stream] = _Kept(fold, rest.events, rest.received_ms)
+            self._held += kept.weight
             found[rest.stream] = rest.positions
         return found
 
@@ -142,13 +147,13 @@ class Folds:
                 faults[stream] = f"{type(fault).__name__}: {fault}"[:REASON_MAX]
             else:
                 self._kept[stream] = kept
-                self._events += kept.events
+                self._held += kept.weight
         self._shrink()
         return folded, faults
 
     def _shrink(self) -> None:
-        while self._kept and (len(self._kept) > self._streams_max or self._events > self._events_max):
-            self._events -= self._kept.popitem(last=False)[1].events
+        while self._kept and (len(self._kept) > self._streams_max or self._held > self._events_max):
+            self._held -= self._kept.popitem(last=False)[1].weight
 
 
 def read_event(row: LedgerRow) -> MergeEvent:
