@@ -34,6 +34,7 @@ CERTIFICATION_TYPE: Final = "application/vnd.zoneblanche.certification.v1"
 CERTIFICATE_TYPE: Final = "application/vnd.zoneblanche.key-certificate.v1"
 
 _NKEY_USER_PREFIX: Final = 20 << 3
+_NKEY_ACCOUNT_PREFIX: Final = 0
 _PLAIN_NONCE: Final = re.compile(rb"[A-Za-z0-9_-]{1,%d}={0,2}" % LOGIN_NONCE_BYTES_MAX)
 
 
@@ -180,22 +181,40 @@ def login_nonce_is_plain(nonce: bytes) -> bool:
 
 def nkey_user_public(text: str) -> bytes:
     """The raw 32 bytes in a user's public NKey (`U...`, 56 characters). KeyMalformed for anything else."""
+    return _nkey_public(text, _NKEY_USER_PREFIX, "a user's public NKey (U..., 56 characters)")
+
+
+def nkey_account_public(text: str) -> bytes:
+    """The raw 32 bytes in an account's public NKey (`A...`), as signers of session tokens have. KeyMalformed else."""
+    return _nkey_public(text, _NKEY_ACCOUNT_PREFIX, "an account's public NKey (A..., 56 characters)")
+
+
+def nkey_user_text(public: bytes) -> str:
+    """A raw Ed25519 public key as a user's public NKey (`U...`). KeyMalformed on another length."""
+    return _nkey_text(public, _NKEY_USER_PREFIX)
+
+
+def nkey_account_text(public: bytes) -> str:
+    """A raw Ed25519 public key as an account's public NKey (`A...`). KeyMalformed on another length."""
+    return _nkey_text(public, _NKEY_ACCOUNT_PREFIX)
+
+
+def _nkey_public(text: str, prefix: int, what: str) -> bytes:
     try:
         raw = base64.b32decode(text.encode("ascii"))
     except ValueError as error:
         raise KeyMalformed("an NKey is base32 text") from error
-    if len(raw) != KEY_BYTES + 3 or raw[0] != _NKEY_USER_PREFIX:
-        raise KeyMalformed("not a user's public NKey (U..., 56 characters)")
+    if len(raw) != KEY_BYTES + 3 or raw[0] != prefix:
+        raise KeyMalformed(f"not {what}")
     if binascii.crc_hqx(raw[:-2], 0).to_bytes(2, "little") != raw[-2:]:
         raise KeyMalformed("the NKey's check sum is wrong")
     return raw[1:-2]
 
 
-def nkey_user_text(public: bytes) -> str:
-    """A raw Ed25519 public key as a user's public NKey (`U...`). KeyMalformed on another length."""
+def _nkey_text(public: bytes, prefix: int) -> str:
     if len(public) != KEY_BYTES:
-        raise KeyMalformed(f"a login key has {KEY_BYTES} bytes, not {len(public)}")
-    raw = bytes([_NKEY_USER_PREFIX]) + public
+        raise KeyMalformed(f"a key has {KEY_BYTES} bytes, not {len(public)}")
+    raw = bytes([prefix]) + public
     return base64.b32encode(raw + binascii.crc_hqx(raw, 0).to_bytes(2, "little")).decode()
 
 

@@ -4,15 +4,15 @@ Requests and answers are the contracts'; the proofs, which need no store, are wh
 as simply as the simulation needs: a revoked device gets a drain session and no new incarnation.
 """
 
-import base64
 from collections.abc import Callable
 from typing import Any, Final
 
 import httpx
 import msgspec
 
+from tests.fixtures.session_tokens import session_token
 from tests.simulation.ingest import Ingest
-from tests.simulation.keys import CERTIFICATES, ROOT
+from tests.simulation.keys import CERTIFICATES, LEDGER, ROOT, key_of, login_key_of
 from tests.simulation.network import Line
 from tests.simulation.world import DAY_MS, Killed
 from zb_contracts.enrolment import (
@@ -24,9 +24,11 @@ from zb_contracts.enrolment import (
     incarnation_author,
     incarnation_statement,
 )
-from zb_contracts.keys import verify
-from zb_contracts.problems import DEVICE_REVOKED
+from zb_contracts.keys import nkey_user_text, verify
+from zb_contracts.problems import DEVICE_REVOKED, INPUT_NOT_FOUND
 from zb_contracts.sealed import from_base64url, to_base64url
+from zb_contracts.server_time import sign_time
+from zb_contracts.subject_keys import STATEMENT_PATH
 from zb_contracts.subjects import DRAIN
 from zb_contracts.times import format_time_ms
 
@@ -44,16 +46,17 @@ _KEYS: Final = tuple(
 )
 
 
-def session_token(device: str, technician: str | None, expires_ms: int) -> str:
-    """A token as devices read them; nobody here verifies it, as the broker would."""
-    claims = {
-        "jti": f"TOKEN-{device}-{expires_ms}",
-        "sub": "U",
-        "name": device,
-        "exp": expires_ms // 1000,
-        "nats": {"tags": [f"t:{technician or DRAIN}"]},
-    }
-    return f"e30.{base64.urlsafe_b64encode(msgspec.json.encode(claims)).decode().rstrip('=')}.c2ln"
+def device_token(device: str, technician: str | None, expires_ms: int) -> str:
+    """A session's token, signed by this world's issuer; nobody here verifies it as the broker would, the device does."""
+    return session_token(
+        key_of("session signer"),
+        login_key=nkey_user_text(login_key_of(device).public),
+        device=device,
+        technician=technician or DRAIN,
+        token_id=f"TOKEN-{device}-{expires_ms}",
+        issued_s=(expires_ms - SESSION_MS) // 1000,
+        expires_s=expires_ms // 1000,
+    )
 
 
 class Doorway:
@@ -66,6 +69,10 @@ class Doorway:
 
     async def post(self, url: str, *, content: bytes, headers: dict[str, str], timeout: float) -> httpx.Response:
         """One request. httpx.ConnectError when it or its answer is lost."""
+        if url == STATEMENT_PATH:
+            # There is no custody here. No dice are thrown for it, so that the seeds that are kept mean what they meant.
+            status, answer = _refused(INPUT_NOT_FOUND.code)
+            return httpx.Response(status, content=answer, request=httpx.Request("POST", f"http://ingest{url}"))
         await self._world.pause(self._world.dice.randint(20, 400))
         if not self._line.up or self._world.faults.bites("request lost"):
             raise httpx.ConnectError("no network")
@@ -74,12 +81,19 @@ class Doorway:
             raise httpx.ConnectError("no answer")
         return httpx.Response(status, content=answer, request=httpx.Request("POST", f"http://ingest{url}"))
 
+    async def get(self, url: str, *, params: dict[str, str], timeout: float) -> httpx.Response:
+        """The time, signed, where there is a network."""
+        if not self._line.up:
+            raise httpx.ConnectError("no network")
+        answer = sign_time(params["nonce"], self._world.now_ms, LEDGER).model_dump_json()
+        return httpx.Response(200, text=answer, request=httpx.Request("GET", f"http://ingest{url}"))
+
     def _tokens(self, content: bytes) -> tuple[int, bytes]:
         asked = TokenRequest.model_validate_json(content)
         if asked.technician is not None and (self.is_refused() or self._is_revoked(asked.device)):
             return _refused("session.refused")
         expires_ms = self._world.now_ms + SESSION_MS
-        token = session_token(asked.device, asked.technician, expires_ms)
+        token = device_token(asked.device, asked.technician, expires_ms)
         return 200, TokenAnswer(token=token, expires_at=format_time_ms(expires_ms)).model_dump_json().encode()
 
     def _incarnations(self, content: bytes) -> tuple[int, bytes]:
@@ -108,7 +122,7 @@ class Doorway:
             log_origin=ledger.shards[shard].origin,
             root_key=to_base64url(ROOT.public),
             keys=_KEYS,
-            token=session_token(device, self._technician, now_ms + SESSION_MS),
+            token=device_token(device, self._technician, now_ms + SESSION_MS),
             anchor_id=self._world.uuid7(now_ms),
             server_time=format_time_ms(now_ms),
         )

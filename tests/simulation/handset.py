@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.simulation.disk import Disk, copied
-from tests.simulation.doorway import SESSION_MS, Doorway, session_token
-from tests.simulation.keys import CERTIFICATES, ROOT, key_of, wrap_key_of
+from tests.simulation.doorway import SESSION_MS, Doorway, device_token
+from tests.simulation.keys import CERTIFICATES, ROOT, key_of, login_key_of, wrap_key_of
 from tests.simulation.network import Line
 from tests.simulation.world import MORNING_MS, SECOND_MS, Broken, Killed, Task, World
 from zb_contracts.envelope import ParsedEvent
@@ -29,8 +29,8 @@ from zb_device.opened import Opened, OwnEvents
 from zb_device.reading import ReadModel, database_path
 from zb_device.recording import Draft
 from zb_device.rounds import Rounds
-from zb_device.sessions import session_of
 from zb_device.settings import Pinned, Settings, SignedIn
+from zb_device.tokens import read_token
 from zb_device.vault import Unlocked
 
 POLLS: Final = 0.6
@@ -132,18 +132,22 @@ class Handset:
         own = OwnEvents(self.parts.log, wrap, self.technician)
         self.opened = Opened(Unlocked(self.technician, wrap, _read_key(self.technician)), reading, own)
         client: Any = self.doorway
-        self.rounds = Rounds(lambda: self.parts, self._reopen, self._at_hand, self._lock, client)
+        self.rounds = Rounds(lambda: self.parts, self._reopen, self._at_hand, self._lock, client, self._destroy)
 
     def _reopen(self) -> None:
         """The parts, as the folder has them now; what they would ask the system for comes from the world."""
-        clock = Clock(
+        parts = Parts.of(self._folder, self.clock())
+        self.parts = replace(parts, succession=replace(parts.succession, fresh=self._fresh_keys))
+
+    def clock(self) -> Clock:
+        """Its clocks since it was switched on."""
+        return Clock(
             wall_ms=lambda: self.world.now_ms + self.clocks.wall_error_ms,
             elapsed_ms=lambda: self.world.now_ms - self.clocks.booted_ms,
             real_ms=self.world.clock,
             boot=f"boot-{self.device}-{self.clocks.boots}",
+            real_elapsed_ms=lambda: self.world.now_ms - self.clocks.booted_ms,
         )
-        parts = Parts.of(self._folder, clock)
-        self.parts = replace(parts, succession=replace(parts.succession, fresh=self._fresh_keys))
 
     def _fresh_keys(self) -> tuple[SigningKey, WrapKey]:
         self.lives += 1
@@ -155,6 +159,9 @@ class Handset:
 
     def _lock(self) -> None:
         self.is_locked = True
+
+    def _destroy(self, order: str) -> None:
+        raise Broken("nobody is wiped here", f"{self.device} was told to by {order}")
 
     def switch_off(self) -> None:
         """The process ends, however it was going."""
@@ -286,11 +293,11 @@ def _enrolled(handset: Handset) -> Path:
         folder = Folder.open(place, create=True)
         settings = Settings(folder.connection)
         author = f"{handset.device}-i{handset.incarnation}"
-        keys = DeviceKeys(key_of(f"login {author}"), key_of(author), wrap_key_of(author))
+        keys = DeviceKeys(login_key_of(handset.device), key_of(author), wrap_key_of(author))
         with transaction(folder.connection):
             settings.put(keys.stored())
             settings.put(_pinned(handset))
-            settings.put(session_of(session_token(handset.device, handset.technician, MORNING_MS + SESSION_MS)))
+            settings.put(read_token(device_token(handset.device, handset.technician, MORNING_MS + SESSION_MS)).session)
             settings.put(SignedIn(technician=handset.technician))
         ReadModel(place, handset.technician, _read_key(handset.technician)).close()
         folder.close()

@@ -17,6 +17,11 @@ def key_of(name: str) -> SigningKey:
     return SigningKey.from_seed(_seed(name))
 
 
+def login_key_of(device: str) -> SigningKey:
+    """The login key of a device, in all its lives."""
+    return key_of(f"login {device}")
+
+
 def wrap_key_of(name: str) -> WrapKey:
     """An X25519 key."""
     return WrapKey.from_private(_seed(f"wrap {name}"))

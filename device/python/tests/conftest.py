@@ -65,6 +65,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(201, json.dumps(answer).encode(), Content_Type="application/json")
             return
         if self.path == "/v1/tokens":
+            if self.platform.lose_tokens:
+                self.platform.lose_tokens -= 1
+                self.close_connection = True
+                self.connection.close()
+                return
             token = self.platform.make_token(json.loads(body).get("technician") or "drain")
             self._send(200, json.dumps({"token": token, "expires_at": format_time_ms(T0)}).encode())
             return

@@ -1,4 +1,4 @@
--- Turns a store of version 2 back into one of version 1, as stores were before incarnations.
+-- Turns a store of version 3 back into one of version 1, as stores were before incarnations.
 begin immediate;
 create table head_1 (
     one integer primary key check (one = 1),
@@ -34,5 +34,10 @@ alter table log_1 rename to log;
 create index log_open on log (seq) where state in ('queued', 'received');
 create index log_visible on log (seq) where state in ('held', 'refused') and dealt_with = 0;
 drop table incarnations;
+alter table readers drop column wait_ms;
+alter table readers drop column wait_boot;
+alter table readers drop column wait_from_ms;
+alter table readers add column blocked_until_ms integer not null default 0;
+alter table media drop column handover;
 pragma user_version = 1;
 commit;

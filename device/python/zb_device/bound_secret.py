@@ -35,14 +35,7 @@ class BoundSecret:
         place = folder / FILE_NAME
         if place.exists():
             return cls.read(folder)
-        temporary = place.with_suffix(".new")
-        temporary.unlink(missing_ok=True)
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(SECRET_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(place)
-        sync_folder(folder)
+        durably_written(place, secrets.token_bytes(SECRET_BYTES))
         return cls.read(folder)
 
     @classmethod
@@ -60,6 +53,30 @@ class BoundSecret:
 
     def __repr__(self) -> str:
         return "BoundSecret()"
+
+
+def destroy(folder: Path) -> None:
+    """Overwrite and remove the secret. A flash medium may keep the old block: SECURITY.md says what that means."""
+    place = folder / FILE_NAME
+    if place.exists():
+        with place.open("r+b") as file:
+            file.write(bytes(SECRET_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        place.unlink()
+        sync_folder(folder)
+
+
+def durably_written(place: Path, content: bytes) -> None:
+    """A file with mode 0600, whole or not at all, durable before this returns."""
+    temporary = place.with_suffix(".new")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(place)
+    sync_folder(place.parent)
 
 
 def sync_folder(folder: Path) -> None:

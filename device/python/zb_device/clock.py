@@ -22,13 +22,15 @@ _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Four readings. `wall_ms` may be wrong; `elapsed_ms` counts sleep too and begins anew with `boot`."""
+    """Five readings. `wall_ms` may be wrong; `elapsed_ms` counts sleep too and begins anew with `boot`."""
 
     wall_ms: Callable[[], int]
     elapsed_ms: Callable[[], int]
     real_ms: Callable[[], int]
     """Real time for token expiry and request proofs, which no story moves."""
     boot: str
+    real_elapsed_ms: Callable[[], int] = lambda: _boottime_ms()
+    """As `elapsed_ms`, and no story moves it either: how long a session or an unlocked screen has lasted."""
 
 
 class AnchorMark(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +45,27 @@ class AnchorMark(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def anchor(self) -> Anchor:
         return Anchor(self.id, self.server_time)
+
+
+class RealMark(msgspec.Struct, frozen=True, kw_only=True):
+    """A real time that the platform signed (in a session token, or asked for) and the real elapsed time when it came."""
+
+    real_ms: int
+    boot: str
+    elapsed_ms: int
+
+    def trusted(self, clock: Clock) -> "TrustedTime":
+        """Real time now: exact within this boot, else a lower bound."""
+        elapsed = clock.real_elapsed_ms() - self.elapsed_ms
+        if self.boot != clock.boot or elapsed < 0:
+            return TrustedTime(self.real_ms, None)
+        return TrustedTime(self.real_ms + elapsed, self.real_ms + elapsed)
+
+
+def real_mark(before: RealMark | None, real_ms: int, clock: Clock) -> RealMark:
+    """A mark of now; never below what an earlier one says, because an old answer may be repeated."""
+    floor_ms = before.trusted(clock).earliest_ms if before else 0
+    return RealMark(real_ms=max(real_ms, floor_ms), boot=clock.boot, elapsed_ms=clock.real_elapsed_ms())
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,9 @@ from zb_device.background import RETRY_S_MAX, Background
 from zb_device.clock import Clock, machine_clock
 from zb_device.database import transaction
 from zb_device.enrolment import Invitation, enrol
-from zb_device.faults import DeviceFault, Locked, NoTechnician
+from zb_device.faults import DeviceFault, Locked, NoTechnician, Wiped
 from zb_device.folder import Folder, Parts
+from zb_device.guard import Guard
 from zb_device.local_state import LocalState
 from zb_device.log import ReaderBox
 from zb_device.media import Prepared, described
@@ -49,16 +50,25 @@ class Device:
 
     def __init__(self, folder: Folder, clock: Clock, transport: Transport | None = None) -> None:
         """For `open` and `enrol`; `transport` replaces the NATS connection."""
-        self.parts = Parts.of(folder, clock)
+        self._parts = Parts.of(folder, clock)
         self.clock = clock
         self._folder = folder
         self._open: Opened | None = None
         self._client = httpx.AsyncClient(timeout=httpx.Timeout(30.0, connect=CONNECT_TIMEOUT_S), follow_redirects=False)
         self._attaching = asyncio.Lock()
-        rounds = Rounds(lambda: self.parts, self._reopen, lambda: self._open, self.lock, self._client)
+        self._guard = Guard(clock, lambda: self.parts.reading_right, self.parts.vault.idle_s, self.lock)
+        rounds = Rounds(lambda: self.parts, self._reopen, lambda: self._open, self.lock, self._client, self._destroy)
         self._rounds = rounds
         self.network = Network(lambda: self.parts, rounds, transport or self._nats(), lambda: self.unlocked, clock)
         self.parts.media.tidy()
+        self.parts.ending.tidy()
+
+    @property
+    def parts(self) -> Parts:
+        """What the device is made of. Wiped once its store was destroyed."""
+        if self._folder.is_wiped:
+            raise Wiped("this device was wiped by order: nothing of it is left")
+        return self._parts
 
     # --- Opening and closing ---
 
@@ -72,7 +82,7 @@ class Device:
         clock: Clock | None = None,
         transport: Transport | None = None,
     ) -> Self:
-        """The device in `path`. NotEnrolled, DeviceBusy or StoreDamaged else.
+        """The device in `path`. NotEnrolled, DeviceBusy, StoreDamaged or Wiped else.
 
         `unlock` is the PIN or passphrase of `technician`, or of who signed in last: stretching it holds this thread for some
         0.2 s, which `await device.unlock(...)` does elsewhere. NoTechnician, WrongPin or PinBlocked then, and nothing is open.
@@ -155,22 +165,26 @@ class Device:
             return
         if self.parts.sessions.current().technician != technician:
             await self.parts.sessions.renew(technician, self._client)
+        self.parts.vault.check_strength(pin)
+        self.parts.ending.tidy()
         reader, unlocked = await asyncio.to_thread(self.parts.vault.prepared, technician, pin)
         self.parts.vault.add(reader)
         self._unlocked(unlocked)
 
     async def unlock(self, pin: str, technician: str | None = None) -> None:
-        """Open the read model. NoTechnician, WrongPin or PinBlocked else. Another technician's is locked first."""
+        """Open the read model. NoTechnician, WrongPin, PinBlocked, or a reason of `reading_right` else. Another's is locked."""
         who, salt = self._salted(technician)
         self._unlock_with(who, await asyncio.to_thread(stretch, pin, salt))
 
     def _salted(self, technician: str | None) -> tuple[str, bytes]:
         """Who unlocks, and what their PIN is stretched with; a blocked one is refused before it is stretched."""
         who = technician or self._present()
-        return who, self.parts.vault.salt(who, self.clock.real_ms())
+        return who, self.parts.vault.salt(who, self.clock)
 
     def _unlock_with(self, technician: str, stretched: bytes) -> None:
-        self._unlocked(self.parts.vault.open(technician, stretched, self.clock.real_ms()))
+        unlocked = self.parts.vault.open(technician, stretched, self.clock)
+        self.parts.reading_right.check(technician)
+        self._unlocked(unlocked)
 
     def _unlocked(self, unlocked: Unlocked) -> None:
         self._rounds.drain_until_ms = 0
@@ -181,7 +195,15 @@ class Device:
             self.parts.log.name_streams(unlocked.reader, technician)
         reading = ReadModel(self._folder.path, technician, unlocked.database_key)
         self._open = Opened(unlocked, reading, OwnEvents(self.parts.log, unlocked.reader, technician))
+        self._guard.opened(technician)
         self.background.wake()
+
+    async def change_pin(self, old: str, new: str) -> None:
+        """Another PIN or passphrase for who works here. WrongPin, PinBlocked or PinTooWeak else."""
+        self.parts.vault.check_strength(new)
+        await self.unlock(old)
+        reader = await asyncio.to_thread(self.parts.vault.wrapped, self.opened().unlocked, new)
+        self.parts.vault.rewrap(reader)
 
     def _present(self) -> str:
         technician = self.technician
@@ -191,6 +213,7 @@ class Device:
 
     def lock(self) -> None:
         """Close the read model and forget its keys. Recording and sending go on."""
+        self._guard.closed()
         if self._open is not None:
             self._open.reading.close()
             self._open = None
@@ -228,6 +251,8 @@ class Device:
 
     async def record_all(self, drafts: Sequence[Draft], attachment: Prepared | None = None) -> list[Recorded]:
         """Several events (and the queue row of a file that one of them names), all or none."""
+        self.parts.ending.check_recording()
+        self._guard.touch()
         events = self.parts.recorder.record(
             drafts,
             actor=self._present(),
@@ -302,7 +327,8 @@ class Device:
         return self.opened().reading.ids(kind)
 
     def opened(self) -> Opened:
-        """Locked unless the read model is open."""
+        """Locked unless the read model is open and may be: not after a time without use, nor beyond the session."""
+        self._guard.check()
         if self._open is None:
             raise Locked("the read model is locked: unlock it first")
         return self._open
@@ -361,7 +387,13 @@ class Device:
 
     def _reopen(self) -> None:
         """The store goes on under another author or other keys."""
-        self.parts = Parts.of(self._folder, self.clock)
+        self._parts = Parts.of(self._folder, self.clock)
+
+    def _destroy(self, order: str) -> None:
+        """The wipe of this order was attested."""
+        word = f"{self.parts.pinned.device} {order}"
+        self.lock()
+        self._folder.wipe(word)
 
     def _nats(self) -> Transport:
         # A device's id, addresses and login key are its own through all its incarnations.

@@ -17,8 +17,9 @@ from zb_device.clock import AnchorMark, Clock
 from zb_device.database import Connection, transaction
 from zb_device.faults import AlreadyEnrolled, Refused
 from zb_device.keys import DeviceKeys, StoredKeys
-from zb_device.sessions import post, session_of
+from zb_device.sessions import keep, post
 from zb_device.settings import Pending, Pinned, Settings, SignedIn
+from zb_device.tokens import verified
 from zb_device.trust import pinned_certificates
 
 PATH: Final = "/v1/enrolments"
@@ -52,12 +53,13 @@ async def enrol(connection: Connection, clock: Clock, invitation: Invitation, cl
     if settings.get(Pinned) is not None:
         raise AlreadyEnrolled("this folder holds an enrolled device: use another folder for another device")
     keys = _keys(connection, settings, invitation)
-    body = _request(keys, invitation).model_dump_json(exclude_none=True).encode()
+    body = enrolment_request(keys, invitation).model_dump_json(exclude_none=True).encode()
     answer = await post(client, invitation.places.ingest_url + PATH, body, EnrolmentAnswer)
-    pinned = _pinned(answer, invitation, clock.real_ms())
+    pinned = pinned_by(answer, invitation, clock.real_ms())
+    token = verified(answer.token, device=pinned.device, login=keys.login_text, account=None)
     with transaction(connection):
         settings.put(pinned)
-        settings.put(session_of(answer.token))
+        keep(settings, token, clock)
         settings.put(
             AnchorMark(id=answer.anchor_id, server_time=answer.server_time, boot=clock.boot, elapsed_ms=clock.elapsed_ms())
         )
@@ -87,7 +89,8 @@ def _keys(connection: Connection, settings: Settings, invitation: Invitation) ->
     return keys
 
 
-def _request(keys: DeviceKeys, invitation: Invitation) -> EnrolmentRequest:
+def enrolment_request(keys: DeviceKeys, invitation: Invitation) -> EnrolmentRequest:
+    """What is posted: the code, and the proofs of these keys."""
     login, event, wrap = keys.login_text, to_base64url(keys.event.public), to_base64url(keys.wrap.public)
     return EnrolmentRequest(
         code=invitation.code,
@@ -100,7 +103,8 @@ def _request(keys: DeviceKeys, invitation: Invitation) -> EnrolmentRequest:
     )
 
 
-def _pinned(answer: EnrolmentAnswer, invitation: Invitation, real_ms: int) -> Pinned:
+def pinned_by(answer: EnrolmentAnswer, invitation: Invitation, real_ms: int) -> Pinned:
+    """What the device trusts from now on. Refused for an answer that the root does not stand for."""
     try:
         root = from_base64url(answer.root_key)
         if invitation.root_sha256 and hashlib.sha256(root).hexdigest() != invitation.root_sha256:

@@ -39,6 +39,36 @@ class Locked(DeviceFault):
     code = "device.locked"
 
 
+class SessionExpired(Locked):
+    """The technician's session has ended, or there is none: reading is locked until it is renewed."""
+
+    code = "device.session_expired"
+
+
+class ClockUntrusted(Locked):
+    """The clock was set back, so nobody can say whether the session lasts: reading is locked until the time is known."""
+
+    code = "device.clock_untrusted"
+
+
+class ReadingSuspended(Locked):
+    """The office suspended reading on this device."""
+
+    code = "device.reading_suspended"
+
+
+class Wiping(DeviceFault):
+    """The device was told to destroy what it holds: it sends what it has and records nothing more."""
+
+    code = "device.wiping"
+
+
+class Wiped(DeviceFault):
+    """The folder's device was wiped, and said so. A new one can be enrolled in its place."""
+
+    code = "device.wiped"
+
+
 class WrongPin(DeviceFault):
     """The PIN or passphrase is not the technician's."""
 
@@ -50,6 +80,12 @@ class PinBlocked(DeviceFault):
 
     code = "device.pin_blocked"
     retryable = True
+
+
+class ReadingDestroyed(DeviceFault):
+    """Too many wrong PINs in a row: the technician's keys are gone, what was signed is not."""
+
+    code = "device.reading_destroyed"
 
 
 class PinTooWeak(DeviceFault):

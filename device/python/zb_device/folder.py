@@ -12,14 +12,17 @@ from typing import Final
 import msgspec
 
 from zb_device.bound_secret import FILE_NAME as SECRET_FILE
-from zb_device.bound_secret import BoundSecret
+from zb_device.bound_secret import BoundSecret, destroy, durably_written, sync_folder
 from zb_device.clock import Clock
 from zb_device.database import Connection, check_integrity, open_database
-from zb_device.faults import DeviceBusy, NotEnrolled, StoreDamaged
+from zb_device.ending import Ending
+from zb_device.faults import DeviceBusy, NotEnrolled, StoreDamaged, Wiped
 from zb_device.incarnations import Closed, Succession, closed_incarnations
 from zb_device.keys import DeviceKeys, StoredKeys
 from zb_device.log import Log
+from zb_device.media import FOLDER as MEDIA_FOLDER
 from zb_device.media import MediaStore
+from zb_device.reading_right import ReadingRight
 from zb_device.real_time import RealTime
 from zb_device.recording import Recorder
 from zb_device.sessions import Sessions
@@ -29,6 +32,8 @@ from zb_device.vault import Vault
 
 DATABASE_FILE: Final = "device.db"
 LOCK_FILE: Final = "device.lock"
+WIPED_FILE: Final = "device.wiped"
+"""What stays of a wiped device: which one it was, and by which order."""
 
 
 @dataclass(slots=True)
@@ -43,6 +48,11 @@ class Folder:
     @classmethod
     def open(cls, path: Path, *, create: bool = False) -> "Folder":
         """DeviceBusy when another process has it, NotEnrolled when there is no device, StoreDamaged when it cannot be read."""
+        if (path / WIPED_FILE).exists():
+            _finish_wipe(path)
+            if not create:
+                raise Wiped(f"the device in {path} was wiped by order ({(path / WIPED_FILE).read_text().strip()})")
+            (path / WIPED_FILE).unlink()
         if not create and not (path / SECRET_FILE).exists():
             if (path / DATABASE_FILE).exists():
                 raise StoreDamaged(f"{path / SECRET_FILE} is missing: the store cannot be opened without it")
@@ -61,12 +71,30 @@ class Folder:
         """Read and authenticate every page of the log's database. StoreDamaged names the first that fails."""
         check_integrity(self.connection, self.path / DATABASE_FILE)
 
+    @property
+    def is_wiped(self) -> bool:
+        return (self.path / WIPED_FILE).exists()
+
+    def wipe(self, word: str) -> None:
+        """Destroy everything but `word`. From its first step on it is finished at the next opening, if not now."""
+        durably_written(self.path / WIPED_FILE, word.encode())
+        self.connection.close()
+        _finish_wipe(self.path)
+
     def close(self) -> None:
         """Let go of it; a second time changes nothing."""
         lock, self._lock = self._lock, -1
         if lock >= 0:
             self.connection.close()
             os.close(lock)
+
+
+def _finish_wipe(path: Path) -> None:
+    """The secret first: without it, what cannot be removed, or lingers on the medium, is noise."""
+    destroy(path)
+    for left in [*path.glob(f"{DATABASE_FILE}*"), *path.glob("read-*.db*"), *path.glob(f"{MEDIA_FOLDER}/*")]:
+        left.unlink(missing_ok=True)
+    sync_folder(path)
 
 
 def _locked(path: Path) -> int:
@@ -94,7 +122,9 @@ class Parts:
     syncer: Syncer
     sessions: Sessions
     real_time: RealTime
+    reading_right: ReadingRight
     succession: Succession
+    ending: Ending
     closed: tuple[Closed, ...]
     earlier: tuple[Syncer, ...]
     """The closed incarnations' side of the protocol, oldest first."""
@@ -109,22 +139,25 @@ class Parts:
         keys, escrow = DeviceKeys.from_stored(stored), pinned.escrow.public
         closed = closed_incarnations(connection)
         log = Log(connection, escrow, len(closed) + 1)
-        real_time = RealTime(connection, settings, pinned, clock.real_ms)
+        real_time = RealTime(connection, settings, pinned, clock)
         clock = replace(clock, real_ms=real_time)
         recorder = Recorder(connection, log, settings, keys.event, pinned.author, clock)
         sessions = Sessions(connection, settings, pinned, keys, clock, real_time)
+        vault, media = Vault(connection, settings, folder.secret), MediaStore(connection, folder.path, escrow)
         return cls(
             pinned=pinned,
             keys=keys,
             settings=settings,
-            vault=Vault(connection, folder.secret),
+            vault=vault,
             log=log,
-            media=MediaStore(connection, folder.path, escrow),
+            media=media,
             recorder=recorder,
             syncer=Syncer(connection, log, settings, pinned, clock, recorder),
             sessions=sessions,
             real_time=real_time,
+            reading_right=ReadingRight(settings, pinned, keys, log, clock, real_time),
             succession=Succession(connection, settings, log, pinned, keys, sessions, clock),
+            ending=Ending(connection, settings, folder.path, pinned, log, media, vault, recorder),
             closed=closed,
             earlier=tuple(
                 Syncer(

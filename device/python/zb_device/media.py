@@ -192,6 +192,17 @@ class MediaStore:
             )
         self._remove(sha256)
 
+    def forget_readers(self) -> None:
+        """In the caller's transaction: no technician opens a file here again; the keys for escrow stay."""
+        self._db.execute("update media set reader = null, for_reader = null where for_reader is not null")
+
+    def left(self) -> tuple[int, int]:
+        """How many files the server does not hold, and their bytes."""
+        count, size = self._db.execute(
+            "select count(*), coalesce(sum(length_bytes), 0) from media where state <> 'stored'"
+        ).fetchone()
+        return int(count), int(size)
+
     def tidy(self) -> int:
         """After a crash: remove chunks that no event names, or whose file is stored. How many files went."""
         kept = {row[0] for row in self._db.execute("select sha256 from media where state <> 'stored'")}

@@ -5,7 +5,6 @@ refused a proof for its time, by a nonce, so that nobody between can teach an ol
 """
 
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +15,7 @@ from zb_contracts.enrolment import TrustedKey
 from zb_contracts.faults import CryptoFault
 from zb_contracts.problems import Problem
 from zb_contracts.server_time import TimeAnswer, check_time, read_time_unverified
+from zb_device.clock import Clock, RealMark, real_mark
 from zb_device.database import Connection, transaction
 from zb_device.faults import Refused, Unreachable
 from zb_device.settings import ClockOffset, Pinned, Settings
@@ -31,16 +31,16 @@ _keys = TypeAdapter(tuple[TrustedKey, ...])
 
 @dataclass(frozen=True, slots=True)
 class RealTime:
-    """`wall_ms` is the machine's own clock."""
+    """`clock.real_ms` is the machine's own clock."""
 
     connection: Connection
     settings: Settings
     pinned: Pinned
-    wall_ms: Callable[[], int]
+    clock: Clock
 
     def __call__(self) -> int:
         """Milliseconds since 1970, as near to real time as the device knows it."""
-        return self.wall_ms() + (self.settings.get(ClockOffset) or ClockOffset()).offset_ms
+        return self.clock.real_ms() + (self.settings.get(ClockOffset) or ClockOffset()).offset_ms
 
     async def learn(self, client: httpx.AsyncClient) -> None:
         """Ask the platform. Unreachable; Refused for an answer that no ledger key of our root signed for this question."""
@@ -54,7 +54,8 @@ class RealTime:
         except (ValidationError, CryptoFault, Problem) as fault:
             raise Refused(f"the platform's time cannot be believed: {fault}", problem="clock.answer") from fault
         with transaction(self.connection):
-            self.settings.put(ClockOffset(offset_ms=named_ms - self.wall_ms()))
+            self.settings.put(ClockOffset(offset_ms=named_ms - self.clock.real_ms()))
+            self.settings.put(real_mark(self.settings.get(RealMark), named_ms, self.clock))
 
     async def _knowing(self, kid: str, client: httpx.AsyncClient) -> Pinned:
         """What is pinned, with the certificate of this key where the ledger's key was rotated since the last sync."""

@@ -9,8 +9,9 @@ from zb_contracts.envelope import STREAM_KINDS
 from zb_contracts.times import format_time_ms
 from zb_device.clock import AnchorMark, elapsed_since, trusted_time
 from zb_device.device import Device
+from zb_device.faults import Locked
 from zb_device.log import Entry
-from zb_device.settings import ClockOffset, LedgerView, Problems, Unregistered
+from zb_device.settings import ClockOffset, Ended, LedgerView, Problems, Unregistered
 
 Json = dict[str, Any]
 
@@ -29,6 +30,7 @@ def status(device: Device) -> Json:
         "technician": device.technician,
         "technicians": parts.vault.technicians(),
         "unlocked": device.unlocked,
+        "ending": _ending(device),
         "secret": "file",
         "online": device.is_online,
         "events": _events(device),
@@ -112,13 +114,35 @@ def _media(device: Device) -> Json:
     return counts
 
 
+def _ending(device: Device) -> Json | None:
+    """That the device was revoked, or is being wiped, and how far that is."""
+    ending = device.parts.ending
+    ended, order = device.parts.settings.get(Ended), ending.order
+    if ended is None:
+        return None
+    return {
+        "cause": ended.cause,
+        "at": format_time_ms(ended.at_ms),
+        "wipe": None if order is None else {"order": order.order, "at_once": order.at_once, "attested": bool(order.author)},
+    }
+
+
 def _session(device: Device) -> Json:
     session = device.parts.sessions.current()
     return {
         "technician": session.technician,
         "expires_at": format_time_ms(session.expires_ms),
-        "expired": device.parts.sessions.expired(),
+        "reading": _reading(device),
     }
+
+
+def _reading(device: Device) -> str:
+    """Whether the technician may read: `open` to their PIN, or the code of what stands in the way."""
+    try:
+        device.parts.reading_right.check(device.technician or "")
+    except Locked as fault:
+        return fault.code
+    return "open"
 
 
 def _clock(device: Device) -> Json:

@@ -14,6 +14,7 @@ from zb_contracts.problems import DEVICE_PROOF_TIME, DEVICE_SUSPENDED
 from zb_device.faults import Refused, SessionEnded, StoreRestored, Unreachable
 from zb_device.folder import Parts
 from zb_device.opened import Opened
+from zb_device.settings import SignedIn
 from zb_device.syncing import SyncReport
 from zb_device.transport import NoTransport, Transport
 from zb_device.uploads import Uploader
@@ -33,6 +34,8 @@ class Rounds:
     opened: Callable[[], Opened | None]
     lock: Callable[[], None]
     client: httpx.AsyncClient
+    destroy: Callable[[str], None]
+    """The wipe of this order was attested: nothing is to be left."""
     drain_until_ms: int = 0
 
     async def sync(self, transport: Transport) -> SyncReport:
@@ -45,10 +48,31 @@ class Rounds:
             # Cut, or expired by the broker's clock: the same round under a new token.
             await self.ensure_session(anew=True)
             report = await self._synced(transport)
-        if {"suspend", "wipe"} & set(report.commands):
-            # Reading ends; what was signed is still sent. Destroying the read model is a person's decision at the office.
-            self.lock()
+        await self._obey(transport, report)
         return report
+
+    async def _obey(self, transport: Transport, report: SyncReport) -> None:
+        """What the platform said of this device's end, and the next step of a wipe."""
+        if self.parts().ending.obey(report.told):
+            self.lock()
+        self.parts().ending.prune()
+        order = self.parts().ending.order
+        if order is None:
+            return
+        if not order.author:
+            await self._upload_last()
+        if self.parts().ending.attest() is not None:
+            if not self.parts().ending.is_reported():
+                await self._all(transport)
+            if self.parts().ending.is_reported():
+                self.destroy(order.order)
+
+    async def _upload_last(self) -> None:
+        try:
+            await self.upload()
+        except (Unreachable, Refused) as fault:
+            # The files wait with their own reasons; a lost device does not wait for them.
+            self.parts().syncer.note(getattr(fault, "problem", fault.code), f"files could not be sent before the wipe: {fault}")
 
     async def upload(self) -> int:
         """Try each waiting file once; how many are stored now. Where the clock was too wrong for a proof, once more."""
@@ -67,7 +91,8 @@ class Rounds:
     async def ensure_session(self, *, anew: bool = False) -> None:
         """A session of who works here, or a drain where that is refused. Reading ends while even that is refused."""
         opened, sessions = self.opened(), self.parts().sessions
-        technician = opened.unlocked.technician if opened else sessions.current().technician
+        await self._know_time()
+        technician = opened.unlocked.technician if opened else sessions.current().technician or self._signed_in()
         real_ms = self.parts().real_time()
         if real_ms < self.drain_until_ms:
             technician = None
@@ -78,6 +103,25 @@ class Rounds:
             # No session for the person: what was signed still goes up in a drain session.
             self.drain_until_ms = real_ms + DRAIN_MS
             await self._drain(anew=anew)
+
+    def _signed_in(self) -> str | None:
+        """Whose session is to be had again after one of a drain; on a device that ended nobody's."""
+        parts = self.parts()
+        signed_in = parts.settings.get(SignedIn)
+        return signed_in.technician if signed_in and not parts.ending.is_ended else None
+
+    async def _know_time(self) -> None:
+        """After a reboot the first contact brings the time: reading waits for it, where the clock was set back."""
+        parts = self.parts()
+        if parts.reading_right.real().exact:
+            return
+        try:
+            await parts.real_time.learn(self.client)
+        except Refused as fault:
+            parts.syncer.note(fault.problem, str(fault))
+        except Unreachable:
+            # The broker may be reached all the same; reading stays as it is.
+            return
 
     async def _drain(self, *, anew: bool) -> None:
         sessions = self.parts().sessions

@@ -1,11 +1,10 @@
 """Session tokens: the NATS user JWT with which a device opens the broker, its renewal, and what it says off line.
 
 Renewal proves the login key and may be repeated as often as answers are lost: nothing rotates. Times of tokens are real time.
-An expired token never stops recording; a drain session (no technician) sends and collects receipts.
+What a token opens off line is `reading_right`'s matter. An expired one never stops recording; a drain session (no technician)
+sends and collects receipts.
 """
 
-import base64
-import binascii
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -15,59 +14,20 @@ from pydantic import BaseModel, ValidationError
 
 from zb_contracts.enrolment import TokenAnswer, TokenRequest
 from zb_contracts.problems import DEVICE_PROOF_TIME
-from zb_contracts.subjects import DRAIN, ID_PATTERN
-from zb_device.clock import Clock
+from zb_device.clock import Clock, RealMark, real_mark
 from zb_device.database import Connection, transaction
 from zb_device.faults import Refused, Unreachable
 from zb_device.keys import DeviceKeys
 from zb_device.real_time import RealTime
-from zb_device.settings import Pinned, Session, Settings, SignedIn
+from zb_device.settings import Authority, KeptSessions, Pinned, Session, Settings, SignedIn
+from zb_device.tokens import Token, verified
 
 PATH: Final = "/v1/tokens"
 RENEW_BEFORE_MS: Final = 6 * 3_600_000
-TOKEN_BYTES_MAX: Final = 16 * 1024
 ANSWER_BYTES_MAX: Final = 256 * 1024
 TIMEOUT_S: Final = 20.0
-_TAG: Final = "t:"
 
 M = TypeVar("M", bound=BaseModel)
-
-
-class _NatsClaims(msgspec.Struct, frozen=True):
-    tags: tuple[str, ...] = ()
-
-
-class _Claims(msgspec.Struct, frozen=True):
-    jti: str
-    sub: str
-    name: str
-    exp: int
-    nats: _NatsClaims
-
-
-_claims = msgspec.json.Decoder(_Claims)
-
-
-def session_of(token: str) -> Session:
-    """What a token says. It comes over an authenticated connection; the broker and the services verify it.
-
-    Refused for text that is no token. The id of a token is its `jti` in lower case, as headers spell ids.
-    """
-    try:
-        middle = token.split(".")[1]
-        claims = _claims.decode(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
-    except (IndexError, binascii.Error, ValueError, msgspec.DecodeError) as fault:
-        raise Refused(f"the server's session token cannot be read: {fault}", problem="session.token") from fault
-    technician = next((tag.removeprefix(_TAG) for tag in claims.nats.tags if tag.startswith(_TAG)), DRAIN)
-    token_id = claims.jti.lower()
-    if len(token) > TOKEN_BYTES_MAX or not ID_PATTERN.fullmatch(token_id) or not ID_PATTERN.fullmatch(technician):
-        raise Refused("the server's session token has an impossible id or technician", problem="session.token")
-    return Session(
-        token=token,
-        token_id=token_id,
-        technician=None if technician == DRAIN else technician,
-        expires_ms=claims.exp * 1000,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +47,6 @@ class Sessions:
         if session is None:
             raise Refused("the device has no session", problem="session.none")
         return session
-
-    def expired(self) -> bool:
-        return self.clock.real_ms() >= self.current().expires_ms
 
     def sign_in(self, technician: str) -> None:
         """Note durably who works with the device."""
@@ -115,10 +72,13 @@ class Sessions:
     async def renew(self, technician: str | None, client: httpx.AsyncClient) -> Session:
         """A new token, kept durably."""
         body = TokenRequest(device=self.pinned.device, technician=technician).model_dump_json().encode()
-        session = session_of((await self.post(client, PATH, body, TokenAnswer)).token)
+        answer = await self.post(client, PATH, body, TokenAnswer)
+        authority = self.settings.get(Authority)
+        account = authority.account if authority else None
+        token = verified(answer.token, device=self.pinned.device, login=self.keys.login_text, account=account)
         with transaction(self.connection):
-            self.settings.put(session)
-        return session
+            keep(self.settings, token, self.clock)
+        return token.session
 
     async def post(self, client: httpx.AsyncClient, path: str, body: bytes, answer: type[M]) -> M:
         """One request under the login key's proof. Where the device's clock was too wrong for it, once more in real time."""
@@ -139,6 +99,16 @@ class Sessions:
             body=body,
             real_ms=self.clock.real_ms(),
         )
+
+
+def keep(settings: Settings, token: Token, clock: Clock) -> None:
+    """In the caller's transaction: the token as the session, for its technician's reading, and the time at which it was made."""
+    session = token.session
+    settings.put(session)
+    settings.put(Authority(account=token.account))
+    settings.put(real_mark(settings.get(RealMark), token.claims.iat * 1000, clock))
+    if session.technician is not None:
+        settings.put((settings.get(KeptSessions) or KeptSessions()).with_token(session.technician, token.text))
 
 
 async def post(client: httpx.AsyncClient, url: str, body: bytes, answer: type[M], headers: dict[str, str] | None = None) -> M:

@@ -3,17 +3,22 @@
 One value of each type, as MessagePack under a stable name. It interprets none of them.
 """
 
-from typing import Final, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
 from zb_contracts.keys import KeyCertificate, KeyPurpose
-from zb_device.clock import AnchorMark
+from zb_device.clock import AnchorMark, RealMark
 from zb_device.database import Connection
 from zb_device.keys import StoredKeys
 from zb_device.policies import Policy
 
 PROBLEMS_KEPT_MAX: Final = 50
+SESSIONS_KEPT_MAX: Final = 8
+IDLE_LOCK_S: Final = 900
+"""Unless the policy says otherwise: a technician works with both hands for a quarter of an hour, a thief does not wait."""
+IDLE_LOCK_S_MIN: Final = 30
+IDLE_LOCK_S_MAX: Final = 8 * 3600
 
 
 class Pinned(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +53,59 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"Session(technician={self.technician!r}, expires_ms={self.expires_ms})"
+
+
+class LockPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What opens reading (`passphrase` where nothing but the words protects it), and after how long unused it closes."""
+
+    kind: Literal["pin", "passphrase"] = "pin"
+    idle_s: Annotated[int, msgspec.Meta(ge=IDLE_LOCK_S_MIN, le=IDLE_LOCK_S_MAX)] = IDLE_LOCK_S
+
+
+class KeptSessions(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest tokens of the technicians who work with this device, as text: each opens reading for its own technician."""
+
+    tokens: tuple[tuple[str, str], ...] = ()
+    """(technician, token), the one that was renewed last at the end."""
+
+    def with_token(self, technician: str, token: str) -> "KeptSessions":
+        """With one more in place of the technician's one before; the oldest go."""
+        others = tuple(one for one in self.tokens if one[0] != technician)
+        return KeptSessions(tokens=(*others, (technician, token))[-SESSIONS_KEPT_MAX:])
+
+    def __repr__(self) -> str:
+        return f"KeptSessions({len(self.tokens)})"
+
+
+class Authority(msgspec.Struct, frozen=True, kw_only=True):
+    """The account whose signers sign this deployment's session tokens, since the first one."""
+
+    account: str
+
+
+class ReadingSuspension(msgspec.Struct, frozen=True, kw_only=True):
+    """Reading is suspended until an answer no longer says so."""
+
+    cause: str
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """The device was revoked: nobody reads on it again. It sends what it has. `at_ms` is the ledger's time."""
+
+    cause: str
+    at_ms: int
+    read_models: int
+    """How many technicians' keys were destroyed."""
+
+
+class WipeOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """An order to destroy everything. `attested` is the number of the last event and `author` its author, once it was signed."""
+
+    order: str
+    at_once: bool
+    read_models: int
+    attested: int = 0
+    author: str = ""
 
 
 class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +170,13 @@ _NAMES: Final[dict[type, str]] = {
     StoredKeys: "keys",
     Pinned: "pinned",
     Session: "session",
+    LockPolicy: "lock_policy",
+    KeptSessions: "sessions",
+    Authority: "authority",
+    ReadingSuspension: "reading_suspension",
+    Ended: "ended",
+    WipeOrder: "wipe",
+    RealMark: "real_mark",
     SignedIn: "signed_in",
     AnchorMark: "anchor",
     LedgerView: "ledger",

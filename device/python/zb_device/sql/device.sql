@@ -69,7 +69,9 @@ create table readers (
     salt blob not null,
     wrapped blob not null,
     tries integer not null default 0,
-    blocked_until_ms integer not null default 0
+    wait_ms integer not null default 0,
+    wait_boot text not null default '',
+    wait_from_ms integer not null default 0
 ) without rowid;
 
 create table media (
@@ -86,5 +88,6 @@ create table media (
     code text,
     message text,
     attached_ms integer not null,
-    stored_ms integer
+    stored_ms integer,
+    handover text
 ) without rowid;
