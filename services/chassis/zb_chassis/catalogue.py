@@ -17,11 +17,12 @@ QUERIES = (
     WHERE nspname <> ALL ($1) AND NOT starts_with(nspname::text, 'pg_t')
     """,
     """
-    SELECT format('column %s.%s %s %s%s%s%s', c.oid::regclass, a.attname, format_type(a.atttypid, a.atttypmod),
+    SELECT format('column %s.%s %s %s%s%s%s%s', c.oid::regclass, a.attname, format_type(a.atttypid, a.atttypmod),
         CASE WHEN a.attnotnull THEN 'not null' ELSE 'null' END,
         ' default ' || pg_get_expr(d.adbin, d.adrelid), ' identity ' || nullif(a.attidentity::text, ''),
-        ' generated ' || nullif(a.attgenerated::text, ''))
+        ' generated ' || nullif(a.attgenerated::text, ''), ' storage ' || nullif(a.attstorage, t.typstorage)::text)
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_type t ON t.oid = a.atttypid
     LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
     WHERE n.nspname <> ALL ($1) AND NOT starts_with(n.nspname::text, 'pg_t') AND c.relkind IN ('r', 'p', 'v', 'm')
         AND a.attnum > 0 AND NOT a.attisdropped

@@ -38,7 +38,7 @@ CREATE TABLE chassis.outbox (
     message_id text NOT NULL CONSTRAINT outbox_message_id_unique UNIQUE,
     subject text NOT NULL,
     headers jsonb NOT NULL,
-    payload bytea NOT NULL,
+    payload bytea STORAGE EXTERNAL NOT NULL,        -- uncompressed: read once and soon pruned
     enqueued_at timestamptz NOT NULL DEFAULT now(),
     sent_at timestamptz,
     refusals integer NOT NULL DEFAULT 0,
