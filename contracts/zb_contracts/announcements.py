@@ -22,6 +22,8 @@ CHECKLIST: Final = "zb.reference.checklist.v1"
 PICTURES_ERASED: Final = "zb.reference.pictures_erased.v1"
 PICTURES_MAX: Final = 500
 """Of one message."""
+PARTS: Final = "zb.reference.parts.v1"
+REASONS: Final = "zb.reference.reasons.v1"
 
 
 class Announcement(BaseModel):
@@ -149,6 +151,54 @@ class ChecklistPublished(Announcement):
     version: Annotated[int, Field(ge=1)]
     title: Name
     items: tuple[ChecklistItem, ...]
+
+    @property
+    def name(self) -> str:
+        """Under which scopes refer to it."""
+        return self.checklist
+
+
+class PartListed(Announcement):
+    """A part that a technician may fit or take from the van; what it costs is the price list's matter."""
+
+    part: Code
+    label: Name
+    unit: Name
+
+
+class PartsPublished(Announcement):
+    """All parts of an agency, whole; devices hold them by the hash of their canonical bytes."""
+
+    agency: Id
+    version: Annotated[int, Field(ge=1)]
+    parts: tuple[PartListed, ...]
+
+    @property
+    def name(self) -> str:
+        """Under which scopes refer to it."""
+        return self.agency
+
+
+class Reason(Announcement):
+    """Why an intervention was not done, as a technician chooses it (`reason_code`)."""
+
+    reason: Code
+    label: Name
+    asks_for_text: bool = False
+    """The choice alone says too little: the technician writes why."""
+
+
+class ReasonsPublished(Announcement):
+    """All reasons of an agency, whole; devices hold them by the hash of their canonical bytes."""
+
+    agency: Id
+    version: Annotated[int, Field(ge=1)]
+    reasons: tuple[Reason, ...]
+
+    @property
+    def name(self) -> str:
+        """Under which scopes refer to it."""
+        return self.agency
 
 
 def ce_headers(kind: str, *, source: str, event_id: str, time: str, subject: str) -> dict[str, str]:

@@ -86,6 +86,7 @@ SYNC_SIGNATURE_INVALID = _problem("sync.signature_invalid", "the answer is not s
 SYNC_SPLIT_VIEW = _problem("sync.split_view", "the ledger shows a history that contradicts its checkpoint {size}", 409)
 SYNC_ROLLBACK = _problem("sync.rollback", "the answer goes back from cursor {held} to {offered}", 409)
 SYNC_SCOPE_LIMIT = _problem("sync.scope_limit", "the scope has {size} {what}, this device takes at most {limit}", 413)
+SYNC_CATALOGUE_INVALID = _problem("sync.catalogue_invalid", "the catalogue {name} cannot be taken: {reason}", 422)
 SYNC_WRONG_AUTHOR = _problem("sync.wrong_author", "{author} is no incarnation of the device {device}", 403)
 SYNC_WRONG_TECHNICIAN = _problem("sync.wrong_technician", "the device {device} has no session of {technician}", 403)
 SYNC_STORE_BEHIND = _problem(

@@ -27,6 +27,8 @@ ANNOUNCEMENTS: Final[dict[str, type[BaseModel]]] = {
     announcements.CONTRACTS: announcements.ContractsPublished,
     announcements.CHECKLIST: announcements.ChecklistPublished,
     announcements.PICTURES_ERASED: announcements.PicturesErased,
+    announcements.PARTS: announcements.PartsPublished,
+    announcements.REASONS: announcements.ReasonsPublished,
 }
 
 ENROLMENT: Final[dict[str, type[BaseModel]]] = {

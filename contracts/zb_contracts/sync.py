@@ -28,6 +28,11 @@ SCOPE_DOCUMENTS_MAX: Final = 10_000
 SCOPE_BYTES_MAX: Final = 64 << 20
 SCOPE_DOCUMENT_BYTES_MAX: Final = 2 << 20
 """What a scope may hold at most, whatever budget an operator gives; a device refuses more, whoever signed it."""
+CATALOGUES_ASKED_MAX: Final = 16
+"""Catalogues that one request may ask for."""
+CATALOGUE_BYTES_MAX: Final = 1 << 20
+CATALOGUE_PACKED_BYTES_MAX: Final = 384 * 1024
+"""Of one catalogue, as it is and compressed: it travels whole, in one answer."""
 CERTIFICATES_MAX: Final = 16
 """Of ledger keys, in all the time of a ledger: those that have ended stay known."""
 ENDED_FOR_GOOD: Final = frozenset({"lost", "stolen", "retired", "replaced"})
@@ -37,6 +42,7 @@ Nonce = Annotated[str, msgspec.Meta(pattern="^[a-f0-9]{32}$")]
 Id = Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,64}$")]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 Short = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+Sha256Hex = Annotated[str, msgspec.Meta(pattern="^[a-f0-9]{64}$")]
 CertificateName = Annotated[str, msgspec.Meta(pattern="^[a-f0-9]{16}$")]
 Certificates = Annotated[tuple[KeyCertificate, ...], msgspec.Meta(max_length=CERTIFICATES_MAX)]
 
@@ -95,6 +101,8 @@ class SyncRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """Names of the certificates of ledger keys that the device knows."""
     wants_checkpoint: bool = True
     """False: the device verified one lately. Then the answer has one only where receipts or a loss need it."""
+    catalogues: Annotated[tuple[Sha256Hex, ...], msgspec.Meta(max_length=CATALOGUES_ASKED_MAX)] = ()
+    """Catalogues of the scope whose bytes the device lacks."""
     about: About | None = None
     """What the device tells of itself, where that has changed."""
 
@@ -145,12 +153,12 @@ class ScopeDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """The newest version of one document of a technician's scope, or its tombstone (`content` is None)."""
 
     id: str
-    """The stream's name (`intervention:<id>`, `site:<id>` ...) or `catalogue:<sha256>`."""
+    """The stream's name (`intervention:<id>`, `site:<id>` ...) or `catalogue:<kind>/<name>`."""
     change: Count
     vector: dict[str, int]
     """What later events of the device repeat in `seen`."""
     content: bytes | None
-    """Canonical JSON of the merged state."""
+    """Canonical JSON of the merged state; of a catalogue, of the reference to it (`zb_contracts.catalogues`)."""
 
 
 class ScopeDelta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -167,6 +175,13 @@ class ScopeDelta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the budget left out, by id: the first of it."""
     omitted_count: Count = 0
     """How many documents the budget left out."""
+
+
+class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
+    """The bytes of a catalogue: one zstd frame that declares its size. Whoever asked holds them against the hash."""
+
+    sha256: Sha256Hex
+    packed: Annotated[bytes, msgspec.Meta(max_length=CATALOGUE_PACKED_BYTES_MAX)]
 
 
 class SyncAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -195,6 +210,8 @@ class SyncAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The code of a Problem, where the request as a whole was refused."""
     certificates: Certificates = ()
     """The root's word on ledger keys, as far as the device lacks it: the key that signed this answer may be among them."""
+    catalogues: Annotated[tuple[Catalogue, ...], msgspec.Meta(max_length=CATALOGUES_ASKED_MAX)] = ()
+    """Of those that were asked for, what the technician's scope names and this answer has room for."""
 
 
 class _Certified(msgspec.Struct, frozen=True, kw_only=True):

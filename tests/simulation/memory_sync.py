@@ -1,6 +1,6 @@
 """What a sync answer is made of, from the stores in memory: `sync.ports` over the simulation's ledger and views."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from field_ingest.ledger.appending import Row as LedgerRow
@@ -13,7 +13,7 @@ from zb_contracts import merkle
 from zb_contracts.keys import SigningKey
 from zb_contracts.merkle import Node, SubtreeHash
 from zb_contracts.notes import Checkpoint, NoteSigner, sign_checkpoint
-from zb_contracts.sync import About
+from zb_contracts.sync import About, Catalogue
 
 
 class MemorySyncStore:
@@ -114,6 +114,10 @@ class MemorySyncStore:
         moved = [(stream, row) for stream, row in rows if row.change > cursor and (tombstones or row.state_hash is not None)]
         moved.sort(key=lambda one: one[1].change)
         return [self._change(stream, row) for stream, row in moved[:limit]]
+
+    async def catalogues(self, technician: str, wanted: Sequence[str]) -> list[Catalogue]:
+        """See sync.ports.Snapshot: this office publishes none."""
+        return []
 
     def _change(self, stream: str, row: ScopeRow) -> Change:
         if row.state_hash is None:

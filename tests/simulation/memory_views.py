@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from field_ingest.ledger.appending import Row
 from field_ingest.projection.partitions import partition_of
 from field_ingest.projection.ports import Batch, Claim, Crew, Due, LedgerRow, Lift, Marks, Place, Rest, StateRow, Taken
-from field_ingest.projection.scope import Document, Given, Member, Moved
+from field_ingest.projection.scope import Document, Given, Member, Moved, Order
 from field_ingest.projection.scope_store import Counter
 from field_ingest.projection.store import IN_SCOPES
 from tests.simulation.memory_ledger import Gate, MemoryLedger, open_gate
@@ -204,12 +204,13 @@ class MemoryScopeTransaction:
         found = {member.technician for member in members if not {*member.documents}.isdisjoint(streams)}
         return found | {stream.removeprefix(_VAN) for stream in streams if stream.startswith(_VAN)}
 
-    async def lock(self, technicians: Sequence[str], epochs: Sequence[str]) -> dict[str, int]:
+    async def lock(self, technicians: Sequence[str], epochs: Sequence[str]) -> dict[str, Order]:
         counters = self._views.counters
         for technician, epoch in zip(technicians, epochs, strict=True):
             if technician not in counters:
                 self._undo.put(counters, technician, Counter(epoch, 0, 0, ()))
-        return {technician: counters[technician].change for technician in technicians}
+        found = [(technician, counters[technician]) for technician in technicians]
+        return {technician: Order(one.change, one.omitted, one.omitted_count) for technician, one in found}
 
     async def members(self, technicians: Sequence[str]) -> dict[str, list[Member]]:
         members = list(self._views.members.values())
@@ -234,6 +235,10 @@ class MemoryScopeTransaction:
             epoch = self._views.counters[one.technician].epoch
             counter = Counter(epoch, one.change, one.documents, one.omitted, one.omitted_count)
             self._undo.put(self._views.counters, one.technician, counter)
+
+    async def note_cut(self) -> None:
+        counters = self._views.counters.items()
+        self._views.note_due(technicians=sorted(technician for technician, one in counters if one.omitted_count))
 
     async def expire(self, now_ms: int) -> None:
         members = self._views.members

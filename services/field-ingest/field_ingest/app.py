@@ -48,6 +48,7 @@ from field_ingest.ledger.signing import LedgerAuthor
 from field_ingest.projection.hints import Hints
 from field_ingest.projection.projecting import Following, Projection
 from field_ingest.projection.projector import Projector
+from field_ingest.projection.reference import ReferenceReader
 from field_ingest.projection.scoping import Scopes
 from field_ingest.projection.store import PostgresReadStore
 from field_ingest.proof.log_api import log_router
@@ -230,11 +231,12 @@ def _readings(settings: Settings, shards: Iterable[int]) -> list[Subscription]:
 
 
 async def _projection(parts: Parts, stop: asyncio.Event) -> None:
-    """The ledger into states, scope and announcements; the outbox to the broker; hints to devices."""
+    """The ledger into states, scope and announcements; catalogues; the outbox to the broker; hints to devices."""
     watch = broker.Watch(SERVICE)
     client = await _connected(parts, parts.settings.nats_creds, watch, stop)
     if client is None:
         return
+    credentials = Credentials.read(parts.settings.nats_creds)
     try:
         jetstream = client.jetstream()
         await prepare_streams(jetstream, parts.settings.shards)
@@ -249,6 +251,7 @@ async def _projection(parts: Parts, stop: asyncio.Event) -> None:
                 tasks.create_task(Projection(parts.pool, store, projector, following, worker=uuid4().hex).run(stop))
             tasks.create_task(following.run(stop))
             tasks.create_task(hints.run(stop))
+            tasks.create_task(ReferenceReader(parts.pool, parts.settings.nats_url, credentials, jetstream).run(stop))
             tasks.create_task(Backlog(parts.pool, jetstream, _every_reading(parts.settings), clock).run(stop))
             tasks.create_task(Relay(parts.pool, jetstream).run(stop))
             tasks.create_task(_until_lost(watch, stop))

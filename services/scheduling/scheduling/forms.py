@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from scheduling import commands as c
 from scheduling.store import TechnicianRecord
 from scheduling.values import Change, Details, Wish
-from zb_contracts.announcements import ChecklistItem, Contract, Price
+from zb_contracts.announcements import ChecklistItem, Contract, PartListed, Price, Reason
 from zb_contracts.events.office import Part, Priority, Skills
 from zb_contracts.events.values import Cents, Code, Currency, Id, Minutes, Name, Text, Uuid
 from zb_contracts.times import TimeText, parse_time_ms
@@ -271,6 +271,18 @@ class ChecklistForm(Form):
 
     title: Name
     items: Annotated[tuple[ChecklistItem, ...], Field(min_length=1, max_length=200)]
+
+
+class PartsForm(Form):
+    """All parts of an agency, whole, without their version."""
+
+    parts: Annotated[tuple[PartListed, ...], Field(max_length=10_000)]
+
+
+class ReasonsForm(Form):
+    """All reasons of an agency, whole, without their version."""
+
+    reasons: Annotated[tuple[Reason, ...], Field(min_length=1, max_length=200)]
 
 
 def ms_of(text: str | None) -> int | None:

@@ -42,6 +42,8 @@ def router(desk: Desk) -> APIRouter:
     _add_price_lists(routes, desk)
     _add_contracts(routes, desk)
     _add_checklists(routes, desk)
+    _add_parts(routes, desk)
+    _add_reasons(routes, desk)
     return routes
 
 
@@ -138,6 +140,36 @@ def _add_checklists(routes: APIRouter, desk: Desk) -> None:
     async def read(principal: Reading, checklist: CodePath) -> views.ReferenceView:
         """The newest version of the checklist."""
         return _view(checklist, await reference.read(desk.pool, reference.CHECKLISTS, checklist))
+
+
+def _add_parts(routes: APIRouter, desk: Desk) -> None:
+    @routes.put("/reference/parts/{agency}")
+    async def write(principal: Feeding, agency: Annotated[Id, Path()], form: forms.PartsForm) -> views.ReferenceView:
+        """Make these all parts of the agency, and publish them: its technicians' devices get them."""
+        principal.check_agency(agency)
+        content = {"agency": agency, **form.model_dump(mode="json")}
+        return _view(agency, await reference.publish(desk.pool, desk.clock, reference.AGENCY_PARTS, agency, content))
+
+    @routes.get("/reference/parts/{agency}")
+    async def read(principal: Reading, agency: Annotated[Id, Path()]) -> views.ReferenceView:
+        """All parts of the agency."""
+        principal.check_agency(agency)
+        return _view(agency, await reference.read(desk.pool, reference.AGENCY_PARTS, agency))
+
+
+def _add_reasons(routes: APIRouter, desk: Desk) -> None:
+    @routes.put("/reference/reasons/{agency}")
+    async def write(principal: Feeding, agency: Annotated[Id, Path()], form: forms.ReasonsForm) -> views.ReferenceView:
+        """Make these all reasons of the agency for which work is not done, and publish them: technicians choose among them."""
+        principal.check_agency(agency)
+        content = {"agency": agency, **form.model_dump(mode="json")}
+        return _view(agency, await reference.publish(desk.pool, desk.clock, reference.AGENCY_REASONS, agency, content))
+
+    @routes.get("/reference/reasons/{agency}")
+    async def read(principal: Reading, agency: Annotated[Id, Path()]) -> views.ReferenceView:
+        """All reasons of the agency."""
+        principal.check_agency(agency)
+        return _view(agency, await reference.read(desk.pool, reference.AGENCY_REASONS, agency))
 
 
 def _view(id_: str, published: reference.Published) -> views.ReferenceView:

@@ -1,7 +1,7 @@
-"""Reference data that others need to price and to ask: price lists, contracts, checklists; versioned, published whole.
+"""Reference data that others need to price and to ask: price lists, contracts, checklists, parts, reasons; published whole.
 
-The same content again is no new version. A new one is written and put into the outbox in one transaction; readers replace
-what they had. It prices nothing.
+It is versioned: the same content again is no new version. A new one is written and put into the outbox in one transaction;
+readers replace what they had. It prices nothing.
 """
 
 from collections.abc import Callable
@@ -16,14 +16,18 @@ from zb_contracts import subjects
 from zb_contracts.announcements import (
     CHECKLIST,
     CONTRACTS,
+    PARTS,
     PRICE_LIST,
+    REASONS,
     Announcement,
     ChecklistPublished,
     ContractsPublished,
+    PartsPublished,
     PriceListPublished,
+    ReasonsPublished,
     ce_headers,
 )
-from zb_contracts.problems import INPUT_NOT_FOUND, Problem
+from zb_contracts.problems import INPUT_NOT_FOUND, INPUT_TOO_LARGE, Problem
 from zb_contracts.times import format_time_ms
 
 SOURCE: Final = "/scheduling"
@@ -41,6 +45,10 @@ class Kind:
 PRICE_LISTS: Final = Kind("price-list", PRICE_LIST, PriceListPublished.model_validate)
 AGENCY_CONTRACTS: Final = Kind("contracts", CONTRACTS, ContractsPublished.model_validate)
 CHECKLISTS: Final = Kind("checklist", CHECKLIST, ChecklistPublished.model_validate)
+AGENCY_PARTS: Final = Kind("parts", PARTS, PartsPublished.model_validate)
+AGENCY_REASONS: Final = Kind("reasons", REASONS, ReasonsPublished.model_validate)
+PUBLISHED_BYTES_MAX: Final = 1_000_000
+"""Of one publication, as JSON: a message of the stream holds a little more."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,8 @@ async def read(pool: Pool, kind: Kind, id_: str) -> Published:
 
 async def _announce(connection: Connection, kind: Kind, id_: str, content: dict[str, Any], now_ms: int) -> None:
     body = kind.model(content).model_dump_json().encode()
+    if len(body) > PUBLISHED_BYTES_MAX:
+        raise Problem(INPUT_TOO_LARGE, limit=PUBLISHED_BYTES_MAX)
     event_id = f"{kind.name}:{id_}:{content['version']}"
     headers = ce_headers(kind.event_type, source=SOURCE, event_id=event_id, time=format_time_ms(now_ms), subject=id_)
     headers.pop("Nats-Msg-Id")  # the relay sets it, from the message id

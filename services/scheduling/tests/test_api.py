@@ -221,6 +221,8 @@ async def test_reference_data_is_written_read_and_versioned(client: Any) -> None
         ("price-lists/PL-1", prices),
         ("contracts/main", {"contracts": [contract]}),
         ("checklists/lift-safety", checklist),
+        ("parts/main", {"parts": [{"part": "P-1", "label": "Seal", "unit": "piece"}]}),
+        ("reasons/main", {"reasons": [{"reason": "absent", "label": "Nobody there"}]}),
     ):
         first = await client.ask("integrator", "PUT", f"/v1/reference/{path}", json=body)
         assert (first.status_code, first.json()["version"], first.json()["changed"]) == (200, 1, True), first.text

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
-from field_ingest.projection.scope import Document, Member, Moved
+from field_ingest.projection.scope import Document, Member, Moved, Order
 from zb_chassis.outbox import Message
 
 QUARANTINE_PAUSE_MS: Final = 60_000
@@ -217,8 +217,8 @@ class ScopeTransaction(Protocol):
     async def concerned(self, streams: Sequence[str]) -> set[str]:
         """The technicians in whose scope one of these streams is or may be."""
 
-    async def lock(self, technicians: Sequence[str], epochs: Sequence[str]) -> dict[str, int]:
-        """The last change number of each, locked until the end; an order that is new gets its epoch."""
+    async def lock(self, technicians: Sequence[str], epochs: Sequence[str]) -> dict[str, Order]:
+        """Where the order of each stands, locked until the end; one that is new gets its epoch."""
 
     async def members(self, technicians: Sequence[str]) -> dict[str, list[Member]]:
         """The interventions of each of them."""
@@ -231,6 +231,9 @@ class ScopeTransaction(Protocol):
 
     async def write(self, moved: Sequence[Moved]) -> None:
         """Writes the changes of technicians that are locked."""
+
+    async def note_cut(self) -> None:
+        """Whose budget leaves something out becomes due."""
 
     async def expire(self, now_ms: int) -> None:
         """Takes interventions whose time is over out of their scopes; whom that concerns becomes due."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from zb_contracts import catalogues
 from zb_contracts.merge.state import InterventionState, State, StockState, state_bytes
 from zb_contracts.times import parse_time_ms
 
@@ -19,6 +20,8 @@ MOVEMENTS_GIVEN_MAX: Final = 20
 """Newest movements of a stock that its document shows; the quantities are always whole."""
 OMITTED_LISTED_MAX: Final = 32
 """Documents that the budget left out and that a device is told by name; beyond it, it is told how many there are."""
+SHARED_KINDS: Final = ("parts", "reasons")
+"""Kinds of catalogues that an agency has one of; the others are named by an intervention."""
 _DAY_MS: Final = 86_400_000
 
 
@@ -47,11 +50,12 @@ class Member:
     held: bool
     planned_ms: int | None
     expires_ms: int | None
+    catalogues: tuple[str, ...] = ()
 
     @property
     def documents(self) -> tuple[str, ...]:
-        """The streams that come with it."""
-        return tuple(stream for stream in (self.intervention, self.site, self.equipment) if stream)
+        """The streams that come with it, and the references to catalogues."""
+        return tuple(stream for stream in (self.intervention, self.site, self.equipment, *self.catalogues) if stream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,15 @@ class Document:
     size: int
     state_hash: bytes
     vector: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A technician's order before its changes: the last number given, and what the budget left out."""
+
+    change: int
+    omitted: tuple[str, ...] = ()
+    omitted_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +105,8 @@ class Moved:
     size: int
     omitted: tuple[str, ...]
     omitted_count: int
+    moves: bool = True
+    """Whether there is anything new for a device."""
 
 
 def stock_of(technician: str) -> str:
@@ -122,6 +137,7 @@ def members(state: InterventionState, received_ms: int, now_ms: int, limits: Sco
             name in held,
             _planned_ms(state),
             expires_ms,
+            _catalogues(state),
         )
         for name in technicians
     }
@@ -135,12 +151,12 @@ def shortened(state: State) -> bytes | None:
     return None
 
 
-def select(technician: str, found: Iterable[Member], sizes: Mapping[str, int], limits: ScopeLimits) -> Selection:
-    """What fits: the van's stock, then interventions as wholes with their site and equipment, the held ones first, then
-    the soonest planned. `sizes` has the bytes of every document that exists; one that does not is no part of it."""
+def select(technician: str, found: Iterable[Member], sizes: Mapping[str, int], limits: ScopeLimits, now_ms: int = 0) -> Selection:
+    """What fits: the van's stock, then interventions as wholes with what comes with them, the held ones first, then those of
+    the nearest day (UTC). `sizes` has the bytes of every document that exists; one that does not is no part of it."""
     taken: dict[str, int] = {}
     refused: set[str] = set()
-    groups = [(stock_of(technician),), *(member.documents for member in sorted(found, key=_rank))]
+    groups = [(stock_of(technician),), *(member.documents for member in sorted(found, key=lambda one: _rank(one, now_ms)))]
     used = 0
     for group in groups:
         new = {stream: sizes[stream] for stream in group if stream in sizes and stream not in taken}
@@ -154,30 +170,45 @@ def select(technician: str, found: Iterable[Member], sizes: Mapping[str, int], l
     return Selection(tuple(sorted(taken)), tuple(sorted(refused - taken.keys())), used)
 
 
-def moved(technician: str, change: int, alive: Mapping[str, bytes], found: Selection, documents: Mapping[str, Document]) -> Moved:
-    """What the technician's order becomes after the change numbered `change`: tombstones first, then what is new or other.
+def moved(
+    technician: str, before: Order, alive: Mapping[str, bytes], found: Selection, documents: Mapping[str, Document]
+) -> Moved:
+    """What the technician's order becomes: tombstones first, then what is new or other.
 
-    `alive` has the state hash of every document as it was last given out. Nothing takes a number that did not change.
+    `alive` has the state hash of every document as it was last given out. Nothing takes a number that did not change; that
+    something else is left out takes one, too, else no device would be told.
     """
     gone = sorted(alive.keys() - set(found.documents))
     other = [stream for stream in found.documents if alive.get(stream) != documents[stream].state_hash]
     given = tuple(
         Given(stream, number, None if place < len(gone) else documents[stream])
-        for place, (number, stream) in enumerate(enumerate([*gone, *other], change + 1))
+        for place, (number, stream) in enumerate(enumerate([*gone, *other], before.change + 1))
     )
+    omitted, omitted_count = found.omitted[:OMITTED_LISTED_MAX], len(found.omitted)
+    is_news = not given and (omitted, omitted_count) != (before.omitted, before.omitted_count)
+    change = before.change + len(given) + is_news
     return Moved(
-        technician,
-        change + len(given),
-        given,
-        len(found.documents),
-        found.bytes,
-        found.omitted[:OMITTED_LISTED_MAX],
-        len(found.omitted),
+        technician, change, given, len(found.documents), found.bytes, omitted, omitted_count, moves=bool(given) or is_news
     )
 
 
-def _rank(member: Member) -> tuple[bool, bool, int, str]:
-    return not member.held, member.planned_ms is None, member.planned_ms or 0, member.intervention
+def day_of(ms: int) -> int:
+    """Days since 1970, UTC."""
+    return ms // _DAY_MS
+
+
+def _rank(member: Member, now_ms: int) -> tuple[bool, bool, int, int, str]:
+    planned_ms = now_ms if member.planned_ms is None else member.planned_ms
+    days_off = abs(day_of(planned_ms) - day_of(now_ms))
+    return not member.held, member.planned_ms is None, days_off, planned_ms, member.intervention
+
+
+def _catalogues(state: InterventionState) -> tuple[str, ...]:
+    """The checklist that it names, and what its agency's technicians share."""
+    checklist, agency = _value(state, "checklist"), _value(state, "agency")
+    named = [catalogues.document_of("checklist", checklist)] if isinstance(checklist, str) else []
+    shared = [catalogues.document_of(kind, agency) for kind in SHARED_KINDS] if isinstance(agency, str) else []
+    return (*named, *shared)
 
 
 def _value(state: InterventionState, name: str) -> Any:

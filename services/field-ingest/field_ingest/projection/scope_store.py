@@ -8,9 +8,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from asyncpg import Record
+
 from field_ingest.projection.ports import Due
-from field_ingest.projection.scope import Document, Member, Moved
+from field_ingest.projection.scope import Document, Member, Moved, Order
 from zb_chassis.database import Connection
+from zb_contracts.catalogues import PREFIX, Packed
+from zb_contracts.sync import Catalogue
 
 _VAN = "stock:van-"
 
@@ -41,12 +45,12 @@ async def replace_members(connection: Connection, wanted: Mapping[str, Mapping[s
     """Sets the members of each intervention (stream -> technician -> Member); who was or is concerned by a change."""
     rows = await connection.fetch(
         """
-        SELECT technician, intervention, site, equipment, held, planned_ms, expires_ms
+        SELECT technician, intervention, site, equipment, held, planned_ms, expires_ms, catalogues
         FROM scope_member WHERE intervention = ANY($1)
         """,
         list(wanted),
     )
-    before = {(row["technician"], row["intervention"]): Member(*row) for row in rows}
+    before = {(row["technician"], row["intervention"]): _member(row) for row in rows}
     after = {(name, stream): member for stream, found in wanted.items() for name, member in found.items()}
     gone = [key for key in before if key not in after]
     new = [member for key, member in after.items() if before.get(key) != member]
@@ -64,10 +68,13 @@ async def replace_members(connection: Connection, wanted: Mapping[str, Mapping[s
 async def _write_members(connection: Connection, members: Sequence[Member]) -> None:
     await connection.execute(
         """
-        INSERT INTO scope_member (technician, intervention, site, equipment, held, planned_ms, expires_ms)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::boolean[], $6::bigint[], $7::bigint[])
+        INSERT INTO scope_member (technician, intervention, site, equipment, held, planned_ms, expires_ms, catalogues)
+        SELECT technician, intervention, site, equipment, held, planned_ms, expires_ms, string_to_array(catalogues, ' ')
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::boolean[], $6::bigint[], $7::bigint[], $8::text[])
+            AS w (technician, intervention, site, equipment, held, planned_ms, expires_ms, catalogues)
         ON CONFLICT (technician, intervention) DO UPDATE SET site = excluded.site, equipment = excluded.equipment,
-            held = excluded.held, planned_ms = excluded.planned_ms, expires_ms = excluded.expires_ms
+            held = excluded.held, planned_ms = excluded.planned_ms, expires_ms = excluded.expires_ms,
+            catalogues = excluded.catalogues
         """,
         [m.technician for m in members],
         [m.intervention for m in members],
@@ -76,6 +83,7 @@ async def _write_members(connection: Connection, members: Sequence[Member]) -> N
         [m.held for m in members],
         [m.planned_ms for m in members],
         [m.expires_ms for m in members],
+        [" ".join(m.catalogues) for m in members],
     )
 
 
@@ -116,6 +124,9 @@ async def concerned(connection: Connection, streams: Iterable[str]) -> set[str]:
         """,
         names,
     )
+    if shared := [name for name in names if name.startswith(PREFIX)]:
+        # It reads all members: a catalogue changes rarely, and every change of a member would have to keep up an index.
+        rows += await connection.fetch("SELECT DISTINCT technician FROM scope_member WHERE catalogues && $1", shared)
     return {row["technician"] for row in rows} | {name.removeprefix(_VAN) for name in names if name.startswith(_VAN)}
 
 
@@ -132,6 +143,11 @@ async def expire(connection: Connection, now_ms: int) -> None:
     await note_due(connection, technicians={row["technician"] for row in rows})
 
 
+async def note_cut(connection: Connection) -> None:
+    """Notes the technicians whose budget leaves something out."""
+    await connection.execute("INSERT INTO scope_due (technician) SELECT technician FROM scope_technician WHERE omitted_count > 0")
+
+
 async def counter_of(connection: Connection, technician: str) -> Counter | None:
     """Where the technician's change order stands; None where nothing was ever in it."""
     row = await connection.fetchrow(
@@ -145,8 +161,8 @@ async def changes_after(connection: Connection, technician: str, cursor: int, li
     rows = await connection.fetch(
         """
         SELECT d.document, d.change, coalesce(CASE WHEN d.state_hash IS NOT NULL THEN s.vector END, d.vector) AS vector,
-            CASE WHEN d.state_hash IS NOT NULL THEN coalesce(s.document, s.state) END AS content
-        FROM scope_document d LEFT JOIN states s ON s.stream = d.document
+            CASE WHEN d.state_hash IS NOT NULL THEN coalesce(s.document, s.state, c.reference) END AS content
+        FROM scope_document d LEFT JOIN states s ON s.stream = d.document LEFT JOIN catalogues c ON c.document = d.document
         WHERE d.technician = $1 AND d.change > $2 AND ($4 OR d.state_hash IS NOT NULL)
         ORDER BY d.change LIMIT $3
         """,
@@ -158,8 +174,8 @@ async def changes_after(connection: Connection, technician: str, cursor: int, li
     return [Change(row["document"], row["change"], row["vector"], row["content"]) for row in rows]
 
 
-async def lock(connection: Connection, technicians: Sequence[str], epochs: Sequence[str]) -> dict[str, int]:
-    """The last change number of each (given by name, in order), locked; one without an order gets it with its epoch."""
+async def lock(connection: Connection, technicians: Sequence[str], epochs: Sequence[str]) -> dict[str, Order]:
+    """Where the order of each stands (given by name, in order), locked; one without an order gets it with its epoch."""
     await connection.execute(
         "INSERT INTO scope_technician (technician, epoch) SELECT * FROM unnest($1::text[], $2::text[]) ON CONFLICT DO NOTHING",
         list(technicians),
@@ -167,27 +183,31 @@ async def lock(connection: Connection, technicians: Sequence[str], epochs: Seque
     )
     rows = await connection.fetch(
         """
-        SELECT technician, change FROM scope_technician WHERE technician = ANY($1)
+        SELECT technician, change, omitted, omitted_count FROM scope_technician WHERE technician = ANY($1)
         ORDER BY technician COLLATE "C" FOR UPDATE
         """,
         list(technicians),
     )
-    return {row["technician"]: row["change"] for row in rows}
+    return {row["technician"]: Order(row["change"], tuple(row["omitted"]), row["omitted_count"]) for row in rows}
 
 
 async def members_of(connection: Connection, technicians: Sequence[str]) -> dict[str, list[Member]]:
     """The interventions of each of them."""
     rows = await connection.fetch(
         """
-        SELECT technician, intervention, site, equipment, held, planned_ms, expires_ms
+        SELECT technician, intervention, site, equipment, held, planned_ms, expires_ms, catalogues
         FROM scope_member WHERE technician = ANY($1)
         """,
         list(technicians),
     )
     found: dict[str, list[Member]] = defaultdict(list)
     for row in rows:
-        found[row["technician"]].append(Member(*row))
+        found[row["technician"]].append(_member(row))
     return found
+
+
+def _member(row: Record) -> Member:
+    return Member(*row[:-1], tuple(row["catalogues"]))
 
 
 async def documents_of(connection: Connection, streams: Sequence[str]) -> dict[str, Document]:
@@ -195,6 +215,8 @@ async def documents_of(connection: Connection, streams: Sequence[str]) -> dict[s
     rows = await connection.fetch(
         """
         SELECT stream, octet_length(coalesce(document, state)) AS size, state_hash, vector FROM states WHERE stream = ANY($1)
+        UNION ALL
+        SELECT document, octet_length(reference), reference_hash, '{}' FROM catalogues WHERE document = ANY($1)
         """,
         list(streams),
     )
@@ -211,6 +233,41 @@ async def alive(connection: Connection, technicians: Sequence[str]) -> dict[str,
     for row in rows:
         found[row["technician"]][row["document"]] = row["state_hash"]
     return found
+
+
+async def put_catalogue(connection: Connection, found: Packed, reference: bytes, reference_hash: bytes) -> bool:
+    """Writes a catalogue in the place of an older version; whether it was newer than what was there."""
+    written = await connection.fetchval(
+        """
+        INSERT INTO catalogues AS c (document, version, reference, reference_hash, sha256, packed)
+        VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (document) DO UPDATE SET version = excluded.version, reference = excluded.reference,
+            reference_hash = excluded.reference_hash, sha256 = excluded.sha256, packed = excluded.packed
+        WHERE c.version < excluded.version RETURNING true
+        """,
+        found.reference.document,
+        found.reference.version,
+        reference,
+        reference_hash,
+        found.reference.sha256,
+        found.packed,
+    )
+    return bool(written)
+
+
+async def catalogues_of(connection: Connection, technician: str, wanted: Sequence[str]) -> list[Catalogue]:
+    """Those of these catalogues (by hash) to which the technician's scope refers, smallest first."""
+    rows = await connection.fetch(
+        """
+        SELECT sha256, packed FROM catalogues c WHERE sha256 = ANY($2) AND EXISTS (
+            SELECT 1 FROM scope_document d WHERE d.technician = $1 AND d.document = c.document AND d.state_hash IS NOT NULL)
+        ORDER BY octet_length(packed), sha256
+        """,
+        technician,
+        list(wanted),
+    )
+    # Two names of one content are one catalogue.
+    return [Catalogue(sha256=sha256, packed=packed) for sha256, packed in {row["sha256"]: row["packed"] for row in rows}.items()]
 
 
 async def write_moved(connection: Connection, moved: Sequence[Moved]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from field_ingest.projection.ports import ReadStore, ScopeTransaction
-from field_ingest.projection.scope import Moved, ScopeLimits, moved, select, stock_of
+from field_ingest.projection.scope import Moved, ScopeLimits, day_of, moved, select, stock_of
 from zb_chassis.clock import Clock
 
 DUE_MAX: Final = 2_000
@@ -25,6 +25,7 @@ class Scopes:
 
     def __init__(self, store: ReadStore, *, limits: ScopeLimits, clock: Clock, new_epoch: EpochSource) -> None:
         self._store, self._limits, self._clock, self._new_epoch = store, limits, clock, new_epoch
+        self._day = day_of(clock())
 
     async def step(self) -> frozenset[str] | None:
         """Takes the next notes; the technicians whose order moved, or None when nothing was due."""
@@ -39,20 +40,26 @@ class Scopes:
             return frozenset(found)
 
     async def sweep(self) -> None:
-        """Takes out of the scopes what was closed long enough ago; the next steps follow."""
+        """Takes out of the scopes what was closed long enough ago, and on a new day looks again at those that the budget
+        cut: the nearest day is another one. The next steps follow."""
+        now_ms = self._clock()
         async with self._store.scopes() as transaction:
-            await transaction.expire(self._clock())
+            await transaction.expire(now_ms)
+            if day_of(now_ms) != self._day:
+                await transaction.note_cut()
+        self._day = day_of(now_ms)
 
     async def _follow(self, transaction: ScopeTransaction, names: list[str]) -> set[str]:
-        changes = await transaction.lock(names, [self._new_epoch() for _ in names])
+        orders = await transaction.lock(names, [self._new_epoch() for _ in names])
         members = await transaction.members(names)
+        now_ms = self._clock()
         streams = {stream for found in members.values() for member in found for stream in member.documents}
         documents = await transaction.documents(sorted(streams | {stock_of(name) for name in names}))
         alive = await transaction.alive(names)
         sizes = {stream: document.size for stream, document in documents.items()}
         written: list[Moved] = []
         for name in names:
-            selection = select(name, members.get(name, ()), sizes, self._limits)
-            written.append(moved(name, changes[name], alive.get(name, {}), selection, documents))
+            selection = select(name, members.get(name, ()), sizes, self._limits, now_ms)
+            written.append(moved(name, orders[name], alive.get(name, {}), selection, documents))
         await transaction.write(written)
-        return {one.technician for one in written if one.given}
+        return {one.technician for one in written if one.moves}

@@ -11,7 +11,7 @@ from typing import Final
 from field_ingest.projection import marks, rest_store, scope_store, states
 from field_ingest.projection.partitions import PARTITIONS_DEFAULT
 from field_ingest.projection.ports import Batch, Claim, Crew, Due, LedgerRow, Lift, Marks, Place, Rest, Taken
-from field_ingest.projection.scope import Document, Member, Moved
+from field_ingest.projection.scope import Document, Member, Moved, Order
 from zb_chassis import outbox
 from zb_chassis.database import Connection
 
@@ -119,7 +119,7 @@ class PostgresScopeTransaction:
     async def concerned(self, streams: Sequence[str]) -> set[str]:
         return await scope_store.concerned(self._connection, streams)
 
-    async def lock(self, technicians: Sequence[str], epochs: Sequence[str]) -> dict[str, int]:
+    async def lock(self, technicians: Sequence[str], epochs: Sequence[str]) -> dict[str, Order]:
         return await scope_store.lock(self._connection, technicians, epochs)
 
     async def members(self, technicians: Sequence[str]) -> dict[str, list[Member]]:
@@ -133,6 +133,9 @@ class PostgresScopeTransaction:
 
     async def write(self, moved: Sequence[Moved]) -> None:
         await scope_store.write_moved(self._connection, moved)
+
+    async def note_cut(self) -> None:
+        await scope_store.note_cut(self._connection)
 
     async def expire(self, now_ms: int) -> None:
         await scope_store.expire(self._connection, now_ms)

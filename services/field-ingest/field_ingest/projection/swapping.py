@@ -177,14 +177,16 @@ async def _write_members(connection: Connection, places: _Places) -> list[str]:
                     AND NOT EXISTS (SELECT FROM {shadow}.quarantine q WHERE q.stream = l.intervention)
                 RETURNING l.technician
             ), written AS (
-                INSERT INTO {live}.scope_member (technician, intervention, site, equipment, held, planned_ms, expires_ms)
-                SELECT s.technician, s.intervention, s.site, s.equipment, s.held, s.planned_ms, s.expires_ms
+                INSERT INTO {live}.scope_member (technician, intervention, site, equipment, held, planned_ms, expires_ms,
+                    catalogues)
+                SELECT s.technician, s.intervention, s.site, s.equipment, s.held, s.planned_ms, s.expires_ms, s.catalogues
                 FROM {shadow}.scope_member s LEFT JOIN {live}.scope_member o
                     ON (o.technician, o.intervention) = (s.technician, s.intervention)
-                WHERE stream_partition(s.intervention, $2) = $1 AND (s.site, s.equipment, s.held, s.planned_ms, s.expires_ms)
-                    IS DISTINCT FROM (o.site, o.equipment, o.held, o.planned_ms, o.expires_ms)
+                WHERE stream_partition(s.intervention, $2) = $1 AND (s.site, s.equipment, s.held, s.planned_ms, s.expires_ms,
+                    s.catalogues) IS DISTINCT FROM (o.site, o.equipment, o.held, o.planned_ms, o.expires_ms, o.catalogues)
                 ON CONFLICT (technician, intervention) DO UPDATE SET site = excluded.site, equipment = excluded.equipment,
-                    held = excluded.held, planned_ms = excluded.planned_ms, expires_ms = excluded.expires_ms
+                    held = excluded.held, planned_ms = excluded.planned_ms, expires_ms = excluded.expires_ms,
+                    catalogues = excluded.catalogues
                 RETURNING technician
             )
             SELECT technician FROM gone UNION SELECT technician FROM written ORDER BY technician

@@ -4,6 +4,7 @@ An implementation holds storage only. It promises that everything read in one sn
 checkpoint's size are there once the checkpoint is, and that a checkpoint, once given, is never taken back.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,7 +15,7 @@ from field_ingest.sync.receipts import Row
 from zb_contracts.healing import Healing
 from zb_contracts.merkle import Node, SubtreeHash
 from zb_contracts.signed import SignedDocument
-from zb_contracts.sync import About
+from zb_contracts.sync import About, Catalogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,10 @@ class Snapshot(Protocol):
 
     async def changes_after(self, technician: str, cursor: int, limit: int, *, tombstones: bool) -> list[Change]:
         """The latest change of each document that moved after `cursor`, in order, at most `limit`."""
+        ...
+
+    async def catalogues(self, technician: str, wanted: Sequence[str]) -> list[Catalogue]:
+        """Those of these catalogues (by hash) to which the technician's scope refers, smallest first."""
         ...
 
 

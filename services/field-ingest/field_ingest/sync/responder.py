@@ -15,11 +15,11 @@ import structlog
 from field_ingest.ledger.anchors import Anchors
 from field_ingest.ledger.checkpoints import StoredCheckpoint
 from field_ingest.ledger.ledger_keys import LedgerKeys
-from field_ingest.projection.scope_store import Change, Counter
 from field_ingest.sync import receipts
 from field_ingest.sync.ports import Asker, Glance, Heal, Snapshot, SyncStore
+from field_ingest.sync.scope_delta import Room, ScopeNews, is_current, scope_news
 from zb_chassis.clock import Clock
-from zb_contracts import canonical, merkle
+from zb_contracts import merkle
 from zb_contracts.envelope import Anchor
 from zb_contracts.healing import Healed
 from zb_contracts.keys import KeyCertificate
@@ -36,15 +36,12 @@ from zb_contracts.subjects import DRAIN, ID_PATTERN
 from zb_contracts.sync import (
     ANSWER_TYPE,
     CERTIFICATES_MAX,
-    DOCUMENTS_MAX,
     RECEIPTS_MAX,
     REQUEST_BYTES_MAX,
     Command,
     Gap,
     Nonce,
     Receipt,
-    ScopeDelta,
-    ScopeDocument,
     SyncAnswer,
     SyncRequest,
     Verdict,
@@ -57,13 +54,11 @@ from zb_contracts.sync import (
 OVERHEAD_BYTES: Final = 8 * 1024
 """Anchor, checkpoint, proof, certificates, omitted names and signature: what every answer carries beside its content."""
 SESSION_NOTED_EVERY_MS: Final = 60_000
-NO_ORDER: Final = Counter("none", 0, 0, ())
-"""The scope of a technician for whom nothing ever was in it."""
+NO_NEWS: Final = ScopeNews()
 WIPED: Final = frozenset({"lost", "stolen"})
 REPLACED: Final = "replaced"
 
 log: Final = structlog.get_logger(__name__)
-_encoder = msgspec.msgpack.Encoder()
 
 
 @dataclass(slots=True)
@@ -73,21 +68,6 @@ class SyncCounts:
     answered: int = 0
     refused: int = 0
     unreadable: int = 0
-
-
-class _Room:
-    """The bytes that are left in an answer. Its first item always fits, so that every round gets further."""
-
-    def __init__(self, size: int) -> None:
-        self._left = size
-        self._empty = True
-
-    def takes(self, cost: int) -> bool:
-        if cost > self._left and not self._empty:
-            return False
-        self._left -= cost
-        self._empty = False
-        return True
 
 
 @dataclass(slots=True)
@@ -100,8 +80,7 @@ class _News:
     consistency: tuple[bytes, ...] = ()
     healed: Healed | None = None
     is_cut: bool = False
-    scope: ScopeDelta | None = None
-    scope_waits: bool = False
+    scope: ScopeNews = NO_NEWS
 
 
 class _Salvage(msgspec.Struct, frozen=True):
@@ -155,7 +134,7 @@ class SyncResponder:
         proves = heal is not None or request.wants_checkpoint or glance.has_rows
         wants_scope = _may_read(asker, technician) and request.wants_scope
         news = _News(asker)
-        if proves or (wants_scope and not _is_current(request, glance.counter or NO_ORDER)):
+        if proves or (wants_scope and not is_current(request, glance.counter)):
             news = await self._news(request, asker, technician, heal, proves=proves)
         return SyncAnswer(
             nonce=request.nonce,
@@ -168,8 +147,9 @@ class SyncResponder:
             consistency=news.consistency,
             gap=_gap(news.asker, request.head),
             commands=_commands(news.asker, request.head),
-            scope=news.scope,
-            more=news.is_cut or news.scope_waits,
+            scope=news.scope.delta,
+            catalogues=news.scope.catalogues,
+            more=news.is_cut or news.scope.waits,
             healed=news.healed,
             certificates=self._lacking(request.certificates),
         )
@@ -195,16 +175,16 @@ class SyncResponder:
         size = head.size if head else 0
         async with self._store.snapshot() as snapshot:
             news = _News(_checked(await snapshot.asker(request.author, technician), request.author, asker.device, technician))
-            room = _Room(request.bytes_max - OVERHEAD_BYTES)
+            room = Room(request.bytes_max - OVERHEAD_BYTES)
             if head is not None:
                 rows = await snapshot.rows_after(request.author, request.mark, size, RECEIPTS_MAX + 1)
-                taken = rows[: _fitting([receipts.cost(row, size) for row in rows[:RECEIPTS_MAX]], room)]
+                taken = rows[: room.fitting([receipts.cost(row, size) for row in rows[:RECEIPTS_MAX]])]
                 news.head, news.is_cut = head, len(taken) < len(rows)
                 old_size = _provable(request.checkpoint_size, size)
                 news.receipts, news.consistency = await _proven(snapshot, asker.shard, taken, old_size, size)
                 news.healed = await _healed(snapshot, asker.shard, heal, size) if heal else None
             if request.wants_scope and _may_read(news.asker, technician):
-                news.scope, news.scope_waits = await _scope(snapshot, technician, request, room)
+                news.scope = await scope_news(snapshot, technician, request, room)
             return news
 
     def _lacking(self, known: Sequence[str] = ()) -> tuple[KeyCertificate, ...]:
@@ -254,12 +234,6 @@ def _may_read(asker: Asker, technician: str) -> bool:
     return technician != DRAIN and asker.revoked_at_ms is None and asker.suspended is None and asker.wipe_order is None
 
 
-def _is_current(request: SyncRequest, counter: Counter) -> bool:
-    """The device has all of the scope."""
-    there = (request.scope_epoch, request.scope_cursor, request.scope_count)
-    return there == (counter.epoch, counter.change, counter.documents)
-
-
 async def _proven(
     snapshot: Snapshot, shard: int, rows: Sequence[receipts.Row], old_size: int, size: int
 ) -> tuple[tuple[Receipt, ...], tuple[bytes, ...]]:
@@ -286,14 +260,6 @@ async def _healed(snapshot: Snapshot, shard: int, heal: Heal, size: int) -> Heal
 def _gap(asker: Asker, head: int) -> Gap | None:
     """What the ledger asks for once more; nothing of a device that has nothing beyond its mark."""
     return Gap(first=asker.mark + 1, nonce=asker.gap_nonce) if asker.gap_nonce and head > asker.mark else None
-
-
-def _fitting(costs: list[int], room: _Room) -> int:
-    """How many of the items, from the first on, the answer still takes."""
-    for number, cost in enumerate(costs):
-        if not room.takes(cost):
-            return number
-    return len(costs)
 
 
 def _stopped(asker: Asker, mark: int) -> tuple[Receipt, ...]:
@@ -327,42 +293,3 @@ def _commands(asker: Asker, head: int) -> tuple[Command, ...]:
 
 def _wipe(asker: Asker) -> Command:
     return Command(kind="wipe", argument=asker.revoked_cause, order=asker.wipe_order, at_once=asker.wipe_at_once)
-
-
-async def _scope(snapshot: Snapshot, technician: str, request: SyncRequest, room: _Room) -> tuple[ScopeDelta | None, bool]:
-    """The scope's changes that fit, and whether more wait. None where nothing moved, or nothing fits beside the receipts."""
-    counter = await snapshot.counter(technician) or NO_ORDER
-    if _is_current(request, counter):
-        return None, False
-    full = _needs_all(request, counter)
-    cursor = 0 if full else request.scope_cursor
-    found = await snapshot.changes_after(technician, cursor, DOCUMENTS_MAX + 1, tombstones=not full)
-    documents = [_document(change) for change in found[:DOCUMENTS_MAX]]
-    documents = documents[: _fitting([len(_encoder.encode(document)) for document in documents], room)]
-    more = len(documents) < len(found)
-    if more and not documents:
-        return None, True
-    return (
-        ScopeDelta(
-            epoch=counter.epoch,
-            cursor=documents[-1].change if more else counter.change,
-            full=full,
-            documents=tuple(documents),
-            count=counter.documents,
-            more=more,
-            omitted=counter.omitted,
-            omitted_count=counter.omitted_count,
-        ),
-        more,
-    )
-
-
-def _needs_all(request: SyncRequest, counter: Counter) -> bool:
-    """Another change order, a cursor that this one never gave, or a device that lost or invented documents."""
-    if request.scope_epoch != counter.epoch or request.scope_cursor > counter.change:
-        return True
-    return request.scope_cursor == counter.change and request.scope_count != counter.documents
-
-
-def _document(change: Change) -> ScopeDocument:
-    return ScopeDocument(id=change.document, change=change.change, vector=canonical.decode(change.vector), content=change.content)

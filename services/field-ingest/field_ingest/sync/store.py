@@ -5,7 +5,7 @@ It implements `ports`; what an answer says is `responder`'s matter. It writes no
 a device told of itself.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -19,7 +19,7 @@ from field_ingest.sync.ports import Asker, Glance, Heal
 from field_ingest.sync.receipts import Row
 from zb_chassis.database import Connection, Pool
 from zb_contracts.merkle import Node, SubtreeHash
-from zb_contracts.sync import About
+from zb_contracts.sync import About, Catalogue
 
 _ROW: Final = "position, kind, event_id, author, seq, stream, header_hash, signature, received_at_ms, facts, code"
 
@@ -82,6 +82,9 @@ class PostgresSnapshot:
 
     async def changes_after(self, technician: str, cursor: int, limit: int, *, tombstones: bool) -> list[Change]:
         return await scope_store.changes_after(self._connection, technician, cursor, limit, tombstones=tombstones)
+
+    async def catalogues(self, technician: str, wanted: Sequence[str]) -> list[Catalogue]:
+        return await scope_store.catalogues_of(self._connection, technician, wanted)
 
 
 class PostgresSyncStore:
