@@ -6,6 +6,7 @@ from zb.fleet.acts import lost, resume, retire, suspend, wipe
 from zb.fleet.agencies import administrator, agencies, agency_command
 from zb.fleet.codes import codes, invite, replace, uninvite
 from zb.fleet.devices import list_command, show_command
+from zb.simulation.command import simulate
 
 
 @click.group("fleet")
@@ -18,5 +19,6 @@ for _command in (
     *(list_command, show_command),
     *(suspend, resume, lost, wipe, retire),
     *(agencies, agency_command, administrator),
+    simulate,
 ):
     fleet.add_command(_command)
