@@ -7,7 +7,7 @@ SOURCES := contracts/zb_contracts services/chassis/zb_chassis services/schedulin
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz bench-ledger bench-replay check format generate lock clean simulate
+.PHONY: help setup demo test fuzz bench-ledger bench-device bench-replay check format generate lock clean simulate
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ fuzz: setup ## bad input for every reader of outside bytes (SECONDS=60 TARGET=he
 
 bench-ledger: setup ## how fast segments become receipts and states here (FULL=1: 2,000,000 events)
 	@$(PY) -m tests.bench.ledger $(if $(FULL),--full) $(ARGS)
+
+bench-device: setup ## what a device costs its user, and 10,000 of them the platform here (ARGS="--only append --devices 200")
+	@$(PY) -m tests.bench.device $(ARGS)
 
 bench-replay: setup ## how fast the ledger becomes states again, how long a proof takes (FULL=1: 2,000,000 events)
 	@$(PY) -m tests.bench.replay $(if $(FULL),--full) $(ARGS)

@@ -76,7 +76,7 @@ class Corpus:
             with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as processes:
                 for done, _ in enumerate(processes.map(_write, [(self._folder, self._seed, at) for at in missing]), 1):
                     say(f"  {done} of {len(missing)}")
-        return [_read(self._folder, self._about(number)) for number in wanted]
+        return [read_agency(self._folder, self._about(number)) for number in wanted]
 
     def _about(self, number: int) -> Path:
         return self._folder / f"agency-{number:03d}.json"
@@ -98,12 +98,12 @@ def interleaved(paths: Iterable[Path]) -> Iterator[Segment]:
 def _write(work: tuple[Path, int, int]) -> None:
     folder, seed, number = work
     agency = Agency(seed, number, live_share=1.0 if number >= LIVE_FROM else 0.5)
-    office_events = _write_segments(folder / f"{agency.name}.office", agency.planned())
-    field_events = _write_segments(folder / f"{agency.name}.field", agency.worked())
+    office_events = write_segments(folder / f"{agency.name}.office", agency.planned())
+    field_events = write_segments(folder / f"{agency.name}.field", agency.worked())
     about = {
         "name": agency.name,
         "office_seed": agency.office.key.seed.hex(),
-        "devices": [_device(pen) for pen in agency.devices],
+        "devices": [device_row(pen) for pen in agency.devices],
         "office_events": office_events,
         "field_events": field_events,
     }
@@ -112,7 +112,8 @@ def _write(work: tuple[Path, int, int]) -> None:
     draft.rename(folder / f"{agency.name}.json")
 
 
-def _write_segments(path: Path, segments: Iterable[Segment]) -> int:
+def write_segments(path: Path, segments: Iterable[Segment]) -> int:
+    """Into a file; how many events they hold."""
     events = 0
     with path.open("wb") as file:
         for segment in segments:
@@ -122,7 +123,8 @@ def _write_segments(path: Path, segments: Iterable[Segment]) -> int:
     return events
 
 
-def _device(pen: Pen) -> dict[str, Any]:
+def device_row(pen: Pen) -> dict[str, Any]:
+    """A `Device` as an agency's file has it."""
     return {
         "author": pen.author,
         "device": pen.author.removesuffix("-i1"),
@@ -132,7 +134,8 @@ def _device(pen: Pen) -> dict[str, Any]:
     }
 
 
-def _read(folder: Path, about: Path) -> AgencyFiles:
+def read_agency(folder: Path, about: Path) -> AgencyFiles:
+    """The agency that the file `about` describes."""
     values = json.loads(about.read_text())
     devices = tuple(Device(**device) for device in values.pop("devices"))
     return AgencyFiles(folder=folder, devices=devices, **values)

@@ -114,9 +114,18 @@ class Intervention:
 class Agency:
     """One agency's office and devices. The same seed and number give the same bytes."""
 
-    def __init__(self, seed: int, number: int, *, live_share: float = 0.5, devices: int = DEVICES) -> None:
+    def __init__(
+        self,
+        seed: int,
+        number: int,
+        *,
+        live_share: float = 0.5,
+        devices: int = DEVICES,
+        interventions: int = INTERVENTIONS_A_DEVICE,
+    ) -> None:
         self.name = f"agency-{number:03d}"
         self._number = number
+        self._interventions = interventions
         self._dice = random.Random(f"{seed}/{number}")  # noqa: S311 -- a story, no secret
         self.office = self._pen(seed, 0, f"office-{self.name}", None, BACKLOG_EVENTS)
         self.devices = [self._device(seed, at, live=at <= live_share * devices) for at in range(1, devices + 1)]
@@ -127,13 +136,13 @@ class Agency:
     def planned(self) -> Iterator[Segment]:
         """The office's segments: they are admitted before anybody of the field sends."""
         for device in self.devices:
-            self._work[device.author] = [self._plan(device, at) for at in range(INTERVENTIONS_A_DEVICE)]
+            self._work[device.author] = [self._plan(device, at) for at in range(self._interventions)]
             yield from self.office.segments()
         yield from self.office.segments(all_of_it=True)
 
     def worked(self) -> Iterator[Segment]:
         """The devices' segments in the order in which they are sent, after `planned`."""
-        for turn in range(INTERVENTIONS_A_DEVICE):
+        for turn in range(self._interventions):
             # A technician knows of the others what the ledger gave out, so what was sent a while ago.
             self._known, self._next_known = self._next_known, {device.author: device.sent for device in self.devices}
             for device in self._dice.sample(self.devices, len(self.devices)):
@@ -157,7 +166,7 @@ class Agency:
     def _plan(self, device: Pen, at: int) -> Intervention:
         """Site, creation, plan and assignment; sometimes a new time that the technician does not learn."""
         pen, dice = self.office, self._dice
-        number = device.number * INTERVENTIONS_A_DEVICE + at
+        number = device.number * self._interventions + at
         stream = f"intervention:{_uuid(number)}"
         site = f"site-{number // 2}"
         if number % 2 == 0:
