@@ -25,13 +25,10 @@ CHANNEL: Final = "ledger_grew"
 POLL_S: Final = 2.0
 """A notice can be lost with its connection: nothing waits longer than this."""
 STEP_EVERY_S: Final = 0.2
-"""A step takes what came within this time together: states, announcements and statements are then made once for all of it."""
+"""A step takes what came within this time together: states, announcements and statements are then made once for all of it.
+The first event after a rest waits for nothing."""
 CREW_EVERY_S: Final = 1.0
 """How often a worker says that it lives and looks who else does."""
-GATHER_ROWS: Final = 400
-GATHER_S: Final = 0.05
-"""After a step of fewer rows the next one waits so long: what comes meanwhile shares the cost of a step, and one state is made
-of several events. The first event after a rest waits for nothing."""
 AGAIN_EVERY_S: Final = 30.0
 SWEEP_EVERY_S: Final = 60.0
 RETRY_S: Final = 0.5
@@ -144,8 +141,6 @@ class Projection:
             self._count(step)
             if not step.passed:
                 await _until(notices.woken, min(self._poll_s, CREW_EVERY_S))
-            elif step.passed < GATHER_ROWS:
-                await _until(stop, GATHER_S)
             elif step.rows < BATCH_ROWS:
                 await _until(stop, begun + STEP_EVERY_S - asyncio.get_running_loop().time())
 
