@@ -11,8 +11,12 @@ from typing import Any, ClassVar
 
 import pytest
 import pytest_asyncio
+from pydantic import BaseModel
 
 from tests.fixtures.little_platform import PIN, T0, Hands, Platform, Wire
+from zb_contracts.handover import CHUNK_TYPE
+from zb_contracts.handover import PATH as HANDOVER_PATH
+from zb_contracts.subject_keys import DEPOSITS_PATH, KEYS_PATH, STATEMENT_PATH
 from zb_contracts.times import format_time_ms
 from zb_device.device import Device
 
@@ -64,6 +68,9 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             self._send(201, json.dumps(answer).encode(), Content_Type="application/json")
             return
+        if self.path in (STATEMENT_PATH, KEYS_PATH, DEPOSITS_PATH):
+            self._subject_keys(body)
+            return
         if self.path == "/v1/tokens":
             if self.platform.lose_tokens:
                 self.platform.lose_tokens -= 1
@@ -73,14 +80,34 @@ class _Handler(BaseHTTPRequestHandler):
             token = self.platform.make_token(json.loads(body).get("technician") or "drain")
             self._send(200, json.dumps({"token": token, "expires_at": format_time_ms(T0)}).encode())
             return
+        if self.path == HANDOVER_PATH:
+            handover = self.platform.hand_over(body)
+            if handover is None:
+                self._refuse(404, "media.unnamed")
+            else:
+                self._send(200, handover.encode(), Content_Type="application/json")
+            return
         if self.refuse_uploads:
             status, code = self.refuse_uploads.pop()
             self._refuse(status, code)
             return
         pairs = dict(pair.split(" ") for pair in self.headers["Upload-Metadata"].split(","))
         sha256 = base64.b64decode(pairs["sha256"]).decode()
+        if "handover" in pairs:
+            self.platform.take_handover(sha256, base64.b64decode(pairs["handover"]).decode())
         self.platform.uploads.setdefault(sha256, (int(self.headers["Upload-Length"]), b""))
         self._send(201, Location=f"/v1/uploads/{sha256}", Tus_Resumable="1.0.0")
+
+    def _subject_keys(self, body: bytes) -> None:
+        custody, ledger = self.platform.custody, self.platform.ledger
+        if not custody.url:
+            self._refuse(404, "input.not_found")
+            return
+        if self.path == STATEMENT_PATH:
+            answer: BaseModel = custody.state(body, ledger)
+        else:
+            answer = custody.take(body) if self.path == DEPOSITS_PATH else custody.exchange(body, ledger)
+        self._send(200, answer.model_dump_json().encode(), Content_Type="application/json")
 
     def _refuse(self, status: int, code: str) -> None:
         self._send(status, json.dumps({"code": code, "detail": f"refused with {code}"}).encode())
@@ -103,6 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.platform.check_proof("PATCH", self.path, self.headers, body)
         sha256 = self.path.rsplit("/", 1)[1]
         length, data = self.platform.uploads[sha256]
+        is_sealed = self.headers["Content-Type"] == CHUNK_TYPE
         checksum = base64.b64decode(self.headers["Upload-Checksum"].split(" ")[1])
         assert hashlib.sha256(body).digest() == checksum
         assert int(self.headers["Upload-Offset"]) == len(data)
@@ -113,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.close()
             return
-        data += body
+        data += self.platform.opened_chunk(sha256, len(data), body) if is_sealed else body
         if len(data) == length and (self.platform.corrupt_uploads or hashlib.sha256(data).hexdigest() != sha256):
             del self.platform.uploads[sha256]
             self._send(460, json.dumps({"code": "media.hash", "detail": "another hash"}).encode())

@@ -1,5 +1,6 @@
--- Turns a store of version 3 back into one of version 1, as stores were before incarnations.
+-- Turns a store of version 4 back into one of version 1, as stores were before incarnations.
 begin immediate;
+drop table key_deposits;
 create table head_1 (
     one integer primary key check (one = 1),
     seq integer not null,
@@ -38,6 +39,5 @@ alter table readers drop column wait_ms;
 alter table readers drop column wait_boot;
 alter table readers drop column wait_from_ms;
 alter table readers add column blocked_until_ms integer not null default 0;
-alter table media drop column handover;
 pragma user_version = 1;
 commit;

@@ -5,9 +5,7 @@ import os
 
 import pytest
 
-from zb_contracts.events.fieldwork import SignatureTaken, Started
-from zb_contracts.keys import open_sealed
-from zb_contracts.sealed import from_base64url, open_sealed_value
+from zb_contracts.events.fieldwork import Started
 from zb_device.commands import run
 from zb_device.faults import FileInvalid, RecordInvalid, Refused, StoreDamaged, Unreachable
 from zb_device.media import CHUNK_BYTES, MediaState
@@ -132,22 +130,3 @@ async def test_a_file_that_cannot_be_attached_is_refused_and_nothing_is_recorded
     with pytest.raises(RecordInvalid):
         await run(device, "use_part", {"intervention": "leaky-boiler", "part": "seal 12"})
     assert device.parts.log.head().seq == 0
-
-
-async def test_a_signers_name_is_sealed_and_its_key_reaches_escrow(device, picture, platform):
-    arguments = {
-        "intervention": "leaky-boiler",
-        "strokes": str(picture),
-        "signer": "Odile Martin",
-        "shown": "one seal, two hours",
-    }
-    made = await run(device, "sign", arguments)
-    await device.sync()
-
-    signed = platform.rows[0].event
-    assert b"Odile" not in signed.signed.body
-    body = SignatureTaken.model_validate_json(signed.signed.body)
-    key = open_sealed(platform.escrow.private, from_base64url(body.keys[0].wrapped))
-    assert open_sealed_value(key, made["id"], "signer", body.signer) == "Odile Martin"
-    assert device.opened().reading.subject_key(body.keys[0].kid) == key
-    assert body.shown_sha256 == hashlib.sha256(b"one seal, two hours").hexdigest()

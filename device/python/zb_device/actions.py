@@ -1,37 +1,27 @@
 """What a technician does in one gesture, as the drafts that must commit together.
 
 A part used is its line and its stock movement; a voided part gives its quantity back; personal values are sealed under a key
-that was made here and is wrapped to escrow. Pure but for ids, keys and nonces.
+that was made here and that custody gets beside the event. Pure but for ids, keys and nonces.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
 from zb_contracts.events import Body
 from zb_contracts.events.fieldwork import LineVoided, PartUsed
 from zb_contracts.events.places import StockMoved
-from zb_contracts.events.values import WrappedKey
+from zb_contracts.events.values import File
 from zb_contracts.faults import CryptoFault
-from zb_contracts.keys import KeyCertificate, seal_to
 from zb_contracts.merge.state import InterventionState, Line
-from zb_contracts.sealed import fresh_nonce, fresh_subject_key, seal, to_base64url
+from zb_contracts.sealed import fresh_nonce, fresh_subject_key, seal
+from zb_contracts.subject_keys import Purpose
 from zb_device.bodies import built
 from zb_device.faults import LineUnknown, RecordInvalid
 from zb_device.ids import uuid7
-from zb_device.recording import Draft
+from zb_device.recording import Draft, MadeKey
 
 PART_LINE: Final = "part"
-
-
-@dataclass(frozen=True, slots=True)
-class SealedDraft:
-    """A draft with personal values, and the subject key with which the technician can read what was just said."""
-
-    draft: Draft
-    kid: str
-    key: bytes
 
 
 def part_used(intervention: str, body: PartUsed, *, stock: str, now_ms: int, replaced: Line | None = None) -> tuple[Draft, ...]:
@@ -51,23 +41,17 @@ def line_voided(intervention: str, line: Line, reason: str, *, stock: str) -> tu
 
 
 def sealed_draft(
-    stream: str,
-    model: type[Body],
-    values: Mapping[str, object],
-    personal: Mapping[str, str],
-    *,
-    escrow: KeyCertificate,
-    now_ms: int,
-) -> SealedDraft:
-    """A body whose `personal` texts are sealed. A data subject first met off line gets a key made here, wrapped to escrow."""
-    event_id, key = uuid7(now_ms), fresh_subject_key()
+    stream: str, model: type[Body], values: Mapping[str, object], personal: Mapping[str, str], purpose: Purpose, now_ms: int
+) -> Draft:
+    """A body whose `personal` texts are sealed, under a key that is made here and that custody gets beside the event."""
+    event_id, key, file = uuid7(now_ms), fresh_subject_key(), values.get("file")
     kid = f"subject-{uuid7(now_ms)}"
     try:
         sealed = {name: seal(key, kid, event_id, name, text, fresh_nonce()) for name, text in personal.items()}
     except CryptoFault as fault:
         raise RecordInvalid(str(fault)) from fault
-    wrapped = WrappedKey(kid=kid, recipient_kid=escrow.kid, wrapped=to_base64url(seal_to(escrow.public, key)))
-    return SealedDraft(Draft(stream, built(model, **values, **sealed, keys=(wrapped,)), event_id), kid, key)
+    made = MadeKey(kid, key, purpose, tuple(personal), file.sha256 if isinstance(file, File) else None)
+    return Draft(stream, built(model, **values, **sealed), event_id, (made,))
 
 
 def line_of(state: InterventionState, line_id: str) -> Line:

@@ -11,12 +11,14 @@ from pydantic import Field
 
 from zb_contracts.envelope import ParsedEvent
 from zb_contracts.merge.state import InterventionState
+from zb_contracts.times import TimeText, format_time_ms, parse_time_ms
 from zb_device import field_commands
 from zb_device.command_register import Arguments, Json, NoArguments, command, run
 from zb_device.device import Device
 from zb_device.faults import CommandInvalid
 from zb_device.local_state import LocalState
 from zb_device.policies import Conditions, Link, policy_of
+from zb_device.reading import Which
 from zb_device.reporting import media_items, open_entries, status
 
 __all__ = ["field_commands", "run"]
@@ -68,6 +70,42 @@ class Documents(Arguments):
 @command("documents", Documents, about="The documents of a kind in the scope.", positional=("kind",), reads=True)
 async def documents(device: Device, arguments: Documents) -> list[str]:
     return device.documents(arguments.kind)
+
+
+class Listed(Arguments):
+    """Of which kind, in which status, and planned from when until when (RFC 3339, UTC), the end not included."""
+
+    kind: str = "intervention"
+    status: str | None = None
+    planned_from: TimeText | None = None
+    planned_until: TimeText | None = None
+
+
+@command("listed", Listed, about="Lines of the scope by planned time, no document read.", positional=("kind",), reads=True)
+async def listed(device: Device, arguments: Listed) -> list[Json]:
+    span = [None if text is None else parse_time_ms(text) for text in (arguments.planned_from, arguments.planned_until)]
+    lines = device.listed(arguments.kind, Which(arguments.status, *span))
+    return [
+        {
+            "id": line.id,
+            "planned_at": None if line.planned_ms is None else format_time_ms(line.planned_ms),
+            "status": line.status,
+            "title": line.title,
+        }
+        for line in lines
+    ]
+
+
+class SharedCatalogue(Arguments):
+    """A `checklist` by its code; `parts` or `reasons` by the agency."""
+
+    kind: str
+    name: str
+
+
+@command("catalogue", SharedCatalogue, about="A shared catalogue of the scope.", positional=("kind", "name"), reads=True)
+async def catalogue(device: Device, arguments: SharedCatalogue) -> Json:
+    return {"catalogue": device.catalogue(arguments.kind, arguments.name)}
 
 
 class Outbox(Arguments):
@@ -159,6 +197,20 @@ async def tell(device: Device, arguments: Told) -> Json:
     return {"photos_wait_for": device.network.photos_wait_for()}
 
 
+class Described(Arguments):
+    """What the host says of the device; what it leaves empty, the machine says."""
+
+    model: str = ""
+    os: str = ""
+    app: str = ""
+
+
+@command("describe", Described, about="Say better than the machine what this device is, for those who look after it.")
+async def describe(device: Device, arguments: Described) -> Json:
+    device.parts.about.describe(Host(model=arguments.model, os=arguments.os, app=arguments.app))
+    return {"described": True}
+
+
 class Chosen(Arguments):
     """A policy by name, with some of its values changed; without a name, the one in force."""
 
@@ -231,7 +283,7 @@ def _shown(device: Device, found: LocalState) -> Json:
         "stream": found.stream,
         "change": found.change,
         "pending": [_pending(device, event) for event in found.pending],
-        "state": msgspec.to_builtins(found.state),
+        "state": device.opened().reading.keys.opened(found.state),
     }
 
 

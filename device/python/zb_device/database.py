@@ -15,7 +15,7 @@ from zb_contracts.problems import NEWER_DATA, Problem
 from zb_device.faults import DiskFull, StoreDamaged
 
 BUSY_TIMEOUT_MS: Final = 5_000
-SCHEMA_VERSIONS: Final[Mapping[str, int]] = {"device": 3, "read": 3}
+SCHEMA_VERSIONS: Final[Mapping[str, int]] = {"device": 4, "read": 3, "catalogues": 1}
 """The newest version of each schema: `sql/<schema>.sql`. `sql/<schema>.<n>.sql` brings one of version n - 1 to n."""
 
 Connection = Any

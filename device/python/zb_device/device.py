@@ -6,7 +6,7 @@ has the same for programs without a loop.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,6 @@ import httpx
 
 from zb_contracts.events import Body
 from zb_contracts.merge.state import InterventionState
-from zb_device import actions
 from zb_device.background import RETRY_S_MAX, Background
 from zb_device.clock import Clock, machine_clock
 from zb_device.database import transaction
@@ -32,7 +31,8 @@ from zb_device.media import Prepared, described
 from zb_device.network import Network
 from zb_device.opened import Opened, OwnEvents
 from zb_device.policies import Conditions, Policy
-from zb_device.reading import ReadModel
+from zb_device.positions import made_here, with_sealed_positions
+from zb_device.reading import ALL, Listed, ReadModel, Which
 from zb_device.recording import Draft, Recorded, recorded
 from zb_device.rounds import Rounds
 from zb_device.settings import SignedIn
@@ -253,15 +253,19 @@ class Device:
         """Several events (and the queue row of a file that one of them names), all or none."""
         self.parts.ending.check_recording()
         self._guard.touch()
-        events = self.parts.recorder.record(
-            drafts,
-            actor=self._present(),
-            reader=self.reader_box(),
-            known=self._known,
-            also=self._enqueuing(attachment),
-        )
+        technician, reader, now_ms = self._present(), self.reader_box(), self.clock.wall_ms()
+        keys = self._open.reading.keys if self._open else None
+        drafts = with_sealed_positions(drafts, technician, keys, now_ms)
+
+        def also() -> None:
+            self.parts.deposits.add(drafts, technician, reader, now_ms)
+            if attachment is not None and self.parts.media.item(attachment.file.sha256) is None:
+                self.parts.media.enqueue(attachment, now_ms)
+
+        events = self.parts.recorder.record(drafts, actor=technician, reader=reader, known=self._known, also=also)
         if self._open is not None:
             self._open.own.remember(events)
+            self._open.reading.keys.put(made_here(drafts))
         self.background.recorded()
         return [recorded(event) for event in events]
 
@@ -284,23 +288,6 @@ class Device:
     def _known(self, stream: str) -> dict[str, int]:
         document = self._open.reading.document(stream) if self._open else None
         return document.vector if document else {}
-
-    def _enqueuing(self, attachment: Prepared | None) -> Callable[[], None] | None:
-        if attachment is None or self.parts.media.item(attachment.file.sha256) is not None:
-            return None
-        return lambda: self.parts.media.enqueue(attachment, self.clock.wall_ms())
-
-    def sealed(
-        self, stream: str, model: type[Body], values: Mapping[str, object], personal: Mapping[str, str]
-    ) -> actions.SealedDraft:
-        """A draft whose `personal` texts are sealed under a key that is made here. Give the key to `keep_subject_key`."""
-        escrow, now_ms = self.parts.pinned.escrow, self.clock.wall_ms()
-        return actions.sealed_draft(stream, model, values, personal, escrow=escrow, now_ms=now_ms)
-
-    def keep_subject_key(self, kid: str, key: bytes) -> None:
-        """A subject's key that was made here stays readable for the technician; while locked, only escrow has it."""
-        if self._open is not None:
-            self._open.reading.put_subject_key(kid, key)
 
     def deal_with(self, event_id: str) -> bool:
         """A person has read what became of a held or refused event."""
@@ -325,6 +312,14 @@ class Device:
     def documents(self, kind: str) -> list[str]:
         """The documents of a kind (`intervention`, `site`, `catalogue` ...) in the scope, by id."""
         return self.opened().reading.ids(kind)
+
+    def listed(self, kind: str = "intervention", which: Which = ALL) -> list[Listed]:
+        """Lines of the scope by planned time, as the server has them: no document is read, however many there are."""
+        return self.opened().reading.listed(kind, which)
+
+    def catalogue(self, kind: str, name: str) -> object:
+        """A shared catalogue of the scope (`checklist`, `parts`, `reasons`) as JSON. Locked, or CatalogueMissing."""
+        return self._folder.catalogues.read(kind, name, self.opened().reading.references())
 
     def opened(self) -> Opened:
         """Locked unless the read model is open and may be: not after a time without use, nor beyond the session."""

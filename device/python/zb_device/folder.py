@@ -11,10 +11,14 @@ from typing import Final
 
 import msgspec
 
+from zb_device.about import AboutDevice
 from zb_device.bound_secret import FILE_NAME as SECRET_FILE
 from zb_device.bound_secret import BoundSecret, destroy, durably_written, sync_folder
+from zb_device.catalogues import FILE_NAME as CATALOGUES_FILE
+from zb_device.catalogues import Catalogues
 from zb_device.clock import Clock
 from zb_device.database import Connection, check_integrity, open_database
+from zb_device.deposits import Deposits
 from zb_device.ending import Ending
 from zb_device.faults import DeviceBusy, NotEnrolled, StoreDamaged, Wiped
 from zb_device.incarnations import Closed, Succession, closed_incarnations
@@ -43,6 +47,7 @@ class Folder:
     path: Path
     secret: BoundSecret
     connection: Connection
+    catalogues: Catalogues
     _lock: int
 
     @classmethod
@@ -65,7 +70,7 @@ class Folder:
         except BaseException:
             os.close(lock)
             raise
-        return cls(path, secret, connection, lock)
+        return cls(path, secret, connection, Catalogues(path, secret.derive(CATALOGUES_FILE)), lock)
 
     def check(self) -> None:
         """Read and authenticate every page of the log's database. StoreDamaged names the first that fails."""
@@ -78,6 +83,7 @@ class Folder:
     def wipe(self, word: str) -> None:
         """Destroy everything but `word`. From its first step on it is finished at the next opening, if not now."""
         durably_written(self.path / WIPED_FILE, word.encode())
+        self.catalogues.close()
         self.connection.close()
         _finish_wipe(self.path)
 
@@ -85,6 +91,7 @@ class Folder:
         """Let go of it; a second time changes nothing."""
         lock, self._lock = self._lock, -1
         if lock >= 0:
+            self.catalogues.close()
             self.connection.close()
             os.close(lock)
 
@@ -92,7 +99,12 @@ class Folder:
 def _finish_wipe(path: Path) -> None:
     """The secret first: without it, what cannot be removed, or lingers on the medium, is noise."""
     destroy(path)
-    for left in [*path.glob(f"{DATABASE_FILE}*"), *path.glob("read-*.db*"), *path.glob(f"{MEDIA_FOLDER}/*")]:
+    for left in [
+        *path.glob(f"{DATABASE_FILE}*"),
+        *path.glob(f"{CATALOGUES_FILE}*"),
+        *path.glob("read-*.db*"),
+        *path.glob(f"{MEDIA_FOLDER}/*"),
+    ]:
         left.unlink(missing_ok=True)
     sync_folder(path)
 
@@ -118,6 +130,7 @@ class Parts:
     vault: Vault
     log: Log
     media: MediaStore
+    deposits: Deposits
     recorder: Recorder
     syncer: Syncer
     sessions: Sessions
@@ -126,6 +139,7 @@ class Parts:
     succession: Succession
     ending: Ending
     closed: tuple[Closed, ...]
+    about: AboutDevice
     earlier: tuple[Syncer, ...]
     """The closed incarnations' side of the protocol, oldest first."""
 
@@ -144,6 +158,7 @@ class Parts:
         recorder = Recorder(connection, log, settings, keys.event, pinned.author, clock)
         sessions = Sessions(connection, settings, pinned, keys, clock, real_time)
         vault, media = Vault(connection, settings, folder.secret), MediaStore(connection, folder.path, escrow)
+        about = AboutDevice(connection, settings, media, clock)
         return cls(
             pinned=pinned,
             keys=keys,
@@ -151,14 +166,16 @@ class Parts:
             vault=vault,
             log=log,
             media=media,
+            deposits=Deposits(connection, settings),
             recorder=recorder,
-            syncer=Syncer(connection, log, settings, pinned, clock, recorder),
+            syncer=Syncer(connection, log, settings, pinned, clock, recorder, folder.catalogues, about=about),
             sessions=sessions,
             real_time=real_time,
             reading_right=ReadingRight(settings, pinned, keys, log, clock, real_time),
             succession=Succession(connection, settings, log, pinned, keys, sessions, clock),
             ending=Ending(connection, settings, folder.path, pinned, log, media, vault, recorder),
             closed=closed,
+            about=about,
             earlier=tuple(
                 Syncer(
                     connection,
@@ -167,6 +184,7 @@ class Parts:
                     msgspec.structs.replace(pinned, author=one.author),
                     clock,
                     recorder,
+                    folder.catalogues,
                     is_closed=True,
                 )
                 for one in closed

@@ -53,16 +53,16 @@ class Network:
 
     # --- By hand ---
 
-    async def sync(self) -> SyncReport:
-        """As `Device.sync`."""
+    async def sync(self, *, is_sparing: bool = False) -> SyncReport:
+        """As `Device.sync`; as `Rounds.sync` where it is sparing."""
         async with self._syncing:
-            report = await self._rounds.sync(self.transport if self.is_online else _NOWHERE)
+            report = await self._rounds.sync(self.transport if self.is_online else _NOWHERE, is_sparing=is_sparing)
         self._changed.set()
         return report
 
     async def upload(self, *, regardless: bool = False) -> int:
         """As `Device.upload`."""
-        if not self.is_online or not self._unlocked() or (not regardless and self.photos_wait_for()):
+        if not self.is_online or (not regardless and self.photos_wait_for()):
             return 0
         try:
             return await self._rounds.upload()
@@ -91,6 +91,7 @@ class Network:
     def tell(self, conditions: Conditions) -> None:
         """What the host says now; where something may go that could not, it goes at once."""
         self.conditions = checked(conditions)
+        self._rounds.battery_percent = conditions.battery_percent
         self.background.wake()
 
     @property
@@ -135,7 +136,7 @@ class Network:
         return True
 
     async def _round(self) -> bool:
-        await self.sync()
+        await self.sync(is_sparing=True)
         await self.upload()
         return not self.settled() or (bool(self._parts().media.waiting()) and self.photos_wait_for() is None)
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from zb_contracts import canonical
+from zb_contracts.catalogues import PREFIX, Reference, read_reference
 from zb_contracts.problems import SYNC_MALFORMED, SYNC_ROLLBACK, SYNC_SCOPE_LIMIT, Problem
 from zb_contracts.sync import (
     SCOPE_BYTES_MAX,
@@ -23,7 +24,7 @@ from zb_contracts.sync import (
 )
 from zb_contracts.times import parse_time_ms
 from zb_device.database import Connection, open_database, transaction
-from zb_device.subject_keys import MADE_HERE, HeldKey, SubjectKeys
+from zb_device.subject_keys import SubjectKeys
 
 LISTED_MAX: Final = 10_000
 """Lines of one list: all that a scope may hold."""
@@ -70,6 +71,19 @@ class Listed:
     title: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Lines of a list: in a status, planned from `from_ms` (included) until `until_ms` (not), e.g. a technician's day."""
+
+    status: str | None = None
+    from_ms: int | None = None
+    until_ms: int | None = None
+    limit: int = LISTED_MAX
+
+
+ALL: Final = Which()
+
+
 class ReadModel:
     """An open read model. Close it to lock."""
 
@@ -82,13 +96,6 @@ class ReadModel:
     def close(self) -> None:
         self.is_open = False
         self._db.close()
-
-    def put_subject_key(self, kid: str, key: bytes) -> None:
-        """A data subject's key that was made here, so that the technician can read what was just sealed."""
-        self.keys.put([HeldKey(kid, key, MADE_HERE, "signer")])
-
-    def subject_key(self, kid: str) -> bytes | None:
-        return self.keys.key(kid)
 
     # --- Reading ---
 
@@ -113,19 +120,13 @@ class ReadModel:
         )
         return [row[0] for row in rows]
 
-    def listed(
-        self,
-        kind: str = "intervention",
-        *,
-        status: str | None = None,
-        from_ms: int | None = None,
-        until_ms: int | None = None,
-        limit: int = LISTED_MAX,
-    ) -> list[Listed]:
-        """Documents of one kind by their planned time, those without one last; no document is read for it.
+    def references(self) -> list[Reference]:
+        """To the catalogues of the scope."""
+        rows = self._db.execute("select id, content from documents where id > ? and id < ?", _span("catalogue"))
+        return [read_reference(row[0], bytes(row[1])) for row in rows]
 
-        `from_ms` (included) and `until_ms` (not included) are a span of planned time, e.g. a day where the technician is.
-        """
+    def listed(self, kind: str = "intervention", which: Which = ALL) -> list[Listed]:
+        """Documents of one kind by their planned time, those without one last; no document is read for it."""
         rows = self._db.execute(
             """
             select id, planned_ms, status, title from documents indexed by documents_listed
@@ -133,7 +134,7 @@ class ReadModel:
                 and (?5 is null or planned_ms < ?5)
             order by planned_ms is null, planned_ms, id limit ?6
             """,
-            (*_span(kind), status, from_ms, until_ms, max(0, min(limit, LISTED_MAX))),
+            (*_span(kind), which.status, which.from_ms, which.until_ms, max(0, min(which.limit, LISTED_MAX))),
         )
         return [Listed(*row) for row in rows]
 
@@ -233,7 +234,10 @@ _indexed: Final = msgspec.json.Decoder(_Indexed)
 
 
 def _line(document_id: str, content: bytes) -> tuple[int | None, str | None, str | None]:
-    """Planned time, status and title of a document. SYNC_MALFORMED where it is no state."""
+    """Planned time, status and title of a document. SYNC_MALFORMED where it is no state, SYNC_CATALOGUE_INVALID where it is
+    no reference to a catalogue."""
+    if document_id.startswith(PREFIX):
+        read_reference(document_id, content)
     title = _TITLES.get(document_id.partition(":")[0])
     if title is None:
         return None, None, None

@@ -13,12 +13,15 @@ import httpx
 from zb_contracts.problems import DEVICE_PROOF_TIME, DEVICE_SUSPENDED
 from zb_device.faults import Refused, SessionEnded, StoreRestored, Unreachable
 from zb_device.folder import Parts
+from zb_device.key_exchange import KeyExchange
 from zb_device.opened import Opened
 from zb_device.settings import SignedIn
 from zb_device.syncing import SyncReport
 from zb_device.transport import NoTransport, Transport
 from zb_device.uploads import Uploader
 
+KEYS_EVERY_MS: Final = 900_000
+"""In the background, where no document changed and no key waits to be handed in: so late an erasure is heard of."""
 DRAIN_MS: Final = 300_000
 """After a refused session of a person, one of a drain is used so long before asking again."""
 INCARNATIONS_MAX: Final = 1
@@ -36,10 +39,13 @@ class Rounds:
     client: httpx.AsyncClient
     destroy: Callable[[str], None]
     """The wipe of this order was attested: nothing is to be left."""
+    battery_percent: int | None = None
+    """As the host said last."""
     drain_until_ms: int = 0
+    keys_after_ms: int = 0
 
-    async def sync(self, transport: Transport) -> SyncReport:
-        """Unreachable, Refused or a Problem; nothing is lost by it."""
+    async def sync(self, transport: Transport, *, is_sparing: bool = False) -> SyncReport:
+        """Unreachable, Refused or a Problem; nothing is lost by it. `is_sparing`: subject keys only now and then."""
         if not isinstance(transport, NoTransport):
             await self.ensure_session()
         try:
@@ -48,8 +54,21 @@ class Rounds:
             # Cut, or expired by the broker's clock: the same round under a new token.
             await self.ensure_session(anew=True)
             report = await self._synced(transport)
+        if not isinstance(transport, NoTransport):
+            await self._exchange_keys(report, is_sparing=is_sparing)
         await self._obey(transport, report)
         return report
+
+    async def _exchange_keys(self, report: SyncReport, *, is_sparing: bool) -> None:
+        """Subject keys follow the scope. That custody cannot be reached, or gives none, holds nothing up."""
+        parts, real_ms = self.parts(), self.parts().real_time()
+        if is_sparing and real_ms < self.keys_after_ms and not report.documents and not parts.deposits.kids():
+            return
+        try:
+            report.keys = await KeyExchange(parts, self.client).run(self.opened())
+            self.keys_after_ms = real_ms + KEYS_EVERY_MS
+        except (Unreachable, Refused) as fault:
+            report.keys_fault = str(fault)
 
     async def _obey(self, transport: Transport, report: SyncReport) -> None:
         """What the platform said of this device's end, and the next step of a wipe."""
@@ -75,18 +94,18 @@ class Rounds:
             self.parts().syncer.note(getattr(fault, "problem", fault.code), f"files could not be sent before the wipe: {fault}")
 
     async def upload(self) -> int:
-        """Try each waiting file once; how many are stored now. Where the clock was too wrong for a proof, once more."""
+        """Try each waiting file once, locked or not; how many are stored. Where the clock was too wrong for a proof, again."""
         opened, parts = self.opened(), self.parts()
-        if opened is None:
-            return 0
-        uploader = Uploader(parts.media, parts.pinned, parts.keys, parts.sessions.current, parts.real_time)
+        has_person = parts.sessions.current().technician is not None
+        reader = opened.reader if opened and has_person else None
+        uploader = Uploader(parts.media, parts.pinned, parts.keys, parts.sessions, parts.real_time)
         try:
-            return await uploader.run(self.client, opened.unlocked.reader, opened.unlocked.technician)
+            return await uploader.run(self.client, reader)
         except Refused as fault:
             if fault.problem != DEVICE_PROOF_TIME.code:
                 raise
         await parts.real_time.learn(self.client)
-        return await uploader.run(self.client, opened.unlocked.reader, opened.unlocked.technician)
+        return await uploader.run(self.client, reader)
 
     async def ensure_session(self, *, anew: bool = False) -> None:
         """A session of who works here, or a drain where that is refused. Reading ends while even that is refused."""
@@ -152,7 +171,9 @@ class Rounds:
         if unheard is not None:
             # The ledger knows no key for the new author yet: its events wait, those of the closed ones did not.
             raise unheard
-        report = await self.parts().syncer.sync(transport, opened.reading if opened else None, reader)
+        parts = self.parts()
+        parts.about.battery_percent = self.battery_percent
+        report = await parts.syncer.sync(transport, opened.reading if opened else None, reader)
         report.sent += sum(one.sent for one in before)
         report.receipts += sum(one.receipts for one in before)
         return report

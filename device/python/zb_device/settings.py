@@ -108,6 +108,13 @@ class WipeOrder(msgspec.Struct, frozen=True, kw_only=True):
     author: str = ""
 
 
+class Custody(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the custody of data subjects' keys is, and the key (X25519) to which keys that were made here are boxed."""
+
+    url: str
+    key: bytes
+
+
 class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
     """Who works with the device now: the actor of what is recorded, locked or not."""
 
@@ -166,7 +173,24 @@ class Problems(msgspec.Struct, frozen=True, kw_only=True):
         return Problems(entries=(*others, (at_ms, code, text))[-PROBLEMS_KEPT_MAX:])
 
 
+class Host(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the host says of the device: its make, its system, the app around this SDK."""
+
+    model: str = ""
+    os: str = ""
+    app: str = ""
+
+
+class AboutTold(msgspec.Struct, frozen=True, kw_only=True):
+    """The last number under which the device told of itself, and a digest of what an answer came to."""
+
+    number: int = 0
+    answered: str = ""
+
+
 _NAMES: Final[dict[type, str]] = {
+    Host: "host",
+    AboutTold: "about",
     StoredKeys: "keys",
     Pinned: "pinned",
     Session: "session",
@@ -177,6 +201,7 @@ _NAMES: Final[dict[type, str]] = {
     Ended: "ended",
     WipeOrder: "wipe",
     RealMark: "real_mark",
+    Custody: "custody",
     SignedIn: "signed_in",
     AnchorMark: "anchor",
     LedgerView: "ledger",

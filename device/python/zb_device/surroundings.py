@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from zb_contracts.events import Body, places
 from zb_contracts.events.values import Position
+from zb_device.actions import sealed_draft
 from zb_device.bodies import built
 from zb_device.recording import Recorded
 
@@ -43,9 +44,9 @@ class Site(Stream):
         personal = {name: text for name, text in (("contact", contact), ("access_code", access_code)) if text is not None}
         if not personal:
             return await self._record(places.SiteChanged, notes=notes, location=location)
-        sealed = self.device.sealed(self.stream, places.SiteChanged, {"notes": notes, "location": location}, personal)
-        (made,) = await self.device.record_all([sealed.draft])
-        self.device.keep_subject_key(sealed.kid, sealed.key)
+        values, now_ms = {"notes": notes, "location": location}, self.device.clock.wall_ms()
+        draft = sealed_draft(self.stream, places.SiteChanged, values, personal, "contact", now_ms)
+        (made,) = await self.device.record_all([draft])
         return made
 
 

@@ -62,6 +62,10 @@ class SyncReport:
     mark: int = 0
     more: bool = False
     full_resync: bool = False
+    keys: int = 0
+    """Keys of data subjects that came, went, or were handed in."""
+    keys_fault: str = ""
+    """Why they were not exchanged; the next sync tries again."""
     commands: list[str] = field(default_factory=list)
     told: list[Command] = field(default_factory=list)
     """The commands as they came; `ending` obeys them once the whole sync was believed."""

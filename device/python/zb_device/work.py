@@ -205,7 +205,6 @@ class Work:
     ) -> Recorded:
         """The customer's strokes as a picture, and exactly what was `shown` to them. The signer's name is sealed."""
         data, mime = await bytes_of(strokes, mime)
-        made: list[actions.SealedDraft] = []
         values: dict[str, object] = {
             "signer_role": role,
             "shown_sha256": hashlib.sha256(shown.encode()).hexdigest(),
@@ -213,13 +212,11 @@ class Work:
         }
 
         def drafts(prepared: Prepared) -> list[Draft]:
-            values["file"] = prepared.file
-            made.append(self.device.sealed(self.stream, field.SignatureTaken, values, {"signer": signer}))
-            return [made[0].draft]
+            named, now_ms = {**values, "file": prepared.file}, self.device.clock.wall_ms()
+            return [actions.sealed_draft(self.stream, field.SignatureTaken, named, {"signer": signer}, "signer", now_ms)]
 
-        (event,) = await self.device.attach(data, mime, drafts)
-        self.device.keep_subject_key(made[0].kid, made[0].key)
-        return event
+        (made,) = await self.device.attach(data, mime, drafts)
+        return made
 
     async def refuse_signature(self, reason: str, *, replaces: str | None = None) -> Recorded:
         """The customer did not sign, or nobody was there."""
