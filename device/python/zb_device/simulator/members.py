@@ -6,6 +6,7 @@ is `fleet`'s.
 
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -21,6 +22,7 @@ from zb_device.simulator.photos import upload
 from zb_device.simulator.tally import Tally
 from zb_device.simulator.workday import MIME, Photo, Visit, facts, stock_moved
 from zb_device.tokens import verified
+from zb_device.transport import Transport
 
 MODEL: Final = "simulated"
 PATIENCE_S: Final = 120.0
@@ -66,6 +68,7 @@ class LightMember:
     client: httpx.AsyncClient
     tally: Tally
     photos: deque[Photo] = field(default_factory=deque)
+    connect: Callable[[LightDevice], Transport] = nats_transport
     _last: str | None = None
 
     @classmethod
@@ -109,7 +112,7 @@ class LightMember:
                 self.tally.recorded += 1
 
     async def contact(self, *, crashes: bool = False, photos: bool = False) -> None:
-        transport = nats_transport(self.device)
+        transport = self.connect(self.device)
         self.tally.enter()
         try:
             if crashes:
