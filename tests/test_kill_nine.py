@@ -109,7 +109,7 @@ async def test_media_killed_while_photos_are_uploaded(crew: Stage, told: Confirm
         assert taken["sha256"] == hashlib.sha256(photo.read_bytes()).hexdigest()
         await under_way(lambda before=before: cable.bytes_up > before + (1 << 20))  # type: ignore[misc]
         crew.stack.services["media"].kill()
-        assert any(item["state"] != "stored" for item in (await chloe.call("outbox", all=True))["media"])
+        assert any(item["state"] != "admitted" for item in (await chloe.call("outbox", all=True))["media"])
         await in_thread(crew.stack.restart, "media")
     await check_invariants(crew, told)
 

@@ -19,7 +19,7 @@ from zb_device.faults import CommandInvalid
 from zb_device.local_state import LocalState
 from zb_device.policies import Conditions, Link, policy_of
 from zb_device.reading import Which
-from zb_device.reporting import media_items, open_entries, status
+from zb_device.reporting import listing, status
 
 __all__ = ["field_commands", "run"]
 
@@ -117,11 +117,7 @@ class Outbox(Arguments):
 
 @command("outbox", Outbox, about="Events and files that wait, or that a person has to see.")
 async def outbox(device: Device, arguments: Outbox) -> Json:
-    return {
-        "events": open_entries(device, open_only=not arguments.all, limit=arguments.limit),
-        "media": media_items(device),
-        "counts": device.parts.log.counts(),
-    }
+    return listing(device, everything=arguments.all, limit=arguments.limit)
 
 
 class Dealt(Arguments):

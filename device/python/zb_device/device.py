@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -34,8 +34,10 @@ from zb_device.policies import Conditions, Policy
 from zb_device.positions import made_here, with_sealed_positions
 from zb_device.reading import ALL, Listed, ReadModel, Which
 from zb_device.recording import Draft, Recorded, recorded
+from zb_device.reporting import status
 from zb_device.rounds import Rounds
 from zb_device.settings import SignedIn
+from zb_device.standing import LISTED, Outbox, outbox
 from zb_device.surroundings import Equipment, Shift, Site, Stock
 from zb_device.syncing import SyncReport
 from zb_device.transport import NatsTransport, Transport
@@ -288,6 +290,14 @@ class Device:
     def _known(self, stream: str) -> dict[str, int]:
         document = self._open.reading.document(stream) if self._open else None
         return document.vector if document else {}
+
+    def outbox(self, *, everything: bool = False, limit: int = LISTED) -> Outbox:
+        """Each event and file that waits or that a person has to see (`everything`: all), with its state, age and reason."""
+        return outbox(self, everything=everything, limit=limit)
+
+    def status(self) -> dict[str, Any]:
+        """Everything that a status page shows, as plain JSON."""
+        return status(self)
 
     def deal_with(self, event_id: str) -> bool:
         """A person has read what became of a held or refused event."""

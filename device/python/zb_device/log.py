@@ -7,34 +7,21 @@ events of all. It composes no event (`recording`), sends none (`syncing`), and n
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from zb_contracts import canonical
-from zb_contracts.envelope import GENESIS, ParsedEvent, SignedEvent, parse_event
-from zb_contracts.keys import WrapKey
-from zb_contracts.problems import FORK, LINK_BROKEN, Problem
-from zb_contracts.segment import open_event, seal_event
+from zb_contracts.envelope import GENESIS, ParsedEvent
+from zb_contracts.problems import FORK, LINK_BROKEN
+from zb_contracts.segment import seal_event
 from zb_contracts.sync import Receipt, Verdict
 from zb_device.database import Connection
-from zb_device.faults import StoreDamaged
+from zb_device.logbook import Entry, EventState, Logbook, open_bundle
 from zb_device.visits import Visit, VisitStatus
 
 KEEP_MS: Final = 7 * 86_400_000
 """Admitted events are kept so long after their receipt, in case a rewound ledger asks again."""
 OUTGOING_MAX: Final = 1024
 """Events that one round reads for sending."""
-
-
-class EventState(StrEnum):
-    """`received`: the broker has it, the ledger has not answered yet. Only the last three are the ledger's word."""
-
-    QUEUED = "queued"
-    RECEIVED = "received"
-    ADMITTED = "admitted"
-    HELD = "held"
-    REFUSED = "refused"
-
 
 _VERDICTS: Final = {
     Verdict.ADMITTED: EventState.ADMITTED,
@@ -52,22 +39,6 @@ class Head:
     prev: str
     at_ms: int
     high_water_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What the log shows of one event without opening it."""
-
-    seq: int
-    id: str
-    state: EventState
-    recorded_ms: int
-    settled_ms: int | None
-    position: int | None
-    code: str | None
-    message: str | None
-    dealt_with: bool
-    clock_went_back: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +60,11 @@ class ReaderBox:
     public: bytes
 
 
-class Log:
+class Log(Logbook):
     """The tables `head`, `log`, `streams` and `visits` of device.db, for one of the store's incarnations (1, 2 ...)."""
 
     def __init__(self, connection: Connection, escrow_public: bytes, incarnation: int = 1) -> None:
-        self._db = connection
+        super().__init__(connection)
         self._escrow = escrow_public
         self.incarnation = incarnation
 
@@ -213,7 +184,7 @@ class Log:
     def is_unanswered(self) -> bool:
         """Whether the broker took something on which the ledger has not said a word.
 
-        The ledger's mark does not tell: what a store wrote that was an old copy lies at numbers below it, and may be lost as well.
+        The ledger's mark does not tell: what an old copy of a store wrote lies at numbers below it, and may be lost as well.
         """
         row = self._db.execute(
             "select 1 from log where incarnation = ? and state = 'received' limit 1", (self.incarnation,)
@@ -332,71 +303,6 @@ class Log:
         cursor = self._db.execute("update log set dealt_with = 1 where id = ? and state in ('held', 'refused')", (event_id,))
         return bool(cursor.rowcount)
 
-    # --- Reading, of all incarnations ---
-
-    def counts(self) -> dict[str, int]:
-        """How many events are in each state."""
-        found = dict(self._db.execute("select state, count(*) from log group by state").fetchall())
-        return {state.value: int(found.get(state.value, 0)) for state in EventState}
-
-    def entries(self, *, open_only: bool, limit: int) -> list[Entry]:
-        """The newest events, oldest first; `open_only`: those without the ledger's word, or that a person must see."""
-        where = "state in ('queued', 'received') or (state in ('held', 'refused') and dealt_with = 0)" if open_only else "1"
-        rows = self._db.execute(
-            "select seq, id, state, recorded_ms, settled_ms, position, code, message, dealt_with, clock_went_back"  # noqa: S608
-            f" from log where {where} order by incarnation desc, seq desc limit ?",
-            (limit,),
-        ).fetchall()
-        return [_entry(*row) for row in reversed(rows)]
-
-    def state_of(self, event_id: str) -> EventState:
-        (state,) = self._db.execute("select state from log where id = ?", (event_id,)).fetchone()
-        return EventState(state)
-
-    def opened(self, reader: WrapKey, technician: str, stream: str | None = None) -> list[SignedEvent]:
-        """Every kept event of this technician (on one stream), in order. StoreDamaged where one does not open."""
-        which = "" if stream is None else "stream = :stream and "
-        rows = self._db.execute(
-            f"select for_reader from log where {which}reader = :technician and for_reader is not null"  # noqa: S608
-            " order by incarnation, seq",
-            {"stream": stream, "technician": technician},
-        )
-        return [open_bundle(reader, row[0]) for row in rows]
-
-    def streams(self, technician: str, kind: str) -> list[str]:
-        """Streams of one kind on which this technician has a kept event, by name."""
-        rows = self._db.execute(
-            "select distinct stream from log where stream > ? and stream < ? and reader = ? and for_reader is not null"
-            " order by stream",
-            (f"{kind}:", f"{kind};", technician),
-        )
-        return [row[0] for row in rows]
-
-    def name_streams(self, reader: WrapKey, technician: str) -> None:
-        """A store of version 1 did not note which event is on which stream: opened once, it is noted."""
-        rows = self._db.execute(
-            "select incarnation, seq, for_reader from log where stream is null and reader = ? and for_reader is not null",
-            (technician,),
-        ).fetchall()
-        for incarnation, seq, box in rows:
-            stream = parse_event(open_bundle(reader, box)).header.stream
-            self._db.execute("update log set stream = ? where incarnation = ? and seq = ?", (stream, incarnation, seq))
-
-
-def _entry(seq: int, event_id: str, state: str, recorded_ms: int, settled_ms: int | None, *rest: Any) -> Entry:
-    position, code, message, dealt_with, went_back = rest
-    return Entry(
-        seq, event_id, EventState(state), recorded_ms, settled_ms, position, code, message, bool(dealt_with), bool(went_back)
-    )
-
-
-def open_bundle(reader: WrapKey, box: bytes) -> SignedEvent:
-    """The three byte strings in a box sealed to this reader."""
-    try:
-        return open_event(reader.private, box)
-    except (ValueError, Problem) as fault:
-        raise StoreDamaged(f"a stored event does not open: {fault}") from fault
-
 
 def merged_vector(*vectors: dict[str, int]) -> dict[str, int]:
     """The pointwise maximum."""
@@ -405,3 +311,6 @@ def merged_vector(*vectors: dict[str, int]) -> dict[str, int]:
         for author, seq in vector.items():
             merged[author] = max(seq, merged.get(author, 0))
     return merged
+
+
+__all__ = ["KEEP_MS", "Entry", "EventState", "Head", "Log", "Outgoing", "ReaderBox", "merged_vector", "open_bundle"]

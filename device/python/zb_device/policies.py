@@ -97,6 +97,7 @@ class WaitsFor(StrEnum):
     WINDOW = "window"
     UNLOCK = "unlock"
     RECEIPT = "receipt"
+    SUPERVISOR = "supervisor"
     SERVER = "server"
     TURN = "turn"
 

@@ -3,20 +3,26 @@
 Plain JSON values for the command line and the interface shell; it changes nothing.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from zb_contracts.envelope import STREAM_KINDS
+import msgspec
+
 from zb_contracts.times import format_time_ms
 from zb_device.clock import AnchorMark, elapsed_since, trusted_time
-from zb_device.device import Device
 from zb_device.faults import Locked
-from zb_device.log import Entry
 from zb_device.settings import ClockOffset, Ended, LedgerView, Problems, Unregistered
+from zb_device.standing import EventStanding, FileStanding, Outbox, event_waits_for, file_waits_for, outbox
+
+if TYPE_CHECKING:
+    from zb_device.device import Device
+
+WAITING_MAX: Final = 10_000
+"""Events that a status counts by what they wait for."""
 
 Json = dict[str, Any]
 
 
-def status(device: Device) -> Json:
+def status(device: "Device") -> Json:
     """One object with everything that a status page shows."""
     parts, pinned = device.parts, device.parts.pinned
     return {
@@ -35,6 +41,9 @@ def status(device: Device) -> Json:
         "online": device.is_online,
         "events": _events(device),
         "media": _media(device),
+        "waits": _waits(device),
+        "policy": device.policy.name,
+        "conditions": msgspec.to_builtins(device.network.conditions),
         "session": _session(device),
         "clock": _clock(device),
         "ledger": _ledger(device),
@@ -47,55 +56,44 @@ def status(device: Device) -> Json:
     }
 
 
-def open_entries(device: Device, *, open_only: bool, limit: int) -> list[Json]:
-    """Events of the log with what became of each; types only while unlocked, because they are sealed."""
-    types = _types(device)
-    return [_entry(entry, types) for entry in device.parts.log.entries(open_only=open_only, limit=limit)]
+def open_entries(device: "Device", *, open_only: bool, limit: int) -> list[Json]:
+    """Events of the log with what became of each, as `standing` says it."""
+    return _entries(outbox(device, everything=not open_only, limit=limit))
 
 
-def media_items(device: Device) -> list[Json]:
-    """Files with what became of each."""
+def listing(device: "Device", *, everything: bool, limit: int) -> Json:
+    """The outbox: events, files and counts."""
+    found = outbox(device, everything=everything, limit=limit)
+    files = [_at(one, "attached_ms", "attached_at") for one in found.files]
+    return {"events": _entries(found), "media": files, "counts": found.counts}
+
+
+def _entries(found: Outbox) -> list[Json]:
+    return [_at(one, "recorded_ms", "recorded_at") for one in found.events]
+
+
+def _at(standing: EventStanding | FileStanding, name: str, shown: str) -> Json:
+    plain: Json = msgspec.to_builtins(standing)
+    return {shown if key == name else key: format_time_ms(value) if key == name else value for key, value in plain.items()}
+
+
+def _waits(device: "Device") -> list[Json]:
+    """What waits for what: events and photos, counted by the reason."""
+    now_ms, parts = device.clock.wall_ms(), device.parts
+    entries, items = parts.log.entries(open_only=True, limit=WAITING_MAX), parts.media.items()
+    waiting = [("events", event_waits_for(device, entry), entry.recorded_ms) for entry in entries]
+    waiting += [("photos", file_waits_for(device, item), item.attached_ms) for item in items]
+    since: dict[tuple[str, str], list[int]] = {}
+    for what, reason, from_ms in waiting:
+        if reason:
+            since.setdefault((what, reason), []).append(from_ms)
     return [
-        {
-            "sha256": item.sha256,
-            "length_bytes": item.length_bytes,
-            "mime": item.mime,
-            "state": item.state.value,
-            "tries": item.tries,
-            "code": item.code,
-            "message": item.message,
-            "attached_at": format_time_ms(item.attached_ms),
-        }
-        for item in device.parts.media.items()
+        {"what": what, "for": reason, "count": len(times), "oldest_s": max(0, now_ms - min(times)) // 1000}
+        for (what, reason), times in since.items()
     ]
 
 
-def _types(device: Device) -> dict[int, tuple[str, str]]:
-    if not device.unlocked:
-        return {}
-    opened = device.opened()
-    events = (event for kind in STREAM_KINDS for stream in opened.own.streams(kind) for event in opened.own.of(stream))
-    return {event.header.seq: (event.header.type, event.header.stream) for event in events}
-
-
-def _entry(entry: Entry, types: dict[int, tuple[str, str]]) -> Json:
-    type_name, stream = types.get(entry.seq, (None, None))
-    return {
-        "seq": entry.seq,
-        "id": entry.id,
-        "type": type_name,
-        "stream": stream,
-        "state": entry.state.value,
-        "recorded_at": format_time_ms(entry.recorded_ms),
-        "position": entry.position,
-        "code": entry.code,
-        "message": entry.message,
-        "dealt_with": entry.dealt_with,
-        "clock_went_back": entry.clock_went_back,
-    }
-
-
-def _events(device: Device) -> Json:
+def _events(device: "Device") -> Json:
     log = device.parts.log
     waiting = log.entries(open_only=True, limit=1_000)
     unsent = [entry for entry in waiting if entry.state in ("queued", "received")]
@@ -107,14 +105,14 @@ def _events(device: Device) -> Json:
     }
 
 
-def _media(device: Device) -> Json:
+def _media(device: "Device") -> Json:
     counts: dict[str, int] = {"queued": 0, "uploading": 0, "stored": 0, "failed": 0}
     for item in device.parts.media.items():
         counts[item.state.value] += 1
     return counts
 
 
-def _ending(device: Device) -> Json | None:
+def _ending(device: "Device") -> Json | None:
     """That the device was revoked, or is being wiped, and how far that is."""
     ending = device.parts.ending
     ended, order = device.parts.settings.get(Ended), ending.order
@@ -127,7 +125,7 @@ def _ending(device: Device) -> Json | None:
     }
 
 
-def _session(device: Device) -> Json:
+def _session(device: "Device") -> Json:
     session = device.parts.sessions.current()
     return {
         "technician": session.technician,
@@ -136,7 +134,7 @@ def _session(device: Device) -> Json:
     }
 
 
-def _reading(device: Device) -> str:
+def _reading(device: "Device") -> str:
     """Whether the technician may read: `open` to their PIN, or the code of what stands in the way."""
     try:
         device.parts.reading_right.check(device.technician or "")
@@ -145,7 +143,7 @@ def _reading(device: Device) -> str:
     return "open"
 
 
-def _clock(device: Device) -> Json:
+def _clock(device: "Device") -> Json:
     mark, head, clock = device.parts.settings.get(AnchorMark), device.parts.log.head(), device.clock
     trusted = trusted_time(mark, head.high_water_ms, clock)
     wall_ms = clock.wall_ms()
@@ -160,12 +158,12 @@ def _clock(device: Device) -> Json:
     }
 
 
-def _ledger(device: Device) -> Json:
+def _ledger(device: "Device") -> Json:
     view = device.parts.settings.get(LedgerView) or LedgerView()
     return {"checkpoint_size": view.size, "root": view.root.hex(), "ledger_mark": device.parts.log.ledger_mark()}
 
 
-def _scope(device: Device) -> Json | None:
+def _scope(device: "Device") -> Json | None:
     if not device.unlocked:
         return None
     reading = device.opened().reading
