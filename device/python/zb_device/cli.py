@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn
 import click
 from pydantic.fields import FieldInfo
 
+from zb_contracts import invitation as contract
 from zb_contracts.problems import Problem
 from zb_device.background import RETRY_S_MAX
 from zb_device.clock import Clock, machine_clock, story_clock
@@ -55,31 +56,46 @@ def main(context: click.Context, folder: Path, clock_file: Path | None, wall_err
 
 
 @main.command()
-@click.argument("code")
-@click.option("--ingest-url", required=True, help="where field-ingest is reached, e.g. http://127.0.0.1:8102")
-@click.option("--nats-url", required=True, help="the broker, e.g. nats://127.0.0.1:4222 or wss://...")
-@click.option("--media-url", required=True, help="the evidence store")
+@click.argument("code", required=False)
+@click.option("--invitation", help="the whole line that an administrator handed over, or that a QR code held; then nothing else")
+@click.option("--ingest-url", help="where field-ingest is reached, e.g. http://127.0.0.1:8102")
+@click.option("--nats-url", help="the broker, e.g. nats://127.0.0.1:4222 or wss://...")
+@click.option("--media-url", help="the evidence store")
 @click.option("--model", help="the make of this device")
 @click.option("--root-sha256", help="what the platform's root must be")
 @click.pass_obj
 def enrol(
     options: Options,
-    code: str,
-    ingest_url: str,
-    nats_url: str,
-    media_url: str,
-    model: str | None,
-    root_sha256: str | None,
+    /,
+    invitation: str | None,
+    **typed: str | None,
 ) -> None:
-    """Make this folder a device of the platform, with a one-time CODE."""
-    places = Places(ingest_url.rstrip("/"), nats_url, media_url.rstrip("/"))
-    invitation = Invitation(code, places, model, root_sha256)
+    """Make this folder a device of the platform, with an invitation, or a one-time CODE and the three addresses."""
+    invited = _invited(invitation, typed)
 
     async def work() -> Json:
-        async with await Device.enrol(options.folder, invitation, _pin(), clock=options.clock) as device:
+        async with await Device.enrol(options.folder, invited, _pin(), clock=options.clock) as device:
             return {"device": device.parts.pinned.device, "technician": device.technician}
 
     _show(options, _run(work()))
+
+
+def _invited(text: str | None, typed: dict[str, str | None]) -> Invitation:
+    """What was handed over in one line, or typed in parts. UsageError where it is neither whole nor one of the two."""
+    if text is not None:
+        if any(value for name, value in typed.items() if name != "model"):
+            raise click.UsageError("an invitation holds the code, the addresses and the root: say nothing of them beside it")
+        try:
+            read = contract.Invitation.from_text(text)
+        except Problem as fault:
+            raise click.UsageError(str(fault)) from fault
+        return Invitation(
+            read.code, Places(read.ingest.rstrip("/"), read.nats, read.media.rstrip("/")), typed["model"], read.root
+        )
+    code, ingest, nats, media = (typed[name] for name in ("code", "ingest_url", "nats_url", "media_url"))
+    if not (code and ingest and nats and media):
+        raise click.UsageError("say --invitation TEXT, or CODE with --ingest-url, --nats-url and --media-url")
+    return Invitation(code, Places(ingest.rstrip("/"), nats, media.rstrip("/")), typed["model"], typed["root_sha256"])
 
 
 @main.command(name="serve")

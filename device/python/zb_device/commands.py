@@ -20,6 +20,7 @@ from zb_device.local_state import LocalState
 from zb_device.policies import Conditions, Link, policy_of
 from zb_device.reading import Which
 from zb_device.reporting import listing, status
+from zb_device.settings import Host
 
 __all__ = ["field_commands", "run"]
 
@@ -83,8 +84,10 @@ class Listed(Arguments):
 
 @command("listed", Listed, about="Lines of the scope by planned time, no document read.", positional=("kind",), reads=True)
 async def listed(device: Device, arguments: Listed) -> list[Json]:
-    span = [None if text is None else parse_time_ms(text) for text in (arguments.planned_from, arguments.planned_until)]
-    lines = device.listed(arguments.kind, Which(arguments.status, *span))
+    from_ms, until_ms = (
+        None if text is None else parse_time_ms(text) for text in (arguments.planned_from, arguments.planned_until)
+    )
+    lines = device.listed(arguments.kind, Which(arguments.status, from_ms, until_ms))
     return [
         {
             "id": line.id,

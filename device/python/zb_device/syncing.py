@@ -26,6 +26,7 @@ from zb_contracts.sync import (
     unpack_document,
 )
 from zb_contracts.times import parse_time_ms
+from zb_device.about import AboutDevice
 from zb_device.clock import AnchorMark, Clock
 from zb_device.database import Connection, transaction
 from zb_device.faults import Refused, StoreRestored
@@ -83,6 +84,8 @@ class Syncer:
     recorder: Recorder
     """The current incarnation's pen: a closed one testifies with it, too."""
     is_closed: bool = False
+    about: AboutDevice | None = None
+    """What the device tells of itself, where it is this incarnation's to tell."""
 
     async def sync(self, transport: Transport, reading: ReadModel | None, reader: OpenReader | None) -> SyncReport:
         """Send and ask until nothing more comes. `reading` None (locked): receipts only.
@@ -149,6 +152,7 @@ class Syncer:
         if not scope.complete:
             # The count did not fit: an unknown epoch asks for everything again.
             scope, count = Scope(epoch="resync"), 0
+        told = self.about.news() if self.about else None
         request = SyncRequest(
             nonce=secrets.token_hex(16),
             author=self.pinned.author,
@@ -161,6 +165,7 @@ class Syncer:
             wants_scope=reading is not None,
             wants_checkpoint=not 0 <= self.clock.real_ms() - self._view().seen_ms < CHECKPOINT_EVERY_MS,
             certificates=tuple(one.name for one in self._pinned_now().certificates if one.purpose == KeyPurpose.LEDGER),
+            about=told,
         )
         data = await transport.ask(pack(request))
         try:
@@ -173,6 +178,8 @@ class Syncer:
         if answer.refusal is not None:
             self.note(answer.refusal, "the server refused to sync")
             raise Refused(f"the server refused to sync: {answer.refusal}", problem=answer.refusal)
+        if self.about is not None and told is not None:
+            self.about.answered(told)
         return answer
 
     def _view(self) -> LedgerView:
