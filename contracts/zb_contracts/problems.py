@@ -123,6 +123,8 @@ MEDIA_HASH = _problem("media.hash", "the bytes have the hash {actual}, {declared
 MEDIA_OFFSET = _problem("media.offset", "the upload is at {actual}, the part begins at {offered}", 409, retryable=True)
 MEDIA_LENGTH = _problem("media.length", "the upload declares {declared} bytes, the limit is {limit}", 413)
 MEDIA_CHECKSUM = _problem("media.checksum", "the part arrived with another checksum", 460, retryable=True)
+FILE_UNNAMED = _problem("media.unnamed", "no event of the device that the ledger has names the file {id}", 404, retryable=True)
+MEDIA_HANDOVER = _problem("media.handover", "the ledger did not hand this file over to the evidence store: {reason}", 403)
 MEDIA_VERSION = _problem("media.version", "tus {offered} is not spoken here, 1.0.0 is", 412)
 MEDIA_QUOTA = _problem("media.quota", "the device has {count} unfinished uploads, the limit is {limit}", 429, retryable=True)
 MEDIA_ERASED = _problem("media.erased", "the file {id} was erased on {at}", 410)

@@ -33,6 +33,7 @@ SHARES: Final[Mapping[str, tuple[str, ...]]] = {
         "device-signer.seed",
         "device-signer.pub",
         "custody.pub",
+        "media-wrap.pub",
     ),
     "scheduling": (
         "root.pub",
@@ -43,7 +44,7 @@ SHARES: Final[Mapping[str, tuple[str, ...]]] = {
         "custody.key",
         "device-signer.pub",
     ),
-    "media": ("root.pub", "device-signer.pub"),
+    "media": ("root.pub", "media-wrap.key", "device-signer.pub"),
     "billing-bridge": ("root.pub", "authors/billing-bridge.seed"),
 }
 
@@ -70,7 +71,8 @@ def load_or_create(folder: Path, agencies: tuple[str, ...], now_ms: int) -> Keyr
     _escrow_key(folder, root, now_ms)
     _author_keys(folder, agencies)
     _subjects_master(folder / "subjects-master.key")
-    _custody_key(folder)
+    _box_key(folder, "custody.key", "custody.pub")
+    _box_key(folder, "media-wrap.key", "media-wrap.pub")
     return Keyring(folder, root.public)
 
 
@@ -131,13 +133,14 @@ def _subjects_master(path: Path) -> None:
         write_secret(path, secrets.token_bytes(SUBJECT_KEY_BYTES).hex().encode())
 
 
-def _custody_key(folder: Path) -> None:
-    """To it devices seal the subject keys that they made; custody alone opens them."""
-    path = folder / "custody.key"
+def _box_key(folder: Path, private: str, public_name: str) -> None:
+    """A key for boxes that one service alone opens: custody's, to which devices seal the subject keys that they made; the evidence
+    store's, to which the keys of files are passed on that their device cannot open any more."""
+    path = folder / private
     if not path.exists():
         write_secret(path, WrapKey.generate().private.hex().encode())
     public = WrapKey(bytes.fromhex(path.read_text())).public
-    write_secret(folder / "custody.pub", public.hex().encode())
+    write_secret(folder / public_name, public.hex().encode())
 
 
 def _publish_ledger_keys(folder: Path, keys: list[dict[str, Any]]) -> None:

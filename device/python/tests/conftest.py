@@ -178,6 +178,12 @@ def hands() -> Hands:
     return Hands()
 
 
+@pytest.fixture
+def wire(platform: Platform) -> Wire:
+    """Another transport to the same platform."""
+    return Wire(platform)
+
+
 @pytest_asyncio.fixture
 async def device(platform: Platform, hands: Hands, tmp_path: Path) -> AsyncIterator[Device]:
     """An enrolled, unlocked device of tech-anna, on the little platform."""

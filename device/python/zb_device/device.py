@@ -61,7 +61,7 @@ class Device:
         self._guard = Guard(clock, lambda: self.parts.reading_right, self.parts.vault.idle_s, self.lock)
         rounds = Rounds(lambda: self.parts, self._reopen, lambda: self._open, self.lock, self._client, self._destroy)
         self._rounds = rounds
-        self.network = Network(lambda: self.parts, rounds, transport or self._nats(), lambda: self.unlocked, clock)
+        self.network = Network(lambda: self.parts, rounds, transport or self._nats(), clock)
         self.parts.media.tidy()
         self.parts.ending.tidy()
 

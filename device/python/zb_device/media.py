@@ -12,22 +12,20 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import ValidationError
 
 from zb_contracts.events.values import File
-from zb_contracts.faults import CryptoFault
+from zb_contracts.faults import CryptoFault, SealBroken
+from zb_contracts.handover import CHUNK_BYTES, NONCE_BYTES, opened_chunk, sealed_chunk
 from zb_contracts.keys import WrapKey, open_sealed, seal_to
 from zb_device.bound_secret import sync_folder
 from zb_device.database import Connection, transaction
 from zb_device.faults import DiskFull, FileInvalid, StoreDamaged
 from zb_device.log import ReaderBox
 
-CHUNK_BYTES: Final = 1024 * 1024
 FILE_BYTES_MAX: Final = 64 * 1024 * 1024
 FOLDER: Final = "media"
-_NONCE_BYTES: Final = 12
 _DISK_FULL: Final = errno.ENOSPC
 
 
@@ -92,7 +90,7 @@ class MediaStore:
         try:
             for number in range(chunks):
                 part = data[number * CHUNK_BYTES : (number + 1) * CHUNK_BYTES]
-                self._write(file.sha256, number, _encrypted(key, file.sha256, number, part))
+                self._write(file.sha256, number, sealed_chunk(key, os.urandom(NONCE_BYTES), file.sha256, number, part))
             sync_folder(self._folder)
         except OSError as fault:
             if fault.errno != _DISK_FULL:
@@ -151,6 +149,18 @@ class MediaStore:
     def read(self, item: MediaItem, reader: WrapKey) -> bytes:
         """The whole file."""
         return b"".join(self.read_chunk(item, reader, number) for number in range(item.chunks))
+
+    def escrow_box(self, sha256: str) -> bytes:
+        """The file's key as only escrow opens it."""
+        (box,) = self._db.execute("select for_escrow from media where sha256 = ?", (sha256,)).fetchone()
+        return bytes(box)
+
+    def sealed_chunk(self, sha256: str, number: int) -> bytes:
+        """One chunk as it lies here, encrypted. StoreDamaged where it is missing."""
+        try:
+            return self._path(sha256, number).read_bytes()
+        except FileNotFoundError as fault:
+            raise StoreDamaged(f"chunk {number} of {sha256} is missing") from fault
 
     # --- The upload's progress ---
 
@@ -226,10 +236,9 @@ class MediaStore:
 
     def _chunk(self, key: bytes, sha256: str, number: int) -> bytes:
         try:
-            data = self._path(sha256, number).read_bytes()
-            return AESGCM(key).decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], _name(sha256, number))
-        except (FileNotFoundError, InvalidTag, ValueError) as fault:
-            raise StoreDamaged(f"chunk {number} of {sha256} is missing or was changed") from fault
+            return opened_chunk(key, sha256, number, self.sealed_chunk(sha256, number))
+        except SealBroken as fault:
+            raise StoreDamaged(f"chunk {number} of {sha256} was changed") from fault
 
     def _remove(self, sha256: str) -> None:
         for path in self._folder.glob(f"{sha256}.*"):
@@ -244,16 +253,6 @@ def described(data: bytes, mime: str) -> File:
         return File(sha256=hashlib.sha256(data).hexdigest(), length_bytes=len(data), mime=mime)
     except ValidationError as fault:
         raise FileInvalid(f"not a MIME type: {mime!r}") from fault
-
-
-def _encrypted(key: bytes, sha256: str, number: int, part: bytes) -> bytes:
-    nonce = os.urandom(_NONCE_BYTES)
-    return nonce + AESGCM(key).encrypt(nonce, part, _name(sha256, number))
-
-
-def _name(sha256: str, number: int) -> bytes:
-    # Binds a chunk to its place: chunks cannot be swapped between files or within one.
-    return f"{sha256}.{number}".encode()
 
 
 def _item(row: tuple[object, ...]) -> MediaItem:

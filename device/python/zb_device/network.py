@@ -35,13 +35,10 @@ _NOWHERE: Final = NoTransport()
 class Network:
     """One device's network. `parts` are those of the moment: they are opened anew with each incarnation."""
 
-    def __init__(
-        self, parts: Callable[[], Parts], rounds: Rounds, transport: Transport, unlocked: Callable[[], bool], clock: Clock
-    ) -> None:
+    def __init__(self, parts: Callable[[], Parts], rounds: Rounds, transport: Transport, clock: Clock) -> None:
         self._parts = parts
         self._rounds = rounds
         self.transport = transport
-        self._unlocked = unlocked
         self._clock = clock
         self._syncing = asyncio.Lock()
         self._changed = asyncio.Event()
@@ -113,8 +110,6 @@ class Network:
             return None
         if not self.is_online:
             return WaitsFor.NETWORK
-        if not self._unlocked():
-            return WaitsFor.UNLOCK
         return photos_wait_for(self.policy, self.conditions, self._clock.wall_ms(), waiting[0].attached_ms)
 
     # --- In the background ---

@@ -95,7 +95,6 @@ class WaitsFor(StrEnum):
     UNMETERED_LINK = "unmetered_link"
     BATTERY = "battery"
     WINDOW = "window"
-    UNLOCK = "unlock"
     RECEIPT = "receipt"
     SUPERVISOR = "supervisor"
     SERVER = "server"

@@ -1,7 +1,8 @@
 """Uploading evidence: tus 1.0.0 with creation and checksum, by hash, resumable, a bounded number of tries for each file.
 
-A file counts as stored only when the server shows the whole length as its offset: it does so for verified bytes alone. It reads
-chunks from `media` and keeps no state of its own.
+A device that is locked, or whose technician has no session, cannot open its files: it sends the encrypted chunks as they lie
+there, with the ledger's word on their key (a handover). A file counts as stored only when the server shows the whole length as
+its offset: it does so for verified bytes alone. It reads chunks from `media` and keeps no state of its own.
 """
 
 import base64
@@ -12,11 +13,16 @@ from typing import Final
 
 import httpx
 
+from zb_contracts.handover import CHUNK_BYTES, CHUNK_TYPE, METADATA_KEY, HandoverRequest, SignedHandover
+from zb_contracts.handover import PATH as HANDOVER_PATH
 from zb_contracts.keys import WrapKey
 from zb_contracts.problems import (
     DEVICE_PROOF_INVALID,
     DEVICE_PROOF_TIME,
+    DEVICE_SUSPENDED,
+    FILE_UNNAMED,
     INPUT_NOT_FOUND,
+    MEDIA_HANDOVER,
     MEDIA_HASH,
     MEDIA_OFFSET,
     MEDIA_QUOTA,
@@ -24,14 +30,17 @@ from zb_contracts.problems import (
     RATE_LIMITED,
     UNAUTHENTICATED,
 )
+from zb_contracts.sealed import to_base64url
 from zb_device.faults import Refused, StoreDamaged, Unreachable
 from zb_device.keys import DeviceKeys
-from zb_device.media import CHUNK_BYTES, MediaItem, MediaStore
-from zb_device.sessions import refusal
-from zb_device.settings import Pinned, Session
+from zb_device.media import MediaItem, MediaStore
+from zb_device.outbox import OpenReader
+from zb_device.sessions import Sessions, refusal
+from zb_device.settings import Pinned
 
 PATH: Final = "/v1/uploads"
 TUS_VERSION: Final = "1.0.0"
+PART_TYPE: Final = "application/offset+octet-stream"
 TIMEOUT_S: Final = 30.0
 TRIES_MAX: Final = 12
 PARTS_MAX: Final = 512
@@ -41,6 +50,8 @@ _BEGIN_AGAIN: Final = frozenset({MEDIA_HASH.code, INPUT_NOT_FOUND.code, "http.40
 """The server has dropped what it had of the upload."""
 _UNPROVEN: Final = frozenset({UNAUTHENTICATED.code, DEVICE_PROOF_INVALID.code, DEVICE_PROOF_TIME.code})
 """The session or the clock is at fault, so every file would be refused, and none of them for good."""
+_NOT_YET: Final = frozenset({MEDIA_HANDOVER.code, FILE_UNNAMED.code, DEVICE_SUSPENDED.code})
+"""The ledger has no event that names the file yet, or does not hand it over now."""
 _WAITING: Final = frozenset({MEDIA_QUOTA.code, MEDIA_STORED.code, RATE_LIMITED.code})
 """The server wants others, or time, first: no try of the file's own."""
 
@@ -52,20 +63,19 @@ class Uploader:
     media: MediaStore
     pinned: Pinned
     keys: DeviceKeys
-    session: Callable[[], Session]
+    sessions: Sessions
     real_ms: Callable[[], int]
 
-    async def run(self, client: httpx.AsyncClient, reader: WrapKey, technician: str) -> int:
-        """Try each waiting file of this technician once; how many are stored now.
+    async def run(self, client: httpx.AsyncClient, reader: OpenReader | None) -> int:
+        """Try each waiting file once; how many are stored now. What the reader cannot open is handed over.
 
         Unreachable ends the pass, and so does Refused when the server does not take session or proof.
         """
         stored = 0
         for item in self.media.waiting():
-            if item.reader != technician:
-                continue
+            can_open = reader is not None and item.reader == reader.technician and item.for_reader is not None
             try:
-                await self._upload(client, item, reader)
+                await self._upload(client, item, reader.key if reader and can_open else None)
                 stored += 1
             except Unreachable:
                 raise
@@ -78,7 +88,7 @@ class Uploader:
         return stored
 
     def _refused(self, item: MediaItem, fault: Refused) -> None:
-        if fault.problem in _UNPROVEN | _WAITING:
+        if fault.problem in _UNPROVEN | _WAITING | _NOT_YET:
             self.media.put_off(item.sha256, fault.problem, str(fault))
             return
         if fault.problem in _BEGIN_AGAIN:
@@ -91,10 +101,11 @@ class Uploader:
         else:
             self.media.tried(item.sha256, fault.problem, str(fault))
 
-    async def _upload(self, client: httpx.AsyncClient, item: MediaItem, reader: WrapKey) -> None:
+    async def _upload(self, client: httpx.AsyncClient, item: MediaItem, reader: WrapKey | None) -> None:
         url, offset = item.upload_url, -1
-        if url is None:
-            url = await self._create(client, item)
+        if url is None or reader is None:
+            # An upload that was begun in the clear goes on in encrypted chunks once it is handed over.
+            url = await self._create(client, item, None if reader else await self._handed_over(client, item))
             self.media.begun(item.sha256, url)
         for _ in range(PARTS_MAX):
             if offset < 0:
@@ -108,8 +119,17 @@ class Uploader:
             offset = await self._send_part(client, url, item, reader, offset)
         raise Refused("the upload does not get further", problem=MEDIA_OFFSET.code, may_retry=True)
 
-    async def _create(self, client: httpx.AsyncClient, item: MediaItem) -> str:
-        metadata = ",".join(f"{key} {_base64(value.encode())}" for key, value in (("sha256", item.sha256), ("mime", item.mime)))
+    async def _handed_over(self, client: httpx.AsyncClient, item: MediaItem) -> SignedHandover:
+        """The ledger's word on the file, which one of this device's events names. Refused while it has no such event."""
+        box = to_base64url(self.media.escrow_box(item.sha256))
+        body = HandoverRequest(device=self.pinned.device, sha256=item.sha256, box=box).model_dump_json().encode()
+        return await self.sessions.post(client, HANDOVER_PATH, body, SignedHandover)
+
+    async def _create(self, client: httpx.AsyncClient, item: MediaItem, handover: SignedHandover | None) -> str:
+        said = {"sha256": item.sha256, "mime": item.mime}
+        if handover is not None:
+            said[METADATA_KEY] = handover.model_dump_json()
+        metadata = ",".join(f"{key} {_base64(value.encode())}" for key, value in said.items())
         headers = {"Upload-Length": str(item.length_bytes), "Upload-Metadata": metadata}
         response = await self._request(client, "POST", self.pinned.media_url + PATH, b"", headers)
         base = httpx.URL(self.pinned.media_url + PATH)
@@ -122,13 +142,17 @@ class Uploader:
         response = await self._request(client, "HEAD", url, b"", {})
         return _offset_of(response)
 
-    async def _send_part(self, client: httpx.AsyncClient, url: str, item: MediaItem, reader: WrapKey, offset: int) -> int:
+    async def _send_part(self, client: httpx.AsyncClient, url: str, item: MediaItem, reader: WrapKey | None, offset: int) -> int:
         """Send the rest of the chunk at `offset`; the new offset, or -1 where the server has to be asked for it."""
-        data = self.media.read_chunk(item, reader, offset // CHUNK_BYTES)[offset % CHUNK_BYTES :]
+        number, within = divmod(offset, CHUNK_BYTES)
+        if reader is None:
+            data = self.media.sealed_chunk(item.sha256, number)
+        else:
+            data = self.media.read_chunk(item, reader, number)[within:]
         headers = {
             "Upload-Offset": str(offset),
             "Upload-Checksum": f"sha256 {_base64(hashlib.sha256(data).digest())}",
-            "Content-Type": "application/offset+octet-stream",
+            "Content-Type": CHUNK_TYPE if reader is None else PART_TYPE,
         }
         try:
             response = await self._request(client, "PATCH", url, data, headers)
@@ -143,7 +167,7 @@ class Uploader:
     ) -> httpx.Response:
         proof = self.keys.request_headers(
             device=self.pinned.device,
-            token=self.session().token,
+            token=self.sessions.current().token,
             method=method,
             path=httpx.URL(url).path,
             body=body,

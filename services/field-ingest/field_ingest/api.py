@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from field_ingest.admission import rejects
 from field_ingest.devices.enrolment import Enrolment
+from field_ingest.devices.handovers import Handovers
 from field_ingest.devices.incarnations import Incarnations
 from field_ingest.devices.people import Reach, person_id
 from field_ingest.devices.scope_statements import ScopeStatements
@@ -33,6 +34,8 @@ from zb_contracts.enrolment import (
     TrustedKey,
 )
 from zb_contracts.events.values import Id
+from zb_contracts.handover import PATH as HANDOVER_PATH
+from zb_contracts.handover import HandoverRequest, SignedHandover
 from zb_contracts.problems import DEVICE_PROOF_INVALID, FORBIDDEN, INPUT_INVALID, INPUT_NOT_FOUND, Problem
 from zb_contracts.server_time import NONCE_PATTERN, TimeAnswer, sign_time
 from zb_contracts.subject_keys import STATEMENT_PATH, SignedStatement, StatementRequest
@@ -81,6 +84,19 @@ def enrolment_router(pool: Pool, enrolment: Enrolment, incarnations: Incarnation
         """A new event key for a device whose store is behind the ledger. The same request again gets an answer again."""
         body = await request.body()
         return await incarnations.begin(_signed_body(IncarnationRequest, body), proof, body)
+
+    return router
+
+
+def handovers_router(handovers: Handovers) -> APIRouter:
+    """Evidence of devices that cannot open it any more."""
+    router = APIRouter(tags=["enrolment"])
+
+    @router.post(HANDOVER_PATH)
+    async def hand_over(request: Request, proof: DeviceProof) -> SignedHandover:
+        """The key of a file that an event of the device names, from escrow to the evidence store, good for some minutes."""
+        body = await request.body()
+        return await handovers.hand_over(_signed_body(HandoverRequest, body), proof, body)
 
     return router
 

@@ -31,6 +31,7 @@ from field_ingest.devices.codes import Codes
 from field_ingest.devices.enrolment import Enrolment
 from field_ingest.devices.fleet_api import Desk, fleet_router
 from field_ingest.devices.holds import Holds
+from field_ingest.devices.handovers import Handovers
 from field_ingest.devices.incarnations import Incarnations
 from field_ingest.devices.registration import Registration
 from field_ingest.devices.scope_statements import ScopeStatements
@@ -150,6 +151,7 @@ def build(parts: Parts, roles: frozenset[str]) -> FastAPI:
     routers = [
         api.enrolment_router(parts.pool, enrolment, incarnations, tokens),
         api.time_router(parts.keys, system_clock),
+        api.handovers_router(Handovers(parts.pool, tokens, parts.keys, system_clock)),
         api.statements_router(ScopeStatements(parts.pool, tokens, parts.keys, system_clock, settings.custody_url)),
         fleet_router(desk),
         api.ledger_router(parts.pool, parts.checkpoints),

@@ -7,9 +7,10 @@ import click
 from media import app
 from media.config import SERVICE, Settings
 from media.files import FileStore
+from media.handovers import Handovers
 from media.uploads import Uploads
 from zb_chassis import logs, telemetry
-from zb_chassis.clock import clock_of
+from zb_chassis.clock import clock_of, system_clock
 from zb_chassis.command_line import run
 from zb_chassis.config import load
 from zb_chassis.database import open_pool
@@ -57,7 +58,9 @@ async def _adopt(settings: Settings) -> list[str]:
     pool = await open_pool(settings.database_url, application_name=f"{SERVICE}-adopt")
     try:
         files = FileStore(settings.files_dir)
-        return await Uploads(pool, files, settings.limits, clock_of(settings.clock_file)).adopt()
+        return await Uploads(
+            pool, files, settings.limits, Handovers.read(settings.keys_dir, system_clock), clock_of(settings.clock_file)
+        ).adopt()
     finally:
         await pool.close()
 
@@ -66,7 +69,9 @@ async def _check(settings: Settings) -> list[str]:
     pool = await open_pool(settings.database_url, application_name=f"{SERVICE}-check")
     try:
         files = FileStore(settings.files_dir)
-        return await Uploads(pool, files, settings.limits, clock_of(settings.clock_file)).check()
+        return await Uploads(
+            pool, files, settings.limits, Handovers.read(settings.keys_dir, system_clock), clock_of(settings.clock_file)
+        ).check()
     finally:
         await pool.close()
 

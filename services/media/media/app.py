@@ -16,10 +16,11 @@ from media import api, evidence, tus
 from media.config import MIGRATIONS, SERVICE, Settings
 from media.erasures import Erasures, erasures
 from media.files import FileStore
+from media.handovers import Handovers
 from media.uploads import Uploads
 from zb_chassis import access_log, http, lifecycle, outbox
 from zb_chassis.claims import Credentials
-from zb_chassis.clock import Clock, clock_of
+from zb_chassis.clock import Clock, clock_of, system_clock
 from zb_chassis.consuming import Subscription
 from zb_chassis.database import Pool, is_ready, open_pool, transaction
 from zb_chassis.devices import Devices, DeviceSigner
@@ -47,13 +48,14 @@ async def migrate(settings: Settings) -> list[str]:
 async def serve(settings: Settings) -> None:
     """Run until SIGTERM."""
     devices = Devices(DeviceSigner.read(settings.keys_dir))
+    handovers = Handovers.read(settings.keys_dir, system_clock)
     credentials = Credentials.read(settings.nats_creds)
     clock = clock_of(settings.clock_file)
     await migrate(settings)
     pool = await open_pool(settings.database_url, application_name=SERVICE)
     try:
         files = FileStore(settings.files_dir)
-        uploads = Uploads(pool, files, settings.limits, clock)
+        uploads = Uploads(pool, files, settings.limits, handovers, clock)
         erasing = Erasures(pool, files, erasures(settings.data_dir), clock)
         # Before anybody can ask: database and files may be older than the last erasure.
         await erasing.again()

@@ -32,6 +32,8 @@ class Upload:
     mime: str
     received_bytes: int
     expires_at_ms: int
+    key_box: bytes | None = None
+    """The file's key, in a box for this store, where the parts are encrypted chunks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class EvidenceRow:
 
 
 _FILE = "sha256, length_bytes, mime, erased_at_ms"
-_UPLOAD = "device, sha256, length_bytes, mime, received_bytes, expires_at_ms"
+_UPLOAD = "device, sha256, length_bytes, mime, received_bytes, expires_at_ms, key_box"
 _EVIDENCE = "intervention::text, agency, state_version, version, complete, items"
 
 
@@ -184,15 +186,16 @@ async def bytes_of(connection: Connection, device: str, but: str, *, since_ms: i
 async def save_upload(connection: Connection, upload: Upload) -> None:
     """A new upload, or the newest word on an old one."""
     await connection.execute(
-        "INSERT INTO media.upload (device, sha256, length_bytes, mime, received_bytes, expires_at_ms)"
-        " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (device, sha256) DO UPDATE SET"
-        " length_bytes = $3, mime = $4, received_bytes = $5, expires_at_ms = $6",
+        "INSERT INTO media.upload (device, sha256, length_bytes, mime, received_bytes, expires_at_ms, key_box)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (device, sha256) DO UPDATE SET"
+        " length_bytes = $3, mime = $4, received_bytes = $5, expires_at_ms = $6, key_box = $7",
         upload.device,
         upload.sha256,
         upload.length_bytes,
         upload.mime,
         upload.received_bytes,
         upload.expires_at_ms,
+        upload.key_box,
     )
 
 

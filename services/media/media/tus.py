@@ -20,13 +20,16 @@ from zb_chassis.devices import Devices
 from zb_chassis.devices import Request as DeviceRequest
 from zb_chassis.http import PUBLIC, stated
 from zb_contracts.events.values import File
-from zb_contracts.problems import INPUT_INVALID, INPUT_TOO_LARGE, MEDIA_CHECKSUM, MEDIA_VERSION, Problem
+from zb_contracts.handover import CHUNK_TYPE
+from zb_contracts.problems import INPUT_INVALID, INPUT_TOO_LARGE, MEDIA_CHECKSUM, MEDIA_HANDOVER, MEDIA_VERSION, Problem
+from zb_contracts.subjects import DRAIN
 
 VERSION: Final = "1.0.0"
 EXTENSIONS: Final = "creation,checksum,expiration"
 ALGORITHM: Final = "sha256"
 PART_TYPE: Final = "application/offset+octet-stream"
-METADATA_CHARACTERS_MAX: Final = 2_048
+METADATA_CHARACTERS_MAX: Final = 4_096
+DRAIN_TAG: Final = f"t:{DRAIN}"
 PATH: Final = "/v1/uploads"
 
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,17}")
@@ -41,6 +44,7 @@ class Metadata(BaseModel):
     sha256: str
     mime: str = Field(max_length=128)
     device: str | None = None
+    handover: str | None = None
 
 
 def router(uploads: Uploads, devices: Devices) -> APIRouter:
@@ -64,7 +68,8 @@ def router(uploads: Uploads, devices: Devices) -> APIRouter:
         """Begin an upload or go on with it. A file that is stored already answers with its whole length as offset."""
         _check_version(request)
         device = devices.device(await _proven(request, 0))
-        progress = await uploads.begin(device, _declared(request, device))
+        is_drain = DRAIN_TAG in devices.token(request.headers).tags
+        progress = await uploads.begin(device, _declared(request, device, is_drain=is_drain))
         return _answer(201, _headers(progress) | {"Location": f"{PATH}/{progress.sha256}"})
 
     @routes.head(PATH + "/{sha256}", dependencies=[device_only])
@@ -76,15 +81,17 @@ def router(uploads: Uploads, devices: Devices) -> APIRouter:
 
     @routes.patch(PATH + "/{sha256}", status_code=204, dependencies=[device_only])
     async def append(sha256: str, request: Request) -> Response:
-        """Take the next part."""
+        """Take the next part, in the clear or as an encrypted chunk."""
         _check_version(request)
-        if request.headers.get("content-type") != PART_TYPE:
-            raise _invalid("Content-Type", f"is not {PART_TYPE}")
+        kind = request.headers.get("content-type")
+        if kind not in (PART_TYPE, CHUNK_TYPE):
+            raise _invalid("Content-Type", f"is neither {PART_TYPE} nor {CHUNK_TYPE}")
         offset = _number(request, "upload-offset")
         part = await _proven(request, uploads.limits.part_bytes_max)
         device = devices.device(part)
         _check_sum(request, part.body)
-        return _answer(204, _headers(await uploads.append(device, _hash(sha256), offset, part.body)))
+        progress = await uploads.append(device, _hash(sha256), offset, part.body, is_sealed=kind == CHUNK_TYPE)
+        return _answer(204, _headers(progress))
 
     return routes
 
@@ -106,7 +113,7 @@ async def _proven(request: Request, body_bytes_max: int) -> DeviceRequest:
     return DeviceRequest(request.method, request.url.path, request.headers, bytes(body))
 
 
-def _declared(request: Request, device: str) -> Declared:
+def _declared(request: Request, device: str, *, is_drain: bool) -> Declared:
     if "upload-defer-length" in request.headers:
         raise _invalid("Upload-Length", "has to be declared with the creation")
     metadata = _metadata(request.headers.get("upload-metadata", ""))
@@ -116,7 +123,10 @@ def _declared(request: Request, device: str) -> Declared:
         file = File(sha256=metadata.sha256, length_bytes=_number(request, "upload-length"), mime=metadata.mime)
     except ValidationError as fault:
         raise Problem(INPUT_INVALID, errors=_errors(fault)) from fault
-    return Declared(file.sha256, file.length_bytes, file.mime)
+    if is_drain and metadata.handover is None:
+        # Nobody is logged in: only what the device's own events name, by the ledger's word.
+        raise Problem(MEDIA_HANDOVER, reason="a drain session needs one for each file")
+    return Declared(file.sha256, file.length_bytes, file.mime, metadata.handover)
 
 
 def _metadata(text: str) -> Metadata:

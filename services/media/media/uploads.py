@@ -14,6 +14,7 @@ from typing import Final
 
 from media import evidence, store
 from media.files import FileStore
+from media.handovers import Handovers
 from media.store import StoredFile, Upload
 from zb_chassis.clock import Clock
 from zb_chassis.database import Connection, Pool, transaction
@@ -60,6 +61,8 @@ class Declared:
     sha256: str
     length_bytes: int
     mime: str
+    handover: str | None = None
+    """Where the bytes come in encrypted chunks: the ledger's word on the file and its key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +83,9 @@ class Progress:
 class Uploads:
     """The uploads of all devices. Each call is one transaction, or none."""
 
-    def __init__(self, pool: Pool, files: FileStore, limits: Limits, clock: Clock) -> None:
+    def __init__(self, pool: Pool, files: FileStore, limits: Limits, handovers: Handovers, clock: Clock) -> None:
         self.limits = limits
+        self._handovers = handovers
         self._pool = pool
         self._files = files
         self._clock = clock
@@ -93,6 +97,7 @@ class Uploads:
         """
         if declared.length_bytes > self.limits.upload_bytes_max:
             raise Problem(MEDIA_LENGTH, declared=declared.length_bytes, limit=self.limits.upload_bytes_max)
+        box = self._box(device, declared)
         async with transaction(self._pool) as connection:
             stored = await store.find_file(connection, declared.sha256)
             if stored is not None:
@@ -111,7 +116,12 @@ class Uploads:
             if upload is None or upload.length_bytes != declared.length_bytes:
                 await self._check_stored(connection, device, declared, now_ms)
                 # Another length is a correction of a wrong declaration: what came under it is not trusted.
-                upload = Upload(device, declared.sha256, declared.length_bytes, declared.mime, 0, self._expiry(now_ms))
+                expiry_ms = self._expiry(now_ms)
+                upload = Upload(device, declared.sha256, declared.length_bytes, declared.mime, 0, expiry_ms, box)
+                await store.save_upload(connection, upload)
+            elif box is not None:
+                # Begun while somebody could still read it: the rest comes in encrypted chunks.
+                upload = replace(upload, key_box=box)
                 await store.save_upload(connection, upload)
             return await self._progress(upload)
 
@@ -124,6 +134,12 @@ class Uploads:
         await store.delete_upload(connection, device, declared.sha256)
         await evidence.stored_changed(connection, declared.sha256, now_ms)
         return True
+
+    def _box(self, device: str, declared: Declared) -> bytes | None:
+        """The file's key in its box, where the file is handed over. Problem MEDIA_HANDOVER."""
+        if declared.handover is None:
+            return None
+        return self._handovers.taken(declared.handover, device, declared.sha256, declared.length_bytes)
 
     async def _check_stored(self, connection: Connection, device: str, declared: Declared, now_ms: int) -> None:
         """MEDIA_STORED when the file would be more than one device may fill of the store: a thief's, or a broken one."""
@@ -143,9 +159,11 @@ class Uploads:
             raise Problem(INPUT_NOT_FOUND, what="upload", id=sha256)
         return await self._progress(upload)
 
-    async def append(self, device: str, sha256: str, offset: int, data: bytes) -> Progress:
-        """Take a part that arrived whole. Problems MEDIA_OFFSET, INPUT_TOO_LARGE, INPUT_NOT_FOUND, UNAVAILABLE (disk full),
-        and MEDIA_HASH for the last part when the whole is not what was declared: all of it is dropped then."""
+    async def append(self, device: str, sha256: str, offset: int, data: bytes, *, is_sealed: bool = False) -> Progress:
+        """Take a part that arrived whole; a sealed one is an encrypted chunk of a file that was handed over.
+
+        Problems MEDIA_OFFSET, INPUT_TOO_LARGE, INPUT_NOT_FOUND, MEDIA_HANDOVER, UNAVAILABLE (disk full), and MEDIA_HASH for the
+        last part when the whole is not what was declared: all of it is dropped then."""
         async with transaction(self._pool) as connection, _disk_with_room():
             upload = await store.lock_upload(connection, device, sha256, self._clock())
             # Looked for after the lock: the part that we waited for may have been the last.
@@ -154,6 +172,8 @@ class Uploads:
                 raise Problem(MEDIA_OFFSET, actual=stored.length_bytes, offered=offset)
             if upload is None:
                 raise Problem(INPUT_NOT_FOUND, what="upload", id=sha256)
+            if is_sealed:
+                data = await asyncio.to_thread(self._handovers.opened, upload.key_box, sha256, offset, data)
             at = (await self._progress(upload)).offset
             if offset != at:
                 raise Problem(MEDIA_OFFSET, actual=at, offered=offset)

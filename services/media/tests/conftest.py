@@ -17,19 +17,24 @@ from media.config import MIGRATIONS, Settings
 from media.erasures import Erasures, erasures
 from media.evidence import state_announced
 from media.files import FileStore
+from media.handovers import Handovers
 from media.uploads import Uploads
 from zb_chassis import claims
 from zb_chassis.claims import Kind, Nkey
+from zb_chassis.clock import system_clock
 from zb_chassis.database import Pool, open_pool, transaction
 from zb_chassis.devices import Devices, DeviceSigner
 from zb_chassis.identity import Principal, Role
 from zb_chassis.migrate import CHASSIS_MIGRATIONS, upgrade
 from zb_contracts.announcements import EvidenceAnnounced, InterventionAnnounced
 from zb_contracts.enrolment import NO_HEADERS, request_statement
+from zb_contracts.keys import SigningKey, WrapKey
 from zb_contracts.merge.state import InterventionState, Line, Origin, Void
 from zb_contracts.times import format_time_ms, parse_time_ms
 
 TEN = parse_time_ms("2026-03-16T10:00:00.000Z")
+ROOT = SigningKey.from_seed(b"the root of the evidence store..")
+STORE_KEY = WrapKey.from_private(b"the key of this evidence store..")
 LEAKY_BOILER = "01900000-0000-7000-8000-00000000b011"
 PHOTO = b"\xff\xd8\xff\xe0 a leaking boiler, in many bytes " * 40
 ORIGIN = Origin(
@@ -51,6 +56,8 @@ class Story:
     TEN = TEN
     LEAKY_BOILER = LEAKY_BOILER
     PHOTO = PHOTO
+    ROOT = ROOT
+    STORE_KEY = STORE_KEY
 
     @staticmethod
     def sha256(data: bytes) -> str:
@@ -118,10 +125,11 @@ class Phone:
     name: str = "dev-1"
     key: Nkey = field(default_factory=lambda: Nkey.generate(Kind.USER))
     expires_in_s: int = 3600
+    technician: str = "anna"
 
     def token(self) -> str:
         now = int(time.time())
-        tags = ("t:anna",)
+        tags = (f"t:{self.technician}",)
         return claims.scoped_user(
             self.signer,
             self.account,
@@ -244,7 +252,8 @@ async def house(pool: Pool, database: str, tmp_path: Path) -> AsyncIterator[Hous
     )
     now = [TEN]
     files = FileStore(settings.files_dir)
-    uploads = Uploads(pool, files, settings.limits, lambda: now[0])
+    handovers = Handovers(ROOT.public, STORE_KEY, system_clock)
+    uploads = Uploads(pool, files, settings.limits, handovers, lambda: now[0])
     devices = Devices(DeviceSigner(signer.public, account.public))
     erasing = Erasures(pool, files, erasures(tmp_path), lambda: now[0])
     app = application(settings, pool, files, uploads, erasing, devices, lambda: now[0], _always)

@@ -63,6 +63,8 @@ class KeyRing:
     """Public key of the account in which devices live."""
     custody: bytes
     """X25519, public: to it devices seal the subject keys that they hand in."""
+    media: bytes
+    """X25519, public: to it the keys of files are passed on that their device cannot open any more."""
 
     @property
     def certificates(self) -> tuple[TrustedKey, ...]:
@@ -85,6 +87,7 @@ def read_keys(folder: Path) -> KeyRing:
         device_signer=_read(folder / "device-signer.seed", lambda text: Nkey.from_seed(text.strip().encode())),
         device_account=signer.account,
         custody=_read(folder / "custody.pub", _key_bytes),
+        media=_read(folder / "media-wrap.pub", _key_bytes),
     )
     _check(ring, folder)
     return ring

@@ -48,6 +48,7 @@ def keyring_of(house: Any) -> KeyRing:
         device_signer=Nkey.generate(Kind.ACCOUNT),
         device_account="A",
         custody=escrow.public,
+        media=escrow.public,
     )
 
 

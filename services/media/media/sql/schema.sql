@@ -28,6 +28,7 @@ CREATE TABLE media.upload (
     mime text NOT NULL,
     received_bytes bigint NOT NULL DEFAULT 0 CHECK (received_bytes BETWEEN 0 AND length_bytes),
     expires_at_ms bigint NOT NULL,
+    key_box bytea,                             -- of a file in encrypted chunks: its key, in a box for this store
     PRIMARY KEY (device, sha256)
 );
 CREATE INDEX upload_expires ON media.upload (expires_at_ms);
