@@ -30,6 +30,8 @@ WHOLE: Final = ("VERSION", "SHARDS", "keys", "broker-keys", "issuer", INGEST, "s
 PASSING: Final = re.compile(r"\..*|.*\.(lock|draft|new|part)")
 """Names of files that are being written, or say that somebody writes."""
 EVIDENCE: Final = Path("media") / "files"
+ERASURES: Final = Path("media") / "erasures.jsonl"
+"""Hashes of the files that were erased: what media plays before it serves."""
 DUMPS: Final = Path("databases")
 
 Say = Callable[[str], None]
@@ -70,6 +72,8 @@ def _written(home: Path, draft: Path, postgres: Postgres, say: Say) -> Manifest:
     # Before the ledger's snapshot: a published checkpoint must never be ahead of the ledger beside it.
     for name in WHOLE:
         _copy(home / name, draft / name)
+    private_folder(draft / ERASURES.parent)
+    _copy(home / ERASURES, draft / ERASURES)
     say("keys, people and the services' own files are copied")
     names = ledger_first(asyncio.run(dumps.databases(postgres)))
     private_folder(draft / DUMPS)

@@ -7,6 +7,7 @@ import click
 from zb.backup import back_up
 from zb.heal import accept_loss, nothing_lost
 from zb.restore import restore, restore_databases
+from zb.retention import SUBJECT_KEYS_KEPT_DAYS, prune
 
 PLACE = click.argument("place", metavar="BACKUP", type=click.Path(path_type=Path, file_okay=False))
 
@@ -21,14 +22,31 @@ def _say(text: str) -> None:
 def backup_command(folder: Path, place: Path) -> None:
     """Back up the platform into the new folder BACKUP, while it runs.
 
-    It holds the keys: who may read it can sign as this platform. Encrypt it, and keep it elsewhere.
+    It holds the keys: who may read it can sign as this platform. Encrypt it, and keep it elsewhere. Data subjects' keys are taken
+    out of the backups beside it that are older than 30 days (zb prune-backups does the same elsewhere).
     """
     made = back_up(folder / "up", place.absolute(), _say)
+    _prune(place.absolute().parent, SUBJECT_KEYS_KEPT_DAYS)
     click.echo(f"{place}: {len(made.files)} files, {made.total_bytes} bytes, {made.streams} states, hash {made.state_hash}")
     for sha256 in made.missing:
         click.echo(f"evidence file {sha256} is not in the backup: the disk has not, or not whole, what the database names")
     if made.missing:
         raise click.exceptions.Exit(1)
+
+
+@click.command("prune-backups", short_help="Take data subjects' keys out of old backups, so that what is erased stays erased.")
+@click.argument("backups", metavar="FOLDER", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--days", type=click.IntRange(0, 3_660), default=SUBJECT_KEYS_KEPT_DAYS, show_default=True, help="for so long they stay"
+)
+def prune_command(backups: Path, days: int) -> None:
+    """Take data subjects' keys out of the backups in FOLDER that are older. All else of them stays and can be restored."""
+    _prune(backups, days)
+
+
+def _prune(backups: Path, days: int) -> None:
+    for place in prune(backups, days=days):
+        click.echo(f"{place}: the keys of data subjects are gone from this backup, it is older than {days} days")
 
 
 @click.command("restore", short_help="Put a backup back into an empty place, and prove it.")

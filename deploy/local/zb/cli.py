@@ -19,7 +19,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from zb.backup_commands import backup_command, heal_command, restore_command
+from zb.backup_commands import backup_command, heal_command, prune_command, restore_command
 from zb.datasets.city import french_city
 from zb.datasets.db_lifts import DatasetMissing, berlin_and_around
 from zb.erase_commands import erase, hold
@@ -203,7 +203,7 @@ def _shortcut(name: str, text: str) -> None:
         hand_over(folder, "field-ingest", (name, *arguments))
 
 
-for _command in (witness, keys, fleet, backup_command, restore_command, heal_command, erase, hold):
+for _command in (witness, keys, fleet, backup_command, prune_command, restore_command, heal_command, erase, hold):
     main.add_command(_command)
 _shortcut("audit", "Replay, verify and explain the ledger.")
 _shortcut("rejects", "List the bytes that no known key signed.")

@@ -47,6 +47,7 @@ def restore(place: Path, home: Path, say: Say = SAY, *, deletions: Path | None =
         _files_back(place, draft, found)
         if deletions is not None:
             _newer_deletions(deletions, draft / DELETIONS)
+        _pictures_erased(draft)
         with Postgres(draft / "postgres") as postgres:
             _databases_back(place, postgres, found, say)
             prove(draft, postgres, found, say)
@@ -124,6 +125,19 @@ def _newer_deletions(newer: Path, file: Path) -> None:
     if not text.startswith(before):
         raise BackupError(f"{newer} does not continue the deletion ledger of the backup: it is another one, or was changed")
     write_secret(file, text)
+
+
+def _pictures_erased(draft: Path) -> None:
+    """Tells media what the deletion ledger knows of pictures: the backup's evidence may be older than their erasure."""
+    file = draft / backup.ERASURES
+    before = file.read_text() if file.exists() else ""
+    known = {json.loads(line)["sha256"] for line in before.splitlines()}
+    lines = (draft / DELETIONS).read_text().splitlines() if (draft / DELETIONS).exists() else []
+    told = {sha256: entry["at_ms"] for entry in map(json.loads, lines) for sha256 in entry.get("pictures", ())}
+    more = "".join(json.dumps({"sha256": sha256, "at_ms": at_ms}) + "\n" for sha256, at_ms in told.items() if sha256 not in known)
+    if more:
+        private_folder(file.parent)
+        write_secret(file, (before + more).encode())
 
 
 def _databases_back(place: Path, postgres: Postgres, found: Manifest, say: Say) -> None:

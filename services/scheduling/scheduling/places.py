@@ -154,6 +154,11 @@ async def save_personal(connection: Connection, subject: str, records: Sequence[
     )
 
 
+async def personal_kids(connection: Connection) -> set[str]:
+    """The names of all keys under which the office has a value."""
+    return {row["kid"] for row in await connection.fetch("SELECT DISTINCT kid FROM scheduling.personal")}
+
+
 async def forget_personal(connection: Connection, kids: Sequence[str]) -> None:
     """Forget what was sealed under these keys: a fingerprint is a trace of a value, too."""
     await connection.execute("DELETE FROM scheduling.personal WHERE kid = ANY ($1)", list(kids))

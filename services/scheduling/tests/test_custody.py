@@ -245,3 +245,16 @@ async def test_pictures_go_with_the_keys_and_the_evidence_store_is_told_also_aft
 async def _told_of_pictures(office: Any) -> list[PicturesErased]:
     rows = await office.pool.fetch("SELECT payload FROM chassis.outbox WHERE subject = 'reference.v1.erased' ORDER BY position")
     return [PicturesErased.model_validate_json(row["payload"]) for row in rows]
+
+
+async def test_values_whose_keys_a_restore_did_not_bring_are_forgotten_and_can_be_imported_again(office: Any) -> None:
+    kid = await imported(office)
+    erasure = Erasure(office.desk)
+    assert await erasure.forget_lost() == 0
+    await office.custody.execute("DELETE FROM custody.use")
+    await office.custody.execute("DELETE FROM custody.subject_key")
+    assert await erasure.forget_lost() == 1
+    await import_sites(office.desk, "main", "integrator-1", FILE, "all-or-nothing")
+    (key,) = (await office.desk.vault.subject(SITE)).keys
+    assert key.kid != kid
+    assert (await erasure.values(SITE))["contact"] == "Frau Weber 0151 1"

@@ -20,7 +20,7 @@ from scheduling.custody.vault import Vault, erased
 from scheduling.desk import Desk
 from scheduling.keys import author_of
 from zb_chassis import lifecycle, outbox
-from zb_chassis.database import LOST
+from zb_chassis.database import LOST, transaction
 from zb_contracts import subjects
 from zb_contracts.announcements import PICTURES_ERASED, PICTURES_MAX, PicturesErased, ce_headers
 from zb_contracts.events.custody import KIDS_PER_EVENT_MAX, SubjectErased
@@ -103,10 +103,23 @@ class Erasure:
         await self.vault.told(kids)
         log.info("keys of a data subject destroyed", subject=untold.subject, keys=len(kids), cause=untold.cause)
 
+    async def forget_lost(self) -> int:
+        """Forget the office's copies of what custody has no living key for, as after a restore without keys; how many.
+
+        Else an import of the same value would find nothing new, and nobody could read it again.
+        """
+        async with transaction(self.desk.pool) as connection:
+            kids = await places.personal_kids(connection)
+            lost = sorted(kids - (await self.vault.opened(sorted(kids))).keys())
+            await places.forget_personal(connection, lost)
+        return len(lost)
+
     async def keep(self, stop: asyncio.Event) -> None:
         """Destroy keys whose time is over, and finish what a crash left, now and then. A lost database is tried again."""
         while not stop.is_set():
             try:
+                if lost := await self.forget_lost():
+                    log.warning("personal values are forgotten whose keys are gone", values=lost)
                 while await self.vault.destroy_expired(self.desk.clock()):
                     pass
                 await self.tell()
