@@ -8,11 +8,9 @@ has the same for programs without a loop.
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
-from zoneinfo import ZoneInfo
 
 import httpx
 
@@ -25,6 +23,7 @@ from zb_device.enrolment import Invitation, enrol
 from zb_device.faults import DeviceFault, Locked, NoTechnician, Wiped
 from zb_device.folder import Folder, Parts
 from zb_device.guard import Guard
+from zb_device.handles import Handles
 from zb_device.local_state import LocalState
 from zb_device.log import ReaderBox
 from zb_device.media import Prepared, described
@@ -38,16 +37,14 @@ from zb_device.reporting import status
 from zb_device.rounds import Rounds
 from zb_device.settings import SignedIn
 from zb_device.standing import LISTED, Outbox, outbox
-from zb_device.surroundings import Equipment, Shift, Site, Stock
 from zb_device.syncing import SyncReport
 from zb_device.transport import NatsTransport, Transport
 from zb_device.vault import Unlocked, stretch
-from zb_device.work import Work
 
 CONNECT_TIMEOUT_S: Final = 5.0
 
 
-class Device:
+class Device(Handles):
     """An enrolled device. Make it with `enrol` or `open`, and close it, or use it in an `async with`."""
 
     def __init__(self, folder: Folder, clock: Clock, transport: Transport | None = None) -> None:
@@ -180,7 +177,7 @@ class Device:
 
     def _salted(self, technician: str | None) -> tuple[str, bytes]:
         """Who unlocks, and what their PIN is stretched with; a blocked one is refused before it is stretched."""
-        who = technician or self._present()
+        who = technician or self.present()
         return who, self.parts.vault.salt(who, self.clock)
 
     def _unlock_with(self, technician: str, stretched: bytes) -> None:
@@ -207,12 +204,6 @@ class Device:
         reader = await asyncio.to_thread(self.parts.vault.wrapped, self.opened().unlocked, new)
         self.parts.vault.rewrap(reader)
 
-    def _present(self) -> str:
-        technician = self.technician
-        if technician is None:
-            raise NoTechnician("nobody has signed in on this device: sign in first")
-        return technician
-
     def lock(self) -> None:
         """Close the read model and forget its keys. Recording and sending go on."""
         self._guard.closed()
@@ -221,30 +212,6 @@ class Device:
             self._open = None
 
     # --- Recording ---
-
-    def work_on(self, intervention: str) -> Work:
-        """Everything that can be recorded on an intervention, by method."""
-        return Work(self, intervention)
-
-    def site(self, site: str) -> Site:
-        return Site(self, f"site:{site}")
-
-    def equipment(self, equipment: str) -> Equipment:
-        return Equipment(self, f"equipment:{equipment}")
-
-    def stock(self, stock: str | None = None) -> Stock:
-        """A depot's or van's stock; without a name the technician's own van."""
-        return Stock(self, f"stock:{stock or self.van}")
-
-    def shift(self, day: str | None = None) -> Shift:
-        """The technician's working day (`20261122`); without a name today's, by the policy's time zone."""
-        today = datetime.fromtimestamp(self.clock.wall_ms() / 1000, UTC).astimezone(ZoneInfo(self.policy.zone))
-        return Shift(self, f"shift:{self._present()}-{day or today.strftime('%Y%m%d')}")
-
-    @property
-    def van(self) -> str:
-        """The stock of the technician's van. NoTechnician where nobody has signed in."""
-        return f"van-{self._present()}"
 
     async def record(self, body: Body, *, stream: str) -> Recorded:
         """One event of any type that a device may write, on `stream` (`intervention:<id>` ...), signed and on disk when this
@@ -255,7 +222,7 @@ class Device:
         """Several events (and the queue row of a file that one of them names), all or none."""
         self.parts.ending.check_recording()
         self._guard.touch()
-        technician, reader, now_ms = self._present(), self.reader_box(), self.clock.wall_ms()
+        technician, reader, now_ms = self.present(), self.reader_box(), self.clock.wall_ms()
         keys = self._open.reading.keys if self._open else None
         drafts = with_sealed_positions(drafts, technician, keys, now_ms)
 
