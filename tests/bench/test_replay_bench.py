@@ -11,7 +11,7 @@ from tests.bench.replay.rates import Look, Rate
 def test_a_rate_is_between_the_first_span_that_was_done_and_the_last() -> None:
     done: Any = None
     looks = [Look(0.5, 0, 1), Look(1.0, 20_000, 1), Look(2.0, 60_000, 1), Look(3.0, 100_000, 1), Look(3.5, 100_000, 1)]
-    assert Rate(done, 0.0, looks).events_per_s == 40_000
+    assert Rate(done, 0.0, 0.0, looks).events_per_s == 40_000
 
 
 @pytest.mark.parametrize("leaves", [255, 1_000])

@@ -5,13 +5,14 @@ Rows lie as agencies that work side by side would have written them. Leaf hashes
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
+import psutil
 
 from field_ingest.app import MIGRATIONS
 from tests.bench.ledger.corpus import AgencyFiles, interleaved
@@ -25,6 +26,9 @@ from zb_contracts.segment import decode_segment
 
 DATABASE: Final = "field_ingest"
 COPY_ROWS: Final = 5_000
+SAY_ROWS: Final = 250_000
+EVENT_BYTES: Final = 5_000
+"""What an event takes on the disk: its row and indexes, its part of the states, sorting."""
 COLUMNS: Final = (
     "shard", "position", "kind", "event_id", "author", "seq", "stream", "type", "header", "header_hash", "body", "signature",
     "received_at_ms", "facts", "leaf_hash", "chained",
@@ -43,6 +47,7 @@ class Filled:
     @contextmanager
     def running(self) -> Iterator["Filled"]:
         """Started on an emptied folder; stopped and removed whatever happened."""
+        self.postgres.stop()  # one that a run left that was killed
         shutil.rmtree(self.folder, ignore_errors=True)
         private_folder(self.folder)
         try:
@@ -53,8 +58,16 @@ class Filled:
             self.postgres.stop()
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    async def fill(self) -> None:
-        """Migrations, authors, rows; the table is analysed, as autovacuum would have done."""
+    def postmaster(self) -> psutil.Process:
+        """The server's first process, parent of all others."""
+        pid = (self.folder / "postgres" / "cluster" / "postmaster.pid").read_text().splitlines()[0]
+        return psutil.Process(int(pid))
+
+    async def fill(self, say: Callable[[str], None]) -> None:
+        """Migrations, authors, rows, once. Indexes are made when all rows are there, and the table is analysed, as
+        autovacuum would have done; it needs no log, since it is thrown away."""
+        if self.events:
+            return
         await migrate.upgrade(self.dsn, [CHASSIS_MIGRATIONS, MIGRATIONS])
         connection = await asyncpg.connect(self.dsn)
         try:
@@ -66,14 +79,31 @@ class Filled:
                 """,
                 [author for agency in self.agencies for author in _authors(agency)],
             )
-            rows = self._rows()
-            while records := list(islice(rows, COPY_ROWS)):
-                await connection.copy_records_to_table("ledger", records=records, columns=COLUMNS)
-                self.events += len(records)
+            await connection.execute("ALTER TABLE ledger SET UNLOGGED")
+            made = await connection.fetch(
+                """
+                SELECT indexname, indexdef FROM pg_indexes
+                WHERE schemaname = current_schema() AND tablename = 'ledger' AND indexname <> 'ledger_pkey'
+                """
+            )
+            await connection.execute(f"DROP INDEX {', '.join(index['indexname'] for index in made)}")
+            await self._copy(connection, say)
+            for index in made:
+                await connection.execute(index["indexdef"])
             await connection.execute("UPDATE shards SET size = $1", self.events)
             await connection.execute("VACUUM (ANALYZE) ledger")
+            say(f"the ledger is filled with {self.events:,} events")
         finally:
             await connection.close()
+
+    async def _copy(self, connection: asyncpg.Connection, say: Callable[[str], None]) -> None:
+        rows, said = self._rows(), 0
+        while records := list(islice(rows, COPY_ROWS)):
+            await connection.copy_records_to_table("ledger", records=records, columns=COLUMNS)
+            self.events += len(records)
+            if self.events // SAY_ROWS > said:
+                said = self.events // SAY_ROWS
+                say(f"  {self.events:,} rows")
 
     def _rows(self) -> Iterator[tuple[Any, ...]]:
         position = 0

@@ -20,6 +20,8 @@ from zb_contracts import merkle
 
 PROOFS: Final = 2_000
 PAGE_TILES: Final = 400
+LEAF_BYTES: Final = 400
+"""What a leaf takes on the disk: a row with nothing else in it, its place in the primary key, its share of the tiles."""
 UNNEEDED: Final = ("ledger_chain", "ledger_event_id", "ledger_stray", "ledger_stream", "ledger_stream_author")
 
 
@@ -54,7 +56,7 @@ async def measure(dsn: str, leaves: int, seed: int, count: int = PROOFS) -> Proo
 
 async def _fill(connection: asyncpg.Connection, leaves: int) -> None:
     await connection.execute("INSERT INTO shards (shard, origin, root, frontier) VALUES (0, 'bench', '', '')")
-    await connection.execute(f"DROP INDEX {', '.join(UNNEEDED)}")
+    await connection.execute(f"DROP INDEX {', '.join(UNNEEDED)}; ALTER TABLE ledger SET UNLOGGED")
     await connection.execute(
         """
         INSERT INTO ledger (shard, position, kind, event_id, author, seq, stream, type, header, header_hash, body, signature,

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -33,10 +34,14 @@ class Look:
 
 @dataclass(slots=True)
 class Rate:
-    """One replay. `events_per_s` is between the first span that was done and the last: processes take a second to start."""
+    """One replay, and the processor time of its processes, from their start, and of the server.
+
+    `events_per_s` is between the first span that was done and the last: processes take a second to start.
+    """
 
     done: Replayed
-    cpu_s: float
+    python_s: float
+    postgres_s: float
     looks: list[Look] = field(default_factory=list)
 
     @property
@@ -44,6 +49,14 @@ class Rate:
         first = next(look for look in self.looks if look.rows)
         last = next(look for look in self.looks if look.rows == self.looks[-1].rows)
         return (last.rows - first.rows) / (last.at_s - first.at_s)
+
+    @property
+    def python_us(self) -> float:
+        return self.python_s / self.done.events * 1e6
+
+    @property
+    def postgres_us(self) -> float:
+        return self.postgres_s / self.done.events * 1e6
 
 
 async def measure(filled: Filled, *, workers: int, signatures: bool = False, say: Callable[[str], None]) -> Rate:
@@ -58,13 +71,22 @@ async def measure(filled: Filled, *, workers: int, signatures: bool = False, say
         return Projector(store, limits=ScopeLimits(), clock=system_clock, announces=False)
 
     wanted = Wanted(Moment(through={0: filled.events - 1}), signatures=signatures, workers=workers)
-    cpu_s = time.process_time()
+    python_s, postgres_s = cpu_s(process), cpu_s(filled.postmaster())
     done = await replay(filled.dsn, projector, wanted, progress=look)
     if done.quarantined:
         raise RuntimeError(f"{done.quarantined} streams could not be folded: {done.faults}")
-    rate = Rate(done, time.process_time() - cpu_s, looks)
+    rate = Rate(done, cpu_s(process) - python_s, cpu_s(filled.postmaster()) - postgres_s, looks)
     say(f"  {workers} process(es){', with signatures' if signatures else ''}: {rate.events_per_s:,.0f} events/s")
     return rate
+
+
+def cpu_s(process: psutil.Process) -> float:
+    """User and system time so far of a process and all that it started, those too that have ended."""
+    spent = 0.0
+    for one in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):  # it ended as we looked: its parent has its time
+            spent += sum(one.cpu_times()[:4])
+    return spent
 
 
 async def verify_limit(filled: Filled) -> float:
