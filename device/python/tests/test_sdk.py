@@ -81,6 +81,7 @@ SDK_BY_COMMAND = {
     "listed": {"listed"},
     "catalogue": {"catalogue"},
     "change_pin": {"change_pin"},
+    "describe": set(),
     "dealt": {"deal_with"},
     "unlock": {"unlock"},
     "sign_in": {"sign_in"},

@@ -29,6 +29,8 @@ from zb_device.faults import DeviceFault
 from zb_device.serve import serve
 
 PIN_VARIABLE: Final = "ZB_DEVICE_PIN"
+SECRETS: Final = {"pin": ("PIN", PIN_VARIABLE), "new_pin": ("new PIN", "ZB_DEVICE_NEW_PIN")}
+"""Arguments that are never read from the command line: what to ask for, and which variable may hold it."""
 SERVED_ONLY: Final = frozenset({"lock", "unlock", "online", "offline", "wait", "tell"})
 """What changes or awaits a running process has no meaning in one that ends at once."""
 Json = dict[str, Any]
@@ -74,7 +76,7 @@ def enrol(
     invited = _invited(invitation, typed)
 
     async def work() -> Json:
-        async with await Device.enrol(options.folder, invited, _pin(), clock=options.clock) as device:
+        async with await Device.enrol(options.folder, invited, _secret("pin"), clock=options.clock) as device:
             return {"device": device.parts.pinned.device, "technician": device.technician}
 
     _show(options, _run(work()))
@@ -133,10 +135,11 @@ def _made(command: Command) -> click.Command:
     parameters: list[click.Parameter] = [
         click.Argument([name], required=fields[name].is_required()) for name in command.positional
     ]
-    parameters += [_option(name, field) for name, field in fields.items() if name not in command.positional]
+    parameters += [_option(name, field) for name, field in fields.items() if name not in {*command.positional, *SECRETS}]
 
     def called(**given: Any) -> None:
         said = {name: _value(value, fields[name]) for name, value in given.items() if value is not None}
+        said |= {name: _secret(name) for name in fields if name in SECRETS}
         _one(click.get_current_context().obj, command.name, said)
 
     return click.Command(_dashed(command.name), callback=called, params=parameters, help=command.about)
@@ -171,9 +174,9 @@ def _may_be_json(annotation: Any) -> bool:
 
 def _one(options: Options, name: str, arguments: Json) -> None:
     async def work() -> Any:
-        pin = os.environ.get(PIN_VARIABLE)
+        pin = None if "pin" in arguments else os.environ.get(PIN_VARIABLE)
         if pin is None and name in COMMANDS and COMMANDS[name].reads:
-            pin = _pin()
+            pin = _secret("pin")
         async with Device.open(options.folder, clock=options.clock, unlock=pin) as device:
             return await run(device, name, arguments)
 
@@ -192,8 +195,9 @@ def _fail(fault: DeviceFault | Problem) -> NoReturn:
     sys.exit(1)
 
 
-def _pin() -> str:
-    return os.environ.get(PIN_VARIABLE) or str(click.prompt("PIN", hide_input=True, err=True))
+def _secret(name: str) -> str:
+    asked, variable = SECRETS[name]
+    return os.environ.get(variable) or str(click.prompt(asked, hide_input=True, err=True))
 
 
 def _pair(text: str) -> tuple[str, Any]:

@@ -150,6 +150,19 @@ async def unlock(device: Device, arguments: Unlock) -> Json:
     return {"technician": device.technician}
 
 
+class ChangePin(Arguments):
+    """The PIN or passphrase of who works here, and the one to be."""
+
+    pin: str
+    new_pin: str
+
+
+@command("change_pin", ChangePin, about="Another PIN or passphrase for who works here.")
+async def change_pin(device: Device, arguments: ChangePin) -> Json:
+    await device.change_pin(arguments.pin, arguments.new_pin)
+    return {"technician": device.technician}
+
+
 class SignIn(Arguments):
     """A technician who begins to work with this device, with a PIN of their choice."""
 

@@ -4,7 +4,7 @@ They only name streams; `work` and `surroundings` say what stands on each.
 """
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from zoneinfo import ZoneInfo
 
 from zb_device.faults import NoTechnician
@@ -18,33 +18,38 @@ if TYPE_CHECKING:
 class Handles:
     """The part of `Device` by which typed events are recorded."""
 
-    def work_on(self: "Device", intervention: str) -> Work:
+    @property
+    def _device(self) -> "Device":
+        return cast("Device", self)
+
+    def work_on(self, intervention: str) -> Work:
         """Everything that can be recorded on an intervention, by method."""
-        return Work(self, intervention)
+        return Work(self._device, intervention)
 
-    def site(self: "Device", site: str) -> Site:
-        return Site(self, f"site:{site}")
+    def site(self, site: str) -> Site:
+        return Site(self._device, f"site:{site}")
 
-    def equipment(self: "Device", equipment: str) -> Equipment:
-        return Equipment(self, f"equipment:{equipment}")
+    def equipment(self, equipment: str) -> Equipment:
+        return Equipment(self._device, f"equipment:{equipment}")
 
-    def stock(self: "Device", stock: str | None = None) -> Stock:
+    def stock(self, stock: str | None = None) -> Stock:
         """A depot's or van's stock; without a name the technician's own van."""
-        return Stock(self, f"stock:{stock or self.van}")
+        return Stock(self._device, f"stock:{stock or self.van}")
 
-    def shift(self: "Device", day: str | None = None) -> Shift:
+    def shift(self, day: str | None = None) -> Shift:
         """The technician's working day (`20261122`); without a name today's, by the policy's time zone."""
-        today = datetime.fromtimestamp(self.clock.wall_ms() / 1000, UTC).astimezone(ZoneInfo(self.policy.zone))
-        return Shift(self, f"shift:{self.present()}-{day or today.strftime('%Y%m%d')}")
+        device = self._device
+        today = datetime.fromtimestamp(device.clock.wall_ms() / 1000, UTC).astimezone(ZoneInfo(device.policy.zone))
+        return Shift(device, f"shift:{self.present()}-{day or today.strftime('%Y%m%d')}")
 
     @property
-    def van(self: "Device") -> str:
+    def van(self) -> str:
         """The stock of the technician's van. NoTechnician where nobody has signed in."""
         return f"van-{self.present()}"
 
-    def present(self: "Device") -> str:
+    def present(self) -> str:
         """Who works here. NoTechnician where nobody has signed in."""
-        technician = self.technician
+        technician = self._device.technician
         if technician is None:
             raise NoTechnician("nobody has signed in on this device: sign in first")
         return technician
