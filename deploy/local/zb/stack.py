@@ -16,6 +16,7 @@ from typing import Final
 
 from zb import keyring
 from zb.accounts import SYSTEM
+from zb.depots import names, read_depots
 from zb.keys import private_folder, write_secret
 from zb.nats import NatsServer, Ports, end_leftover
 from zb.postgres import Postgres
@@ -88,7 +89,7 @@ class Stack:
         self.passwords: dict[str, str] = {}
         self._before: dict[str, dict[str, int]] = {}
         self.postgres = Postgres(self.folder / "postgres")
-        self.nats = NatsServer(self.folder / "nats", self.folder / "broker-keys")
+        self.nats = NatsServer(self.folder / "nats", self.folder / "broker-keys", depots=read_depots(self.folder))
 
     @property
     def run_file(self) -> Path:
@@ -162,7 +163,9 @@ class Stack:
         self.nats.end_leftover()
         before = self._before.get("nats", {})
         # Devices know the broker by its port: the one of the last run, wherever that can be had.
-        self.nats.ports = Ports(*(free_port(before.get(name)) for name in ("client", "websocket", "monitor")))
+        leaf = free_port(before.get("leaf")) if self.nats.depots else None
+        client, websocket, monitor = (free_port(before.get(name)) for name in ("client", "websocket", "monitor"))
+        self.nats.ports = Ports(client, websocket, monitor, leaf)
         self.nats.start()
         say(f"nats-server listens on {self.nats.url}, for browsers on {self.nats.websocket_url}")
 
@@ -213,6 +216,8 @@ class Stack:
         if name == INGEST:
             settings["nats_sync_creds"] = str(self._credentials("field-ingest-sync"))
             settings["shards"] = str(self.shards)
+            if self.nats.depots:
+                settings["depots"] = names(self.nats.depots)
             settings["custody_url"] = urls["scheduling"]
         if name == "scheduling":
             settings["custody_url"] = self.postgres.create_database(SUBJECT_KEYS)
@@ -266,6 +271,7 @@ class Stack:
                 "client": self.nats.ports.client,
                 "websocket": self.nats.ports.websocket,
                 "monitor": self.nats.ports.monitor,
+                **({} if self.nats.ports.leaf is None else {"leaf": self.nats.ports.leaf}),
             },
             "processes": {
                 service.name: {"pid": service.pid, "arguments": ["-m", *service.arguments]}

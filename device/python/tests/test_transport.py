@@ -5,6 +5,7 @@ import time
 import pytest
 import pytest_asyncio
 
+from zb.nats import NatsServer
 from zb_chassis.claims import decode
 from zb_contracts import subjects
 from zb_contracts.events.fieldwork import CommentAdded, Started
@@ -119,3 +120,24 @@ def test_an_answer_that_is_no_acknowledgement_stores_nothing(answer):
 
 def test_a_second_copy_is_stored_as_well_as_the_first():
     check_stored(b'{"stream": "FIELD", "seq": 3, "duplicate": true}')
+
+
+async def test_of_two_addresses_the_one_that_answers_is_used(ledger, platform, tmp_path):
+    """A depot's broker before the hub's: the depot is away."""
+    platform.nats_url = f"nats://127.0.0.1:1,{platform.nats_url}"
+    device = await Device.enrol(tmp_path / "two", platform.invitation(), PIN)
+    await device.record(Started(), stream=BOILER)
+    assert (await device.sync()).mark == 1
+    await device.close()
+
+
+async def test_an_address_where_nobody_answers_is_not_tried_first_the_next_time(broker, ledger, platform, tmp_path):
+    """A depot whose way to the hub is down lets the device in and answers nothing."""
+    with NatsServer(tmp_path / "depot", broker.server.keys_dir) as silent:
+        platform.nats_url = f"{silent.url},{platform.nats_url}"
+        device = await Device.enrol(tmp_path / "two", platform.invitation(), PIN)
+        await device.record(Started(), stream=BOILER)
+        with pytest.raises(Unreachable):
+            await device.sync()
+        assert (await device.sync()).mark == 1
+        await device.close()

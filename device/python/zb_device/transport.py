@@ -55,6 +55,8 @@ class NatsTransport:
     _client: Client | None = field(default=None, init=False)
     _token: str = field(default="", init=False)
     _last_error: str = field(default="", init=False)
+    _turn: int = field(default=0, init=False)
+    """Which of the broker's addresses is tried first: another one after each that did not answer."""
 
     async def publish(self, data: bytes, message_id: str) -> None:
         """Unreachable without a network, Refused with may_retry when the device's quota on the broker is full."""
@@ -81,6 +83,7 @@ class NatsTransport:
             message: Msg = await client.request(subject, data, timeout=timeout_s, headers=headers)
         except (NatsError, OSError, TimeoutError) as fault:
             reason = self._last_error or str(fault) or type(fault).__name__
+            self._turn += 1
             await self.close()
             # A refused publish looks like a time-out; the reason came on the error callback.
             raise Unreachable(f"no answer on {subject}: {reason}") from fault
@@ -115,12 +118,20 @@ class NatsTransport:
         self._client, self._token = client, wanted
         return client
 
+    def _addresses(self) -> list[str]:
+        """A depot's broker and the hub's, say, separated by commas: the next one to be tried first."""
+        addresses = self.pinned.nats_url.split(",")
+        turn = self._turn % len(addresses)
+        return addresses[turn:] + addresses[:turn]
+
     async def _connect(self, session: Session, sign: Callable[[str], bytes]) -> Client:
         client = Client()
+        addresses = self._addresses()
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            async with asyncio.timeout(CONNECT_TIMEOUT_S * len(addresses)):
                 await client.connect(
-                    self.pinned.nats_url,
+                    addresses,
+                    dont_randomize=True,
                     name=self.pinned.device,
                     user_jwt_cb=lambda: bytearray(session.token.encode()),
                     signature_cb=sign,

@@ -6,6 +6,7 @@ from typing import Final
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from field_ingest.admission import depots
 from field_ingest.admission.flood import FloodLimits
 from field_ingest.devices.tokens import HOURS_MAX, HOURS_MIN
 from field_ingest.ledger.shards import chosen
@@ -23,6 +24,8 @@ class Settings(ServiceSettings, ScopeSettings):
 
     nats_sync_creds: Path
     """Credentials of the sync responder's own user on the broker."""
+    depots: str = ""
+    """Whose stores FIELD's messages are fetched from beside the broker, like `lille,lyon`."""
     shards: int = Field(default=1, ge=1, le=SHARDS_MAX)
     """Fixed at the first start."""
     admission_shards: str = ""
@@ -47,8 +50,18 @@ class Settings(ServiceSettings, ScopeSettings):
     """How long a device that sent more gets no session, unless an administrator lifts it before."""
 
     @property
+    def depot_names(self) -> tuple[str, ...]:
+        return depots.names(self.depots)
+
+    @property
     def flood_limits(self) -> FloodLimits:
         return FloodLimits(self.flood_messages_max, self.flood_bytes_max, self.flood_window_h, self.flood_suspended_s)
+
+    @field_validator("depots")
+    @classmethod
+    def _they_are_ids(cls, text: str) -> str:
+        depots.names(text)
+        return text
 
     @field_validator("admission_shards")
     @classmethod

@@ -1,7 +1,8 @@
 """How the broker sorts what is published for admission: a consumer a shard, and the subjects in between.
 
-FIELD and OFFICE store `field.v1.<device>` as `field.v1.<shard>.<device>`; devices, permissions and imports know nothing of it. A
-route is no authority: whoever takes a message appends its events to the shard that stands in their author's row (ledger.py).
+FIELD and OFFICE store `field.v1.<device>` as `field.v1.<shard>.<device>`, DEPOTS as FIELD does; devices, permissions and imports
+know nothing of it. A route is no authority: whoever takes a message appends its events to the shard that stands in their author's
+row (ledger.py).
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,9 +11,10 @@ from typing import Final
 from nats.js import JetStreamContext
 from nats.js.api import SubjectTransform
 
+from field_ingest.admission.depots import prepare_fetching
 from zb_chassis.consuming import Subscription
 from zb_chassis.streams import drop_consumer, ensure_streams
-from zb_contracts.subjects import FIELD, OFFICE, STREAMS, StreamSpec
+from zb_contracts.subjects import DEPOTS, FIELD, OFFICE, STREAMS, StreamSpec
 
 ROUTED: Final = (FIELD, OFFICE)
 """The streams whose messages are sorted: each takes one pattern, `<name>.v1.*`."""
@@ -33,8 +35,8 @@ def route_of(subject: str) -> int | None:
     return int(parts[2]) if len(parts) == 4 and parts[2].isdecimal() else None
 
 
-def readings(shards: Iterable[int], *, batch_max: int, ack_wait_s: float) -> list[Subscription]:
-    """A durable reading of each routed stream for each of these shards."""
+def readings(shards: Iterable[int], *, batch_max: int, ack_wait_s: float, depots: bool = False) -> list[Subscription]:
+    """A durable reading of each routed stream for each of these shards, and of DEPOTS where there are `depots`."""
     return [
         Subscription(
             stream,
@@ -45,13 +47,15 @@ def readings(shards: Iterable[int], *, batch_max: int, ack_wait_s: float) -> lis
             ack_wait_s=ack_wait_s,
         )
         for shard in shards
-        for stream in ROUTED
+        for stream in (*ROUTED, *([DEPOTS] if depots else []))
     ]
 
 
-async def prepare_streams(jetstream: JetStreamContext, shards: int) -> None:
+async def prepare_streams(jetstream: JetStreamContext, shards: int, depots: Sequence[str] = ()) -> None:
     """Create or update every stream that field-ingest owns; the routed ones sort for so many shards from now on."""
     await ensure_streams(jetstream, OWNED, transforms={stream.name: transform(stream, shards) for stream in ROUTED})
+    if depots:
+        await prepare_fetching(jetstream, depots, transform(FIELD, shards))
 
 
 async def prepare_consumers(jetstream: JetStreamContext, wanted: Sequence[Subscription]) -> None:
@@ -72,6 +76,8 @@ def transform(stream: StreamSpec, shards: int) -> SubjectTransform:
 
 
 def _stored(stream: StreamSpec, shard: int) -> tuple[str, ...]:
+    if stream is DEPOTS:
+        return (_sorted(FIELD, str(shard), "*"),)
     mine = _sorted(stream, str(shard), "*")
     return (mine, *stream.subjects) if shard == UNSORTED_READER else (mine,)
 

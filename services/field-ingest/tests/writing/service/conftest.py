@@ -1,12 +1,13 @@
 """field-ingest as processes of its own, with a real broker, database and issuer, and who talks to it: people and devices.
 
 One service for the whole module; each test has devices of its own. A module that says `SHARDS` gets that many, the admission of
-each in a process of its own.
+each in a process of its own; the depots of its broker are fetched from.
 """
 
 import asyncio
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -25,11 +26,13 @@ from nats.aio.client import Client
 from zb import keyring
 from zb_chassis.claims import Credentials, Kind, Nkey
 from zb_chassis.issuer import add_user
+from zb_contracts import subjects
 from zb_contracts.enrolment import enrolment_statement, request_statement
 from zb_contracts.envelope import SignedEvent
 from zb_contracts.keys import SigningKey, WrapKey, certification_statement, nkey_user_public
 from zb_contracts.sealed import to_base64url
 from zb_contracts.segment import encode_segment, message_id
+from zb_contracts.sync import SyncAnswer, SyncRequest, pack, read_answer, unpack_document
 from zb_contracts.times import format_time_ms
 
 DEADLINE_S = 30.0
@@ -176,15 +179,27 @@ class Device:
         proven = {"Zb-Device": self.answer["device"], "Zb-Proof": proof, "Zb-Proof-Time": at, **(headers or {})}
         return await office.client.post(office.service.url + path, content=content, headers=proven)
 
-    async def connect(self, office: Office, token: str | None = None) -> Client:
-        return await office.service.broker.connect(Credentials(token or self.answer["token"], self.login))
+    async def connect(self, office: Office, token: str | None = None, *, url: str | None = None) -> Client:
+        return await office.service.broker.connect(self.credentials(token or self.answer["token"]), url=url)
+
+    def credentials(self, token: str) -> Credentials:
+        return Credentials(token, self.login)
 
     async def send(
         self, client: Client, events: list[SignedEvent], *, subject: str | None = None, nonce: str | None = None
-    ) -> None:
+    ) -> dict[str, Any]:
+        """The broker's acknowledgement: a stream took it."""
         headers = {"Nats-Msg-Id": message_id(events, nonce)}
         acknowledged = await client.request(subject or self.pen.subject, encode_segment(events), timeout=10, headers=headers)
-        assert json.loads(acknowledged.data)["stream"] == "FIELD"
+        said = dict(json.loads(acknowledged.data))
+        assert "error" not in said, said
+        return said
+
+    async def sync(self, client: Client, mark: int = 0) -> SyncAnswer:
+        """Ask for receipts after `mark`, as camille."""
+        request = SyncRequest(nonce=secrets.token_hex(16), author=self.answer["author"], mark=mark, head=len(self.pen.events))
+        subject = subjects.sync(self.answer["device"], "camille")
+        return read_answer(unpack_document((await client.request(subject, pack(request), timeout=10)).data).payload)
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +233,8 @@ def service(
         "SHARDS": str(shards),
         "CUSTODY_URL": "https://custody.test",
     }
+    if depots := getattr(broker.server, "depots", ()):
+        settings["DEPOTS"] = ",".join(depot.name for depot in depots)
     environment = {f"ZB_INGEST_{name}": value for name, value in settings.items()}
     arguments = ["zb_chassis.issuer", "serve", "--folder", str(people), "--port", str(issuer_port)]
     issuer = _spawn(arguments, folder / "issuer.log", {})
