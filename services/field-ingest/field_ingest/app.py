@@ -18,6 +18,7 @@ from nats.aio.client import Client
 
 from field_ingest import api
 from field_ingest.admission.admitting import Admission
+from field_ingest.admission.depots import Stores
 from field_ingest.admission.flood import FloodWatch
 from field_ingest.admission.intake import ACK_WAIT_S, Intake
 from field_ingest.admission.routing import prepare_consumers, prepare_streams, readings
@@ -31,8 +32,8 @@ from field_ingest.devices.codes import Codes
 from field_ingest.devices.counts import FleetCounts
 from field_ingest.devices.enrolment import Enrolment
 from field_ingest.devices.fleet_api import Desk, fleet_router
-from field_ingest.devices.holds import Holds
 from field_ingest.devices.handovers import Handovers
+from field_ingest.devices.holds import Holds
 from field_ingest.devices.incarnations import Incarnations
 from field_ingest.devices.registration import Registration
 from field_ingest.devices.scope_statements import ScopeStatements
@@ -207,7 +208,7 @@ async def _admission(parts: Parts, admission: Admission, stop: asyncio.Event) ->
     intake = Intake(admission, DeadLetters(jetstream, SERVICE), _readings(settings, mine), noted=floods.note)
     intake.subscribe(subscriber)
     try:
-        await prepare_streams(jetstream, settings.shards)
+        await prepare_streams(jetstream, settings.shards, settings.depot_names)
         await after_lost_streams(parts.pool, jetstream, parts.clock)
         await rewind(parts.pool, jetstream, _every_reading(settings))
         # Also those of shards that no process admits: what waits there is seen to wait.
@@ -215,6 +216,7 @@ async def _admission(parts: Parts, admission: Admission, stop: asyncio.Event) ->
         await subscriber.start()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(floods.run(stop))
+            tasks.create_task(Stores(client, settings.depot_names, parts.clock).run(stop))
             tasks.create_task(_until_lost(watch, stop))
     except ExceptionGroup as faults:
         raise faults.exceptions[0] from faults  # the first one has the sentence; the others were cancelled for it
@@ -230,7 +232,7 @@ def _every_reading(settings: Settings) -> list[Subscription]:
 
 
 def _readings(settings: Settings, shards: Iterable[int]) -> list[Subscription]:
-    return readings(shards, batch_max=settings.batch_max, ack_wait_s=ACK_WAIT_S)
+    return readings(shards, batch_max=settings.batch_max, ack_wait_s=ACK_WAIT_S, depots=bool(settings.depot_names))
 
 
 async def _projection(parts: Parts, stop: asyncio.Event) -> None:
@@ -242,7 +244,7 @@ async def _projection(parts: Parts, stop: asyncio.Event) -> None:
     credentials = Credentials.read(parts.settings.nats_creds)
     try:
         jetstream = client.jetstream()
-        await prepare_streams(jetstream, parts.settings.shards)
+        await prepare_streams(jetstream, parts.settings.shards, parts.settings.depot_names)
         await tell_again(parts.pool, jetstream, [INTERVENTIONS])
         hints = Hints(client.publish)
         store = PostgresReadStore(parts.pool.acquire)
