@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import httpx
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -149,3 +150,15 @@ async def test_without_a_network_the_visit_waits(platform: Platform, member: Lig
     assert member.tally.admitted == member.tally.recorded > recorded
     sent = [event for _, data in platform.published for event in decode_segment(data)]
     assert len(sent) == member.tally.recorded
+
+
+async def test_a_session_that_ends_soon_is_renewed_before_the_contact(platform: Platform, member: LightMember) -> None:
+    first = member.device.session
+    await member.contact()
+    assert member.device.session == first
+    member.device.session = msgspec.structs.replace(first, expires_ms=0)
+    recorded = await worked(member)
+    await member.contact()
+    assert member.device.session.token_id != first.token_id
+    assert {row.event.header.token for row in platform.rows} == {member.device.session.token_id}
+    assert member.tally.admitted == recorded

@@ -12,11 +12,12 @@ from typing import Final, Protocol
 
 import httpx
 
-from zb_contracts.enrolment import EnrolmentAnswer
+from zb_contracts.enrolment import EnrolmentAnswer, TokenAnswer, TokenRequest
 from zb_contracts.events.fieldwork import PartUsed, PhotoTaken
 from zb_device.enrolment import PATH, Invitation, Places, enrolment_request, pinned_by
 from zb_device.keys import DeviceKeys
-from zb_device.sessions import post
+from zb_device.sessions import PATH as TOKENS
+from zb_device.sessions import RENEW_BEFORE_MS, post
 from zb_device.simulator.light import LightDevice, nats_transport
 from zb_device.simulator.photos import upload
 from zb_device.simulator.tally import Tally
@@ -115,6 +116,7 @@ class LightMember:
         transport = self.connect(self.device)
         self.tally.enter()
         try:
+            await self._renew()
             if crashes:
                 await self.device.send_only(transport)
                 await transport.close()
@@ -126,6 +128,19 @@ class LightMember:
         finally:
             await transport.close()
             self.tally.leave()
+
+    async def _renew(self) -> None:
+        """A new session where the old one ends soon: a simulation may last for days."""
+        device, real_ms = self.device, time.time_ns() // 1_000_000
+        if real_ms < device.session.expires_ms - RENEW_BEFORE_MS:
+            return
+        pinned, keys = device.pinned, device.keys
+        body = TokenRequest(device=pinned.device, technician=device.session.technician).model_dump_json().encode()
+        proof = keys.request_headers(
+            device=pinned.device, token=device.session.token, method="POST", path=TOKENS, body=body, real_ms=real_ms
+        )
+        answer = await post(self.client, pinned.ingest_url + TOKENS, body, TokenAnswer, proof)
+        device.session = verified(answer.token, device=pinned.device, login=keys.login_text, account=None).session
 
     async def _upload(self) -> None:
         while self.photos:
