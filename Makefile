@@ -7,7 +7,7 @@ SOURCES := contracts/zb_contracts services/chassis/zb_chassis services/schedulin
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz bench-ledger bench-device bench-replay check format generate lock clean simulate
+.PHONY: help setup demo test fuzz bench-ledger bench-device bench-replay check format generate lock clean simulate crash-points
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ bench-device: setup ## what a device costs its user, and 10,000 of them the plat
 
 bench-replay: setup ## how fast the ledger becomes states again, how long a proof takes (FULL=1: 2,000,000 events)
 	@$(PY) -m tests.bench.replay $(if $(FULL),--full) $(ARGS)
+
+crash-points: setup ## a device killed at every point where it writes
+	@ZB_CRASH_POINTS=all $(PY) -m pytest device/python/tests/test_crash_points.py $(ARGS)
 
 simulate: setup ## the whole system in one process, by seed, while everything fails (SEEDS=10000 FIRST=1 WORKERS=2)
 	@$(PY) -m tests.simulation.run --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),1) --workers $(or $(WORKERS),1) $(ARGS)

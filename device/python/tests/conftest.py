@@ -44,6 +44,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self._body()
+        if self.path == "/wire/publish":
+            self.platform.published.append((self.headers["Message-Id"], body))
+            self.platform.admit(body)
+            self._send(200)
+            return
+        if self.path == "/wire/ask":
+            self._send(200, self.platform.answer(body))
+            return
         if self.path == "/v1/enrolments":
             answer = self.platform.enrol(body)
             if self.platform.lose_answers:
