@@ -11,7 +11,7 @@ from zb_contracts.problems import Problem
 from zb_contracts.sync import SCOPE_DOCUMENT_BYTES_MAX, ScopeDelta, ScopeDocument
 from zb_contracts.times import format_time_ms
 from zb_device.database import open_database
-from zb_device.reading import Document, Listed, ReadModel, Scope, database_path
+from zb_device.reading import Document, Listed, ReadModel, Scope, Which, database_path
 
 KEY = bytes(range(32))
 NINE_MS = 1_795_338_000_000
@@ -68,9 +68,9 @@ def test_a_list_is_in_the_order_of_the_plan_and_of_one_day_where_a_span_is_given
         Listed(CELLAR, NINE_MS + DAY_MS, "planned", "Dry cellar"),
         Listed(LIFT, None, "unplanned", "Slow lift"),
     ]
-    assert [line.id for line in reading.listed(from_ms=NINE_MS, until_ms=NINE_MS + DAY_MS)] == [BOILER]
-    assert [line.id for line in reading.listed(status="unplanned")] == [LIFT]
-    assert [line.id for line in reading.listed(limit=2)] == [BOILER, CELLAR]
+    assert [line.id for line in reading.listed(which=Which(from_ms=NINE_MS, until_ms=NINE_MS + DAY_MS))] == [BOILER]
+    assert [line.id for line in reading.listed(which=Which(status="unplanned"))] == [LIFT]
+    assert [line.id for line in reading.listed(which=Which(limit=2))] == [BOILER, CELLAR]
     assert reading.listed("site") == []
 
 

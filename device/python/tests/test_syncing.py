@@ -12,7 +12,7 @@ from zb_contracts.merkle import root_of
 from zb_contracts.notes import Checkpoint, NoteSigner, sign_checkpoint
 from zb_contracts.problems import Problem
 from zb_contracts.signed import sign_document
-from zb_contracts.sync import ANSWER_TYPE, Command, SyncAnswer, Verdict, answer_payload
+from zb_contracts.sync import ANSWER_TYPE, Command, ScopeDelta, SyncAnswer, Verdict, answer_payload
 from zb_device.faults import Refused, Unreachable
 from zb_device.log import EventState
 from zb_device.reporting import open_entries, status
@@ -115,7 +115,8 @@ async def test_the_scope_never_goes_back(device, platform):
     await device.sync()
 
     def older(answer: SyncAnswer) -> SyncAnswer:
-        return twisted(answer, scope=msgspec.structs.replace(answer.scope, cursor=1, documents=(), full=False))
+        scope = ScopeDelta(epoch=platform.epoch, cursor=1, full=False, documents=(), count=2, more=False)
+        return twisted(answer, scope=scope)
 
     platform.twist = older
     with pytest.raises(Problem) as caught:
@@ -139,7 +140,6 @@ async def test_the_scope_is_applied_with_its_cursor_and_tombstones_remove(device
 
 async def test_a_count_that_does_not_fit_brings_everything_again(device, platform):
     platform.put_document(BOILER, [])
-    await device.sync()
     platform.twist = lambda answer: twisted(answer, scope=msgspec.structs.replace(answer.scope, count=5))
     await device.sync()
     assert not device.opened().reading.scope().complete

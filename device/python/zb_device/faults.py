@@ -153,6 +153,13 @@ class InterventionUnknown(DeviceFault):
     code = "device.intervention_unknown"
 
 
+class CatalogueMissing(DeviceFault):
+    """The scope has no such catalogue, or its bytes have not come yet."""
+
+    code = "device.catalogue_missing"
+    retryable = True
+
+
 class FileInvalid(DeviceFault):
     """A file that cannot be attached: missing, empty or too large."""
 

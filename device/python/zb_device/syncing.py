@@ -27,6 +27,7 @@ from zb_contracts.sync import (
 )
 from zb_contracts.times import parse_time_ms
 from zb_device.about import AboutDevice
+from zb_device.catalogues import Catalogues
 from zb_device.clock import AnchorMark, Clock
 from zb_device.database import Connection, transaction
 from zb_device.faults import Refused, StoreRestored
@@ -59,17 +60,18 @@ class SyncReport:
     sent: int = 0
     receipts: int = 0
     documents: int = 0
+    catalogues: int = 0
     resent: int = 0
     mark: int = 0
     more: bool = False
     full_resync: bool = False
+    commands: list[str] = field(default_factory=list)
+    told: list[Command] = field(default_factory=list)
+    """The commands as they came; `ending` obeys them once the whole sync was believed."""
     keys: int = 0
     """Keys of data subjects that came, went, or were handed in."""
     keys_fault: str = ""
     """Why they were not exchanged; the next sync tries again."""
-    commands: list[str] = field(default_factory=list)
-    told: list[Command] = field(default_factory=list)
-    """The commands as they came; `ending` obeys them once the whole sync was believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Syncer:
     clock: Clock
     recorder: Recorder
     """The current incarnation's pen: a closed one testifies with it, too."""
+    catalogues: Catalogues
     is_closed: bool = False
     about: AboutDevice | None = None
     """What the device tells of itself, where it is this incarnation's to tell."""
@@ -95,12 +98,17 @@ class Syncer:
         """
         report, ended, receipted = SyncReport(), "", 0
         answered: set[str] = set()
+        offered: frozenset[str] = frozenset()
         await self._send(transport, reader, report)
         for _ in range(ROUNDS_MAX):
             wanted = None if ended else self._wanted(reading)
             asked_ms = self.clock.elapsed_ms()
-            answer = await self._ask(transport, wanted, receipted)
-            ended = self._apply(answer, wanted, report, self.clock.elapsed_ms() - asked_ms) or ended
+            lacking = self.catalogues.lacking(wanted.references(), offered) if wanted else ()
+            answer = await self._ask(transport, wanted, receipted, lacking)
+            ended = self._apply(answer, wanted, lacking, report, self.clock.elapsed_ms() - asked_ms) or ended
+            if not answer.more:
+                # What this answer did not bring, the next one would not either: once a sync for each.
+                offered |= set(lacking)
             # Once a sync for each nonce: the ledger needs time to take what was sent, and goes on asking meanwhile.
             if answer.gap is not None and answer.gap.nonce not in answered and not ended:
                 answered.add(answer.gap.nonce)
@@ -109,7 +117,7 @@ class Syncer:
             receipted = max((receipt.seq for receipt in answer.receipts if not receipt.retryable), default=receipted)
             # Without a read model the scope never gets further: then only receipts are worth another round.
             report.more = answer.more and (wanted is not None or bool(answer.receipts))
-            if not report.more:
+            if not report.more and not self._lacks_catalogues(wanted, offered):
                 break
         report.mark = self.log.mark()
         if ended:
@@ -146,7 +154,11 @@ class Syncer:
             return None
         return reading
 
-    async def _ask(self, transport: Transport, reading: ReadModel | None, receipted: int) -> SyncAnswer:
+    def _lacks_catalogues(self, wanted: ReadModel | None, offered: frozenset[str]) -> bool:
+        """The scope refers to some whose bytes are not here, and that were not asked for in vain."""
+        return wanted is not None and wanted.is_open and bool(self.catalogues.lacking(wanted.references(), offered))
+
+    async def _ask(self, transport: Transport, reading: ReadModel | None, receipted: int, lacking: tuple[str, ...]) -> SyncAnswer:
         scope = reading.scope() if reading else Scope()
         count = reading.count() if reading else 0
         if not scope.complete:
@@ -162,6 +174,7 @@ class Syncer:
             scope_epoch=scope.epoch,
             scope_cursor=scope.cursor,
             scope_count=count,
+            catalogues=lacking,
             wants_scope=reading is not None,
             wants_checkpoint=not 0 <= self.clock.real_ms() - self._view().seen_ms < CHECKPOINT_EVERY_MS,
             certificates=tuple(one.name for one in self._pinned_now().certificates if one.purpose == KeyPurpose.LEDGER),
@@ -202,16 +215,20 @@ class Syncer:
 
     # --- Applying ---
 
-    def _apply(self, answer: SyncAnswer, reading: ReadModel | None, report: SyncReport, round_trip_ms: int) -> str:
+    def _apply(
+        self,
+        answer: SyncAnswer,
+        reading: ReadModel | None,
+        lacking: tuple[str, ...],
+        report: SyncReport,
+        round_trip_ms: int,
+    ) -> str:
         """Take everything that was proven. The code for which this author goes on no more, empty while it does."""
         try:
             ended = self._apply_ledger(answer, report, round_trip_ms)
             # It may have been locked while the answer was on its way: then the next sync asks again.
-            if not ended and reading is not None and reading.is_open and answer.scope is not None:
-                reading.apply(answer.scope, self._view().healing)
-                self._know(answer.scope)
-                report.documents += len(answer.scope.documents)
-                report.full_resync = report.full_resync or answer.scope.full
+            if not ended and reading is not None and reading.is_open:
+                self._apply_scope(answer, reading, lacking, report)
         except Problem as fault:
             self._report(fault)
             if fault.code == SYNC_SPLIT_VIEW.code:
@@ -220,6 +237,17 @@ class Syncer:
         report.told += answer.commands
         report.commands += [command.kind for command in answer.commands if command.kind != NEW_INCARNATION]
         return ended
+
+    def _apply_scope(self, answer: SyncAnswer, reading: ReadModel, lacking: tuple[str, ...], report: SyncReport) -> None:
+        if answer.scope is not None:
+            reading.apply(answer.scope, self._view().healing)
+            self._know(answer.scope)
+            report.documents += len(answer.scope.documents)
+            report.full_resync = report.full_resync or answer.scope.full
+        self.catalogues.keep(answer.catalogues, lacking, self.clock.real_ms())
+        report.catalogues += len(answer.catalogues)
+        if answer.catalogues or answer.scope is not None:
+            self.catalogues.tidy(reading.references(), self.clock.real_ms())
 
     def _apply_ledger(self, answer: SyncAnswer, report: SyncReport, round_trip_ms: int) -> str:
         """Checkpoint, receipts, mark and anchor together: none of them when one cannot be believed."""
@@ -270,7 +298,7 @@ class Syncer:
         """What the author has been shown stays known: while reading is locked, and after the document has left the scope."""
         with transaction(self.connection):
             for document in scope.documents:
-                if not is_summed(document.id):
+                if document.vector and not is_summed(document.id):
                     self.log.raise_vector(document.id, document.vector)
 
     def _note_progress(self, ledger_mark: int, server_ms: int) -> None:
