@@ -17,6 +17,11 @@ from zb_contracts.events import AuthorKind
 
 PAGE_ROWS: Final = 1_000
 RECEIVED_MS_MAX: Final = 2**62
+BY_INDEX: Final = """
+    SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off;
+    SET LOCAL max_parallel_workers_per_gather = 0
+"""
+"""A plan that sorts reads all of a span, or all of the ledger, before its first row; the index has the streams in order."""
 _COUNTS: Final = "l.position < coalesce(($1::bigint[])[l.shard + 1], 0) AND l.received_at_ms <= $2"
 
 
@@ -32,7 +37,7 @@ async def streams_from(
 ) -> AsyncGenerator[tuple[str, list[Row]], None]:
     """Each stream from `first` on and before `past` (None: to the last) with its rows that count, refusals apart.
 
-    Inside a transaction of the caller. Where the partitions end unevenly, `Cut.of_stream` has the last word.
+    Inside a transaction of the caller, whose later statements are planned as this one's is. Where the partitions end unevenly, `Cut.of_stream` has the last word.
     """
     query = f"""
         SELECT l.stream, l.type, l.author, l.header, l.body, {OPAQUE}, l.kind = 'held', l.shard, l.position, l.received_at_ms,
@@ -41,6 +46,7 @@ async def streams_from(
         WHERE l.stream >= $3 AND ($4::text IS NULL OR l.stream < $4) AND l.kind <> 'refusal' AND {_COUNTS}
         ORDER BY l.stream
     """  # noqa: S608 constants of this module
+    await connection.execute(BY_INDEX)
     cursor = await connection.cursor(query, *_bounds(cut), first, past)
     uneven = not cut.is_even
     make, rows = Row._make, list[Row]()
