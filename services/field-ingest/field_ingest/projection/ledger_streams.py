@@ -37,7 +37,8 @@ async def streams_from(
 ) -> AsyncGenerator[tuple[str, list[Row]], None]:
     """Each stream from `first` on and before `past` (None: to the last) with its rows that count, refusals apart.
 
-    Inside a transaction of the caller, whose later statements are planned as this one's is. Where the partitions end unevenly, `Cut.of_stream` has the last word.
+    Inside a transaction of the caller, whose later statements are planned as this one's is. Where the partitions end
+    unevenly, `Cut.of_stream` has the last word.
     """
     query = f"""
         SELECT l.stream, l.type, l.author, l.header, l.body, {OPAQUE}, l.kind = 'held', l.shard, l.position, l.received_at_ms,
