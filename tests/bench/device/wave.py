@@ -29,7 +29,7 @@ PATIENCE_S: Final = 60.0
 """Of one contact; then the device leaves and comes again."""
 GIVEN_UP_S: Final = 900.0
 AGAIN_S: Final = 1.0
-PROGRESS_S: Final = 1.0
+PROGRESS_S: Final = 5.0
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -101,7 +101,7 @@ class Wave:
                 self.tally.leave()
         self.settled += device.is_settled
         self.heads.append((device.pinned.author, device.chain.head, device.chain.prev))
-        if time.monotonic() - self._said_s > PROGRESS_S:
+        if time.monotonic() - self._said_s > PROGRESS_S or len(self.heads) == self.of:
             self._said_s = time.monotonic()
             _write({"through": len(self.heads), "of": self.of})
 
