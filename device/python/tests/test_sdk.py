@@ -81,6 +81,7 @@ SDK_BY_COMMAND = {
     "listed": {"listed"},
     "catalogue": {"catalogue"},
     "change_pin": {"change_pin"},
+    "lock_policy": {"lock_policy", "use_lock"},
     "describe": set(),
     "dealt": {"deal_with"},
     "unlock": {"unlock"},

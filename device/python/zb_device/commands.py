@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from pydantic import Field
@@ -20,7 +20,7 @@ from zb_device.local_state import LocalState
 from zb_device.policies import Conditions, Link, policy_of
 from zb_device.reading import Which
 from zb_device.reporting import listing, status
-from zb_device.settings import Host
+from zb_device.settings import IDLE_LOCK_S_MAX, IDLE_LOCK_S_MIN, Host
 
 __all__ = ["field_commands", "run"]
 
@@ -161,6 +161,21 @@ class ChangePin(Arguments):
 async def change_pin(device: Device, arguments: ChangePin) -> Json:
     await device.change_pin(arguments.pin, arguments.new_pin)
     return {"technician": device.technician}
+
+
+class LockChoice(Arguments):
+    """`kind` is what opens reading; `idle_s` after how long without use it closes. What is left out stays."""
+
+    kind: Literal["pin", "passphrase"] | None = None
+    idle_s: int | None = Field(default=None, ge=IDLE_LOCK_S_MIN, le=IDLE_LOCK_S_MAX)
+
+
+@command("lock_policy", LockChoice, about="What opens reading for who signs in from now on, and when it locks by itself.")
+async def lock_policy(device: Device, arguments: LockChoice) -> Json:
+    if arguments.model_fields_set:
+        device.use_lock(msgspec.structs.replace(device.lock_policy, **arguments.model_dump(exclude_none=True)))
+    plain: Json = msgspec.to_builtins(device.lock_policy)
+    return plain
 
 
 class SignIn(Arguments):

@@ -20,7 +20,7 @@ from zb_device.background import RETRY_S_MAX, Background
 from zb_device.clock import Clock, machine_clock
 from zb_device.database import transaction
 from zb_device.enrolment import Invitation, enrol
-from zb_device.faults import DeviceFault, Locked, NoTechnician, Wiped
+from zb_device.faults import DeviceFault, Locked, Wiped
 from zb_device.folder import Folder, Parts
 from zb_device.guard import Guard
 from zb_device.handles import Handles
@@ -35,7 +35,7 @@ from zb_device.reading import ALL, Listed, ReadModel, Which
 from zb_device.recording import Draft, Recorded, recorded
 from zb_device.reporting import status
 from zb_device.rounds import Rounds
-from zb_device.settings import SignedIn
+from zb_device.settings import LockPolicy, SignedIn
 from zb_device.standing import LISTED, Outbox, outbox
 from zb_device.syncing import SyncReport
 from zb_device.transport import NatsTransport, Transport
@@ -203,6 +203,15 @@ class Device(Handles):
         await self.unlock(old)
         reader = await asyncio.to_thread(self.parts.vault.wrapped, self.opened().unlocked, new)
         self.parts.vault.rewrap(reader)
+
+    @property
+    def lock_policy(self) -> LockPolicy:
+        """What opens reading here, and after how long without use it closes."""
+        return self.parts.vault.policy
+
+    def use_lock(self, policy: LockPolicy) -> None:
+        """From now on, and for every PIN or passphrase that is chosen from now on."""
+        self.parts.vault.set_policy(policy)
 
     def lock(self) -> None:
         """Close the read model and forget its keys. Recording and sending go on."""
