@@ -25,7 +25,7 @@ from zb.postgres import Postgres
 from zb.stack import DATA_VERSION, INGEST, PARTS, SAY
 from zb_contracts.times import format_time_ms
 
-WHOLE: Final = ("VERSION", "SHARDS", "keys", "broker-keys", "issuer", INGEST, "scheduling", "billing-bridge")
+WHOLE: Final = ("VERSION", "SHARDS", "depots.json", "keys", "broker-keys", "issuer", INGEST, "scheduling", "billing-bridge")
 """What is copied as it lies. What the services are handed out is made again from it at each start."""
 PASSING: Final = re.compile(r"\..*|.*\.(lock|draft|new|part)")
 """Names of files that are being written, or say that somebody writes."""
@@ -33,6 +33,8 @@ EVIDENCE: Final = Path("media") / "files"
 ERASURES: Final = Path("media") / "erasures.jsonl"
 """Hashes of the files that were erased: what media plays before it serves."""
 DUMPS: Final = Path("databases")
+HALF_DONE: Final = ("replay",)
+"""Schemas of work that was not finished, and begins anew where it is missing."""
 
 Say = Callable[[str], None]
 
@@ -107,7 +109,7 @@ async def _dump(home: Path, postgres: Postgres, name: str, file: Path, seen: _Se
             there = "SELECT sha256, length_bytes FROM media.file WHERE erased_at_ms IS NULL ORDER BY sha256"
             rows = await at.connection.fetch(there)
             seen.evidence = tuple((row["sha256"], row["length_bytes"]) for row in rows)
-        await asyncio.to_thread(dumps.dump, postgres, at, file)
+        await asyncio.to_thread(dumps.dump, postgres, at, file, without=HALF_DONE)
 
 
 async def shard_heads(at: Snapshot) -> tuple[ShardHead, ...]:

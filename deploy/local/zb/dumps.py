@@ -44,10 +44,14 @@ async def snapshot(postgres: Postgres, database: str) -> AsyncIterator[Snapshot]
         await connection.close()
 
 
-def dump(postgres: Postgres, at: Snapshot, file: Path) -> None:
-    """The whole database as it is in the snapshot, schema and rows, durable before it returns. PostgresError."""
+def dump(postgres: Postgres, at: Snapshot, file: Path, *, without: Sequence[str] = ()) -> None:
+    """The database as it is in the snapshot, schema and rows, durable before it returns. PostgresError.
+
+    `without`: schemas that are left out, where there are any of those names.
+    """
     options = ("--format=custom", "--no-owner", f"--snapshot={at.name}", f"--file={file}")
-    _run(postgres.superuser_dsn(at.database), "pg_dump", options)
+    left_out = [f"--exclude-schema={schema}" for schema in without]
+    _run(postgres.superuser_dsn(at.database), "pg_dump", (*options, *left_out))
     file.chmod(0o600)
 
 

@@ -39,6 +39,7 @@ from field_ingest.devices.registration import Registration
 from field_ingest.devices.scope_statements import ScopeStatements
 from field_ingest.devices.suspensions import Suspensions
 from field_ingest.devices.tokens import Tokens
+from field_ingest.housekeeping import keep_house
 from field_ingest.ids import uuid7
 from field_ingest.ledger.anchors import Anchors
 from field_ingest.ledger.checkpoints import Checkpoints
@@ -256,6 +257,7 @@ async def _projection(parts: Parts, stop: asyncio.Event) -> None:
                 tasks.create_task(Projection(parts.pool, store, projector, following, worker=uuid4().hex).run(stop))
             tasks.create_task(following.run(stop))
             tasks.create_task(hints.run(stop))
+            tasks.create_task(keep_house(parts.pool, clock, stop))
             tasks.create_task(ReferenceReader(parts.pool, parts.settings.nats_url, credentials, jetstream).run(stop))
             tasks.create_task(Backlog(parts.pool, jetstream, _every_reading(parts.settings), clock).run(stop))
             tasks.create_task(FleetCounts(parts.pool, clock, system_clock).run(stop))

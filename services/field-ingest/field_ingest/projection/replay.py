@@ -33,6 +33,8 @@ ADVISORY_LOCK: Final = 0x7A62_7265_706C  # "zbrepl"
 LOCK_WAIT_S: Final = 5.0
 """The session of a command that was killed ends a moment after it."""
 LOOK_S: Final = 0.5
+SESSION_END_S: Final = 60.0
+"""How long a killed worker's session may hold a span that it will never finish."""
 WORKERS_MAX: Final = 64
 FAULTS_TOLD_MAX: Final = 50
 """Streams that could not be folded, told with their reason; beyond it they are only counted."""
@@ -132,6 +134,22 @@ async def replay(
             return await _replayed(connection, dsn, plan, make_projector, clock, wanted.workers, progress)
     finally:
         await connection.close()
+
+
+async def forget_left(connection: Connection, *, before_ms: int) -> bool:
+    """Drop the shadow of a run that began before then and that nobody works on; whether there was one."""
+    if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", ADVISORY_LOCK):
+        return False
+    try:
+        if await connection.fetchval("SELECT to_regnamespace($1)", SHADOW) is None:
+            return False
+        plan = await replay_run.planned(connection)
+        if plan is not None and plan.began_ms >= before_ms:
+            return False
+        await connection.execute(f"DROP SCHEMA {SHADOW} CASCADE")
+        return True
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock($1)", ADVISORY_LOCK)
 
 
 async def live_hash(connection: Connection, snapshot: str | None = None) -> TotalHash:
@@ -252,6 +270,7 @@ async def _work_off(connection: Connection, dsn: str, plan: Plan, workers: int, 
 
     if workers == 1:
         await replay_run.take_spans(connection, add)
+        await _finish(connection, add)
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as processes:
         loop = asyncio.get_running_loop()
@@ -259,4 +278,20 @@ async def _work_off(connection: Connection, dsn: str, plan: Plan, workers: int, 
         while (await asyncio.wait(working, timeout=LOOK_S))[1]:
             tell((await replay_run.ticked(connection)).rows)
         await asyncio.gather(*working)
-        tell((await replay_run.ticked(connection)).rows)
+    done = (await replay_run.ticked(connection)).rows
+    tell(done)
+    await _finish(connection, add)
+
+
+async def _finish(connection: Connection, add: Callable[[int], None]) -> None:
+    """Take what a killed worker's session still held when the others were done: PostgreSQL notices its end late.
+
+    Without it states would be missing, and a swap would take them for states that the ledger does not have. ReplayRefused when
+    the session does not end.
+    """
+    until = time.monotonic() + SESSION_END_S
+    while (now := await replay_run.ticked(connection)).rows < now.total:
+        if time.monotonic() > until:
+            raise ReplayRefused("a worker that was killed still holds its part: end its session, then the same command goes on")
+        await asyncio.sleep(LOOK_S)
+        await replay_run.take_spans(connection, add)
