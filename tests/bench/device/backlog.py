@@ -93,7 +93,7 @@ def _write(work: tuple[Path, int, tuple[int, int, int]]) -> None:
     place.mkdir(exist_ok=True)
     agency = Agency(seed, number, live_share=0.0, devices=devices, interventions=interventions)
     office_events = write_segments(place / f"{agency.name}.office", agency.planned())
-    field_events = write_segments(place / f"{agency.name}.field", _first_of_each(agency))
+    field_events = write_segments(place / f"{agency.name}.field", first_of_each(agency))
     about = {
         "name": agency.name,
         "office_seed": agency.office.key.seed.hex(),
@@ -106,7 +106,7 @@ def _write(work: tuple[Path, int, tuple[int, int, int]]) -> None:
     draft.rename(_about(folder, one))
 
 
-def _first_of_each(agency: Agency) -> Iterator[Segment]:
+def first_of_each(agency: Agency) -> Iterator[Segment]:
     """Each device's first segment, cut to EVENTS events."""
     told: set[str] = set()
     for segment in agency.worked():
