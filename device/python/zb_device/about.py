@@ -80,13 +80,13 @@ def _digest(about: About) -> str:
 
 
 def _model() -> str:
-    """The machine's make, where it says one."""
+    """The machine's make, where it says one; a mere architecture would hide what enrolment said."""
     for file in MODEL_FILES:
         try:
             return file.read_text("utf-8").strip("\0\n ")
         except (OSError, UnicodeDecodeError):
             continue
-    return platform.machine()
+    return ""
 
 
 def _short(text: str) -> str | None:

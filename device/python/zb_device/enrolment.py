@@ -18,7 +18,7 @@ from zb_device.database import Connection, transaction
 from zb_device.faults import AlreadyEnrolled, Refused
 from zb_device.keys import DeviceKeys, StoredKeys
 from zb_device.sessions import keep, post
-from zb_device.settings import Pending, Pinned, Settings, SignedIn
+from zb_device.settings import Host, Pending, Pinned, Settings, SignedIn
 from zb_device.tokens import verified
 from zb_device.trust import pinned_certificates
 
@@ -65,6 +65,8 @@ async def enrol(connection: Connection, clock: Clock, invitation: Invitation, cl
         )
         if answer.technician:
             settings.put(SignedIn(technician=answer.technician))
+        if invitation.model:
+            settings.put(Host(model=invitation.model))
         settings.forget(Pending)
     return pinned
 
