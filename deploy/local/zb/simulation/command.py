@@ -63,7 +63,13 @@ class Telling:
     "--at-once", type=click.IntRange(1, CONNECTED_MAX), default=200, show_default=True, help="devices connected at a time"
 )
 @click.option("--processes", type=click.IntRange(1, PROCESSES_MAX), default=min(2, os.cpu_count() or 1), show_default=True)
-@click.option("--whole", type=click.IntRange(0, WHOLE_MAX), default=20, show_default=True, help="devices that are the whole SDK")
+@click.option(
+    "--whole",
+    type=click.IntRange(0, WHOLE_MAX),
+    default=20,
+    show_default=True,
+    help="devices that are the whole SDK, at most half",
+)
 @click.option("--verify/--no-verify", default=True, show_default=True, help="check the whole ledger at the end, too")
 @click.option("--running", "on_running", is_flag=True, help="on the platform that runs here; what is simulated stays in it")
 @click.option("--json", "as_json", is_flag=True, help="the report as one JSON object")
@@ -81,6 +87,8 @@ def simulate(folder: Path, /, on_running: bool, as_json: bool, **options: Any) -
     que rien n'est perdu. Sans --running, la plate-forme est la sienne, supprimée
     à la fin.
     """
+    # Bytes and times are those of light devices, so there is at least one.
+    options["whole"] = min(options["whole"], options["devices"] // 2)
     with _platform(folder, on_running) as platform:
         report = simulated(platform, Wanted(**options), Telling())
     if as_json:

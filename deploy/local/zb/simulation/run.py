@@ -27,7 +27,7 @@ Say = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is simulated. `at_once`: devices connected at a time, over all processes."""
+    """What is simulated. `at_once`: devices connected at a time, over all processes; `whole`: fewer than there are devices."""
 
     devices: int
     days: int
@@ -81,12 +81,11 @@ class Simulation:
         heads = [head for one in told for head in one["heads"]]
         found = compared(heads, self.office.marks([head["author"] for head in heads]))
         verified = _verified(self.platform.home) if wanted.verify else {}
-        whole = min(wanted.whole, wanted.devices)
-        device_days = max(1, wanted.devices - whole) * wanted.days
+        device_days = (wanted.devices - wanted.whole) * wanted.days
         receipts = tally["admitted"] + tally["held"] + sum(tally["refused"].values())
         return Report(
             devices=wanted.devices,
-            whole_devices=whole,
+            whole_devices=wanted.whole,
             days=wanted.days,
             seed=wanted.seed,
             events=found.events,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from zb_contracts.envelope import SignedEvent
+from zb_contracts.envelope import Anchor, SignedEvent
 from zb_contracts.keys import KeyPurpose
 from zb_contracts.segment import cut_segments, encode_segment, message_id
 from zb_contracts.sync import Receipt, ScopeDelta, SyncAnswer, SyncRequest, Verdict, pack, unpack_document
@@ -53,14 +53,15 @@ class LightDevice:
     _documents: set[str] = field(default_factory=set)
     _published: deque[tuple[int, float]] = field(default_factory=deque)
     """Of each segment without a receipt: its last number, and when it was first published."""
-    _anchor: tuple[SyncAnswer, float] | None = None
+    _anchor: tuple[Anchor, float] | None = None
+    """The newest one, and when it came, by the monotonic clock."""
 
     # --- Recording ---
 
     @property
     def pen(self) -> Pen:
         """Signs as this device, now."""
-        answer, at = self._anchor or (None, 0.0)
+        anchor, at = self._anchor or (None, 0.0)
         return Pen(
             author=self.pinned.author,
             key=self.keys.event,
@@ -68,7 +69,7 @@ class LightDevice:
             token=self.session.token_id,
             boot=self.boot,
             wall_error_ms=self.wall_error_ms,
-            anchor=answer.anchor if answer else None,
+            anchor=anchor,
             anchored_s=at,
         )
 
@@ -91,7 +92,7 @@ class LightDevice:
         Unreachable without a network, a Problem for an answer that cannot be believed.
         """
         until, pause_s, answered = time.monotonic() + patience_s, HEARD_S, set[str]()
-        if await self._send(transport):
+        if await self.send(transport):
             await self._heard(pause_s)
         for _ in range(ROUNDS_MAX):
             answer = await self._asked(transport)
@@ -106,11 +107,8 @@ class LightDevice:
             pause_s = min(HEARD_S_MAX, pause_s * 2)
         return self.is_settled
 
-    async def send_only(self, transport: Transport) -> None:
-        """Publish what waits and ask for nothing: the moment before a crash."""
-        await self._send(transport)
-
-    async def _send(self, transport: Transport) -> bool:
+    async def send(self, transport: Transport) -> bool:
+        """Publish what waits and ask for nothing; whether something waited."""
         waiting = self.chain.after(self.sent)
         if waiting:
             await self._publish(transport, waiting, None)
@@ -174,7 +172,7 @@ class LightDevice:
         view = next_view(self.view, answer, self._ledger_keys(), self.pinned.log_origin)
         for receipt in answer.receipts:
             check_receipt(receipt, view)
-        self.view, self._anchor = view, (answer, time.monotonic())
+        self.view, self._anchor = view, (answer.anchor, time.monotonic())
         for receipt in answer.receipts:
             self._take(receipt)
         now = time.monotonic()

@@ -118,7 +118,7 @@ class LightMember:
         try:
             await self._renew()
             if crashes:
-                await self.device.send_only(transport)
+                await self.device.send(transport)
                 await transport.close()
                 self.device.crash()
                 self.tally.mishaps["crash"] += 1
