@@ -85,6 +85,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 self.connection.close()
                 return
+            if self.platform.refuse_person and json.loads(body).get("technician"):
+                self._refuse(403, self.platform.refuse_person)
+                return
             token = self.platform.make_token(json.loads(body).get("technician") or "drain")
             self._send(200, json.dumps({"token": token, "expires_at": format_time_ms(T0)}).encode())
             return
