@@ -12,7 +12,8 @@ from typing import Final
 PARTITIONS_DEFAULT: Final = 8
 PARTITIONS_MAX: Final = 64
 """One byte of the hash is used: with more, their sizes would differ too much."""
-_REMEMBERED_MAX: Final = 65_536
+_REMEMBERED_MAX: Final = 8_192
+"""Streams whose partition is not computed again: those of some steps, not of a whole ledger."""
 
 
 @lru_cache(maxsize=_REMEMBERED_MAX)
