@@ -47,9 +47,11 @@ def main(devices: int, at_once: int, connections: int, seed: int, only: tuple[st
         return
     folder.mkdir(parents=True, exist_ok=True)
     bench = Bench(folder, devices, min(connections, devices), at_once, Backlogs(folder, seed))
-    asyncio.run(bench.run(only or PARTS))
-    click.echo(report.table(bench.targets))
-    click.echo(f"written to {folder / 'device.json'}")
+    try:
+        asyncio.run(bench.run(only or PARTS))
+    finally:
+        click.echo(report.table(bench.targets))
+        click.echo(f"written to {folder / 'device.json'}")
 
 
 class Bench:

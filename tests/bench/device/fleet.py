@@ -97,7 +97,10 @@ async def measure(
     jobs = _jobs(machine, agencies, at_once, url)
     async with watched(machine.dsn, machine.processes) as seen:
         found = await _waves(machine.folder, jobs, say)
-        await seen.until(total, PROJECTED_S)
+        try:
+            await seen.until(total, PROJECTED_S)
+        except TimeoutError as fault:
+            say(f"  {fault}")  # what is lost is counted below, and is a row of the table
     heads = [head for one in found for head in one["heads"]]
     return _backlog(found, seen, await _lost(machine.dsn, heads))
 
