@@ -41,7 +41,7 @@ bench-replay: setup ## how fast the ledger becomes states again, how long a proo
 	@$(PY) -m tests.bench.replay $(if $(FULL),--full) $(ARGS)
 
 crash-points: setup ## a device killed at every point where it writes
-	@ZB_CRASH_POINTS=all $(PY) -m pytest device/python/tests/test_crash_points.py $(ARGS)
+	@ZB_CRASH_POINTS=all $(PY) -m pytest --timeout=0 device/python/tests/test_crash_points.py $(ARGS)
 
 simulate: setup ## the whole system in one process, by seed, while everything fails (SEEDS=10000 FIRST=1 WORKERS=2)
 	@$(PY) -m tests.simulation.run --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),1) --workers $(or $(WORKERS),1) $(ARGS)
