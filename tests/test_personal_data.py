@@ -1,8 +1,9 @@
 """Personal values are nowhere in clear, and an erased one is readable nowhere: every byte of every store is searched.
 
-Names, phone and code come in through the import and a real device's signature. Beside them stands a word that is not personal,
-which the search has to find: else it would prove nothing. Devices' stores, keys and evidence are searched as they lie on disk;
-databases as their files after a checkpoint, and once more as a dump, because large values lie compressed in the files.
+Names, phone and code come in through the import, a signer's name and a position from a real device. Beside them stands a word
+that is not personal, which the search has to find: else it would prove nothing. Devices' stores, keys and evidence are searched
+as they lie on disk; databases as their files after a checkpoint, and once more as a dump, because large values lie compressed in
+the files; traces as the services exported them.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from tests.fixtures.collector import Collector, collecting
 from tests.fixtures.invariants import eventually, query
 from zb.backup import back_up
 from zb.dumps import databases
@@ -28,10 +30,13 @@ from zb.play import pictures
 from zb.play.stage import AGENCY, Stage, in_thread, until
 from zb.postgres import program_folder
 from zb.stack import environment_file
+from zb_chassis.telemetry import ENDPOINT_VARIABLE
 
-PERSONAL = ("Zsofia Markerfalvy", "0799-555-0142", "MK4711-DOOR-ZB", "Odon Signmarker")
-"""The contact's name and phone, the access code, and who signed."""
+PERSONAL = ("Zsofia Markerfalvy", "0799-555-0142", "MK4711-DOOR-ZB", "Odon Signmarker", "431234567", "51234567")
+"""The contact's name and phone, the access code, who signed, and where the technician was."""
 SIGNER = PERSONAL[3]
+HERE = {"latitude_e7": int(PERSONAL[4]), "longitude_e7": int(PERSONAL[5]), "accuracy_m": 5, "source": "gnss"}
+TRACED = ("field-ingest", "scheduling", "media")
 CONTROL = "CONTROL-NOTE-NOT-PERSONAL"
 REFERENCE = "MARK-1"
 SITES = (
@@ -47,11 +52,33 @@ def places() -> Iterator[Path]:
         yield Path(name)
 
 
-async def test_personal_values_are_nowhere_in_clear_and_an_erased_one_is_readable_nowhere(crew: Stage, places: Path) -> None:
-    await _plant(crew)
+@pytest.fixture(scope="module")
+def traces(crew: Stage) -> Iterator[Collector]:
+    """What the services export while the test runs."""
+    with collecting() as found:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(ENDPOINT_VARIABLE, found.endpoint)
+            patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+            _restart(crew)
+        yield found
+        _restart(crew)  # while the collector still takes what they export at their end
+
+
+def _restart(stage: Stage) -> None:
+    for name in TRACED:
+        stage.stack.services[name].stop()
+    for name in TRACED:
+        stage.stack.restart(name)
+
+
+async def test_personal_values_are_nowhere_in_clear_and_an_erased_one_is_readable_nowhere(
+    crew: Stage, places: Path, traces: Collector
+) -> None:
+    signed = await _plant(crew)
     before = await _fingerprint(crew)
     places_of_control = await _assert_clean(crew, places / "before")
     assert {"postgres", "nats", "dump field_ingest", "dump scheduling", "backup field_ingest", "export"} <= places_of_control
+    await _erase_the_signer(crew, signed)
     subject = await _subject(crew)
     assert await _values(crew, subject) == {"contact": f"{PERSONAL[0]} {PERSONAL[1]}", "access_code": PERSONAL[2]}
     erasure = crew.url("scheduling", f"subjects/{subject}/erasure")
@@ -66,16 +93,49 @@ async def test_personal_values_are_nowhere_in_clear_and_an_erased_one_is_readabl
     assert "the ledger is sound" in await in_thread(_audit, crew, "verify")
     with pytest.raises(Refused, match=r"subject\.erased"):
         await in_thread(crew.person("administrator").post, erasure, {})
+    exported = b"".join(traces.bodies)
+    assert _personal_in(exported) == []
+    assert b"/v1/imports/sites" in exported
 
 
-async def _plant(stage: Stage) -> None:
+async def _erase_the_signer(stage: Stage, signed: dict[str, Any]) -> None:
+    """Custody has the key that the device made; the office erases it; the device forgets it, and the picture is gone."""
+    hero, url = stage.hero, stage.url("scheduling", f"subjects/signer-{signed['id']}")
+    picture = stage.stack.folder / "media" / "files" / signed["sha256"][:2] / signed["sha256"][2:4] / signed["sha256"]
+
+    async def taken_over() -> bool:
+        assert (await hero.call("sync"))["keys_fault"] == ""
+        try:
+            report = await in_thread(stage.person("auditor").get, url)
+        except Refused:
+            return False
+        return bool(report["living"]) and picture.exists()
+
+    await eventually("custody has the key and media the picture", taken_over)
+    assert SIGNER in json.dumps(await hero.call("show", intervention=signed["intervention"]))
+    report = await in_thread(stage.person("administrator").post, f"{url}/erasure", {})
+    assert report["pictures"] == [signed["sha256"]]
+    await hero.call("sync")
+    shown = json.dumps(await hero.call("show", intervention=signed["intervention"]))
+    assert SIGNER not in shown
+    # Where the technician was is the technician's own to read.
+    assert PERSONAL[4] in shown
+
+    async def gone() -> bool:
+        return not picture.exists()
+
+    await eventually("the picture is erased", gone)
+
+
+async def _plant(stage: Stage) -> dict[str, Any]:
     url = stage.url("scheduling", "imports/sites")
     await in_thread(stage.person("integrator").post_csv, url, SITES.encode(), agency=AGENCY, mode="all-or-nothing")
     hero = stage.hero
     intervention = (await hero.call("list"))[0]["intervention"]
     picture = stage.stack.folder / "signature-marker.png"
     picture.write_bytes(pictures.signature(7))
-    await hero.call("sign", intervention=intervention, strokes=str(picture), signer=SIGNER, shown="shown")
+    signed = await hero.call("sign", intervention=intervention, strokes=str(picture), signer=SIGNER, shown="shown")
+    await hero.call("travel", intervention=intervention, position=HERE)
     await hero.call("wait", until="settled", timeout_s=60)
 
     subject = await _subject(stage)
@@ -86,6 +146,7 @@ async def _plant(stage: Stage) -> None:
 
     await eventually("the site is merged", merged)
     await stage.projected()
+    return {**signed, "intervention": intervention}
 
 
 async def _subject(stage: Stage) -> str:

@@ -5,6 +5,7 @@ has a session of the technician, and to no revoked or suspended one. It knows no
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from field_ingest.devices import suspensions
 from field_ingest.devices.tokens import Proof, Tokens, check_not_revoked
@@ -23,6 +24,9 @@ from zb_contracts.subject_keys import (
 )
 from zb_contracts.sync import DOCUMENTS_MAX
 from zb_contracts.times import format_time_ms
+
+OF_PEOPLE: Final = ("intervention", "site")
+"""Kinds of documents in which personal values stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +87,14 @@ async def _wrap_key(connection: Connection, author: str) -> bytes:
 
 
 async def _documents(connection: Connection, technician: str) -> tuple[str, ...]:
+    """Those that speak of people."""
     rows = await connection.fetch(
-        "SELECT document FROM scope_document WHERE technician = $1 AND state_hash IS NOT NULL ORDER BY document LIMIT $2",
+        """
+        SELECT document FROM scope_document WHERE technician = $1 AND state_hash IS NOT NULL
+            AND split_part(document, ':', 1) = ANY ($3) ORDER BY document LIMIT $2
+        """,
         technician,
         DOCUMENTS_MAX,
+        OF_PEOPLE,
     )
     return tuple(row["document"] for row in rows)

@@ -32,7 +32,7 @@ async def in_scope(office: Any, technician: str, *documents: str) -> None:
 
 async def test_it_names_the_documents_the_certified_wrap_key_and_where_custody_is(office: Any, device: Any) -> None:
     await device.enrol(office, technician="odile")
-    await in_scope(office, "odile", "intervention:i-1", "site:s-1", "site:gone")
+    await in_scope(office, "odile", "intervention:i-1", "catalogue:parts/main@1", "stock:van-odile", "site:s-1", "site:gone")
     answer = await device.post(office, PATH, asked(device, "odile"))
     signed = SignedStatement.model_validate(answer.json())
     (trusted,) = [TrustedKey.model_validate(key) for key in device.answer["keys"] if key["purpose"] == "ledger"]
