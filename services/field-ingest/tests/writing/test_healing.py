@@ -10,6 +10,7 @@ from field_ingest.projection import states
 from zb_contracts import canonical
 from zb_contracts.healing import Healing, read_healing
 from zb_contracts.keys import SigningKey
+from zb_contracts.merkle import EMPTY_ROOT, Frontier
 from zb_contracts.notes import Checkpoint, NoteSigner, sign_checkpoint
 
 LOST = 7
@@ -126,3 +127,30 @@ def test_a_word_covers_the_losses_before_it() -> None:
     unknown = word_on(Returned(0, ORIGIN, 50, None), more, ROOT, 0)
     assert (unknown.kept, unknown.abandoned) == (30, None)
     assert word_on(Returned(0, ORIGIN, 80, Published(95, ROOT, "note")), unknown, ROOT, 0).abandoned is None
+
+
+async def test_of_two_shards_each_is_healed_by_a_word_of_its_own_and_the_whole_one_is_left_alone(house, tmp_path: Path) -> None:
+    """Both are behind: a word each, about its own log. Only one is: the other's history stands, nothing is said of it."""
+    await house.pool.execute(
+        "INSERT INTO shards (shard, origin, root, frontier) VALUES (1, 'zb.test/1', $1, $2)", EMPTY_ROOT, Frontier().to_bytes()
+    )
+    size, _ = await size_and_root(house)
+    publish_ahead(tmp_path, house.ledger_key, size + LOST)
+    other = sign_checkpoint(Checkpoint("zb.test/1", 3, ROOT), NoteSigner("zb.test/1", house.ledger_key))
+    (tmp_path / "checkpoint-1.note").write_text(other)
+    words = {word.origin: word for word in await accepted(house)}
+    assert set(words) == {"zb.test/0", "zb.test/1"}
+    assert (words["zb.test/0"].kept, words["zb.test/0"].abandoned) == (size, size + LOST)
+    assert (words["zb.test/1"].kept, words["zb.test/1"].abandoned) == (0, 3)
+    assert (tmp_path / f"abandoned-0-{size + LOST}.note").exists()
+    assert (tmp_path / "abandoned-1-3.note").exists()
+    await start(house)
+
+    size, _ = await size_and_root(house)
+    publish_ahead(tmp_path, house.ledger_key, size + 2 * LOST)
+    (again,) = await accepted(house)
+    assert (again.origin, again.number, again.abandoned) == ("zb.test/0", 2, size + 2 * LOST)
+    untouched = await newest(house.pool, 1)
+    assert untouched is not None
+    assert untouched.healing == words["zb.test/1"]
+    await start(house)
