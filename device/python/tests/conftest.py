@@ -44,60 +44,74 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self._body()
+        if self.path.startswith("/wire/"):
+            self._wire(body)
+        elif self.path == "/v1/enrolments":
+            self._enrol(body)
+        elif not self.platform.check_proof("POST", self.path, self.headers, body):
+            self._refuse(401, "access.device_proof_time")
+        elif self.path == "/v1/incarnations":
+            self._incarnate(body)
+        elif self.path in (STATEMENT_PATH, KEYS_PATH, DEPOSITS_PATH):
+            self._subject_keys(body)
+        elif self.path == "/v1/tokens":
+            self._token(json.loads(body).get("technician"))
+        elif self.path == HANDOVER_PATH:
+            self._hand_over(body)
+        else:
+            self._begin_upload()
+
+    def _lose(self) -> None:
+        """The network goes before the answer came."""
+        self.close_connection = True
+        self.connection.close()
+
+    def _wire(self, body: bytes) -> None:
+        """The broker, for devices in processes of their own."""
         if self.path == "/wire/publish":
             self.platform.published.append((self.headers["Message-Id"], body))
             self.platform.admit(body)
             self._send(200)
-            return
-        if self.path == "/wire/ask":
+        else:
             self._send(200, self.platform.answer(body))
-            return
-        if self.path == "/v1/enrolments":
-            answer = self.platform.enrol(body)
-            if self.platform.lose_answers:
-                self.platform.lose_answers -= 1
-                self.close_connection = True
-                self.connection.close()
-                return
+
+    def _enrol(self, body: bytes) -> None:
+        answer = self.platform.enrol(body)
+        if self.platform.lose_answers:
+            self.platform.lose_answers -= 1
+            self._lose()
+        else:
             self._send(200, json.dumps(answer).encode(), Content_Type="application/json")
+
+    def _incarnate(self, body: bytes) -> None:
+        if self.platform.refuse_incarnations:
+            self._refuse(429, self.platform.refuse_incarnations)
             return
-        if not self.platform.check_proof("POST", self.path, self.headers, body):
-            self._refuse(401, "access.device_proof_time")
-            return
-        if self.path == "/v1/incarnations":
-            if self.platform.refuse_incarnations:
-                self._refuse(429, self.platform.refuse_incarnations)
-                return
-            answer = self.platform.incarnate(body)
-            if self.platform.lose_incarnations:
-                self.platform.lose_incarnations -= 1
-                self.close_connection = True
-                self.connection.close()
-                return
+        answer = self.platform.incarnate(body)
+        if self.platform.lose_incarnations:
+            self.platform.lose_incarnations -= 1
+            self._lose()
+        else:
             self._send(201, json.dumps(answer).encode(), Content_Type="application/json")
-            return
-        if self.path in (STATEMENT_PATH, KEYS_PATH, DEPOSITS_PATH):
-            self._subject_keys(body)
-            return
-        if self.path == "/v1/tokens":
-            if self.platform.lose_tokens:
-                self.platform.lose_tokens -= 1
-                self.close_connection = True
-                self.connection.close()
-                return
-            if self.platform.refuse_person and json.loads(body).get("technician"):
-                self._refuse(403, self.platform.refuse_person)
-                return
-            token = self.platform.make_token(json.loads(body).get("technician") or "drain")
+
+    def _token(self, technician: str | None) -> None:
+        if self.platform.lose_tokens:
+            self.platform.lose_tokens -= 1
+            self._lose()
+        elif self.platform.refuse_person and technician:
+            self._refuse(403, self.platform.refuse_person)
+        else:
+            token = self.platform.make_token(technician or "drain")
             self._send(200, json.dumps({"token": token, "expires_at": format_time_ms(T0)}).encode())
-            return
-        if self.path == HANDOVER_PATH:
-            handover = self.platform.hand_over(body)
-            if handover is None:
-                self._refuse(404, "media.unnamed")
-            else:
-                self._send(200, handover.encode(), Content_Type="application/json")
-            return
+
+    def _hand_over(self, body: bytes) -> None:
+        handover = self.platform.hand_over(body)
+        if handover is None:
+            self._refuse(404, "media.unnamed")
+        else:
+            self._send(200, handover.encode(), Content_Type="application/json")
+
+    def _begin_upload(self) -> None:
         if self.refuse_uploads:
             status, code = self.refuse_uploads.pop()
             self._refuse(status, code)
@@ -105,7 +119,8 @@ class _Handler(BaseHTTPRequestHandler):
         pairs = dict(pair.split(" ") for pair in self.headers["Upload-Metadata"].split(","))
         sha256 = base64.b64decode(pairs["sha256"]).decode()
         if "handover" in pairs:
-            self.platform.take_handover(sha256, base64.b64decode(pairs["handover"]).decode())
+            word = base64.b64decode(pairs["handover"]).decode()
+            self.platform.take_handover(sha256, word, self.platform.root.public, self.platform.real_ms())
         self.platform.uploads.setdefault(sha256, (int(self.headers["Upload-Length"]), b""))
         self._send(201, Location=f"/v1/uploads/{sha256}", Tus_Resumable="1.0.0")
 
@@ -149,8 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
             # Half of the part arrives, then the network goes.
             self.platform.fail_patches -= 1
             self.platform.uploads[sha256] = (length, data + body[: len(body) // 2])
-            self.close_connection = True
-            self.connection.close()
+            self._lose()
             return
         data += self.platform.opened_chunk(sha256, len(data), body) if is_sealed else body
         if len(data) == length and (self.platform.corrupt_uploads or hashlib.sha256(data).hexdigest() != sha256):

@@ -9,7 +9,6 @@ from zb_contracts.sync import Command
 from zb_device.device import Device
 from zb_device.media import MediaState, Prepared
 from zb_device.recording import Draft
-from zb_device.reporting import media_items
 
 BOILER = "intervention:leaky-boiler"
 PHOTO = bytes(range(256)) * 10_000
@@ -41,8 +40,8 @@ async def test_a_photo_waits_until_the_ledger_has_the_event_that_names_it(device
     await attached(device)
     device.lock()
     assert await device.upload() == 0
-    (item,) = media_items(device)
-    assert (item["state"], item["code"], item["tries"]) == ("queued", "media.unnamed", 0)
+    (item,) = device.parts.media.items()
+    assert (item.state, item.code, item.tries) == (MediaState.QUEUED, "media.unnamed", 0)
     await device.sync()
     assert await device.upload() == 1
 
