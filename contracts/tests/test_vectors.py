@@ -25,7 +25,7 @@ def committed(name: str) -> Any:
     return json.loads((FOLDER / f"{name}.json").read_text())
 
 
-@pytest.mark.parametrize("name", ["keys", "events", "segments", "sealed", "tree", "sync"])
+@pytest.mark.parametrize("name", ["keys", "events", "segments", "sealed", "tree", "sync", "scope"])
 def test_the_same_seeds_make_the_same_bytes(name: str) -> None:
     assert vectors()[name] == committed(name)
 

@@ -15,6 +15,7 @@ from zb_contracts import canonical, ledger_leaf, merkle, notes
 from zb_contracts.enrolment import incarnation_author, incarnation_statement, request_statement
 from zb_contracts.envelope import GENESIS, PAYLOAD_TYPE, Anchor, Header, SignedEvent, digest, sign_event
 from zb_contracts.keys import SigningKey, WrapKey, certification_statement, dsse_pae
+from zb_contracts.scope_vectors import scope_vectors
 from zb_contracts.sealed import seal, to_base64url
 from zb_contracts.segment import encode_sealed_segment, encode_segment, message_id
 from zb_contracts.signed import sign_document
@@ -45,6 +46,7 @@ def vectors() -> dict[str, Any]:
         "sealed": _sealed(),
         "tree": _tree(list(events.values())),
         "sync": _sync(),
+        "scope": scope_vectors(),
     }
 
 
