@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.fixtures.proc import processes_of
+from zb_contracts.invitation import Invitation
 
 COMMAND_TIMEOUT_S = 150
 GOOD = (
@@ -162,6 +163,27 @@ def test_a_file_that_is_no_such_csv_is_one_named_refusal(on: Home, content: byte
     assert code in said.text
     assert "Traceback" not in said.text
     assert "system.internal" not in said.text
+
+
+def test_a_fleet_is_administered_by_agency_and_each_refusal_is_a_sentence(on: Home) -> None:
+    picture = on.folder / "invitation.png"
+    invite = ("fleet", "invite", "--as", "noor", "--technician", "camille")
+    assert "nobody is called noor" in on.zb(*invite).sentence
+    assert on.zb("fleet", "agency", "north", "--title", "Agence Nord").code == 0
+    assert on.zb("fleet", "administrator", "noor", "--agency", "north").code == 0
+    assert "access.wrong_agency" in on.zb(*invite, "--agency", "main").sentence
+
+    said = json.loads(on.zb(*invite, "--agency", "north", "--png", str(picture), "--json").text)
+    assert Invitation.from_text(said["invitation"]).code == said["code"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.stat().st_mode & 0o077 == 0
+    again = on.zb(*invite, "--agency", "north", "--png", str(picture))
+    assert (again.code, "cannot be made" in again.text) == (2, True)
+
+    assert json.loads(on.zb("fleet", "uninvite", said["id"], "--as", "noor", "--json").text)["state"] == "revoked"
+    [code] = json.loads(on.zb("fleet", "codes", "--as", "noor", "--json").text)["codes"]
+    assert (code["id"], code["state"], code["issued_by"]) == (said["id"], "revoked", "noor")
+    assert "input.not_found" in on.zb("fleet", "wipe", "d-nowhere", "--reason", "left the company").sentence
 
 
 def test_down_leaves_no_process_and_keeps_the_data(on: Home) -> None:
