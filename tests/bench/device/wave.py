@@ -94,7 +94,7 @@ class Wave:
             try:
                 await device.contact(transport, PATIENCE_S)
             except (DeviceFault, Problem) as fault:
-                self.tally.faults[f"{fault.code}: {fault}"[:160]] += 1
+                self.tally.went_wrong(fault)
                 await asyncio.sleep(AGAIN_S)
             finally:
                 await transport.close()

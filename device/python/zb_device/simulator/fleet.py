@@ -134,7 +134,7 @@ class Fleet:
                 await self.members[number].contact(crashes=crashes(number), photos=photos)
             except (DeviceFault, Problem) as fault:
                 # As on a real device: it stays queued, and the next contact tries again.
-                self.tally.faults[f"{fault.code}: {fault}"[:160]] += 1
+                self.tally.went_wrong(fault)
 
         await _each(list(numbers), one, self.job.at_once, say)
 

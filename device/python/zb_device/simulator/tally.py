@@ -8,6 +8,9 @@ from collections import Counter
 
 import msgspec
 
+from zb_contracts.problems import Problem
+from zb_device.faults import DeviceFault, Refused
+
 
 class Tally(msgspec.Struct):
     """Counts of one process. Times in milliseconds."""
@@ -44,3 +47,7 @@ class Tally(msgspec.Struct):
 
     def leave(self) -> None:
         self.connected -= 1
+
+    def went_wrong(self, fault: DeviceFault | Problem) -> None:
+        """Count a fault by its name: a server's refusal by the server's word."""
+        self.faults[fault.problem if isinstance(fault, Refused) else fault.code] += 1
