@@ -34,8 +34,8 @@ def keys() -> None:
 def rotate_ledger_command(folder: Path, root: Path | None, overlap_days: int) -> None:
     """Give the ledger a new key, certified by the root; the key of today gets an end.
 
-    field-ingest takes it at its next start (zb down, zb up) and signs with it ten minutes after it was made. Devices learn it
-    with their next sync, whenever that is; auditors and witnesses pin its verifier key (zb audit log) before the overlap ends.
+    A field-ingest that runs takes it up within seconds, and signs with it ten minutes after it was made. Devices learn it with
+    their next sync, whenever that is; auditors and witnesses pin its verifier key (zb audit log) before the overlap ends.
     """
     home = folder / "up"
     if not (home / "keys" / "ledger.json").exists():

@@ -45,6 +45,7 @@ from field_ingest.ledger.anchors import Anchors
 from field_ingest.ledger.checkpoints import Checkpoints
 from field_ingest.ledger.founding import found
 from field_ingest.ledger.healing import after_lost_streams, rewind
+from field_ingest.ledger.key_watch import KeyWatch
 from field_ingest.ledger.keyring import KeyRing, read_keys
 from field_ingest.ledger.postgres import PostgresLedger
 from field_ingest.ledger.shards import chosen
@@ -109,7 +110,8 @@ async def run(settings: Settings, roles: frozenset[str]) -> None:
         stack.push_async_callback(pool.close)
         parts = await started(settings, keys, pool)
         app = build(parts, roles)
-        tasks = {role: task for role, task in _tasks(parts, stack).items() if role in roles}
+        tasks: dict[str, Task] = {"keys": KeyWatch(settings.keys_dir, keys.ledger).run}
+        tasks |= {role: task for role, task in _tasks(parts, stack).items() if role in roles}
         await lifecycle.serve(app, settings.http_host, settings.http_port, tasks)
 
 

@@ -23,18 +23,24 @@ class Anchors:
 
     def __init__(self, keys: LedgerKeys) -> None:
         self._keys = keys
-        self._secrets = {key.public: _secret(key) for key in keys.known}
+        self._secrets: dict[bytes, bytes] = {}
+        """Public key -> secret, of the keys that were asked for: a rotation adds one while the process runs."""
 
     def anchor(self, new_id: str, at_ms: int) -> Anchor:
         """An anchor for this time; `new_id` makes it unique."""
         server_time = format_time_ms(at_ms)
-        return Anchor(f"{new_id}-{_digest(self._secrets[self._keys.signing.public], new_id, server_time)}", server_time)
+        return Anchor(f"{new_id}-{_digest(self._secret_of(self._keys.signing), new_id, server_time)}", server_time)
 
     def vouches(self, anchor: Anchor) -> bool:
         """Whether the anchor was given out with this time."""
         given, _, digest = anchor.id.rpartition("-")
-        ours = (_digest(secret, given, anchor.server_time) for secret in self._secrets.values())
+        ours = (_digest(self._secret_of(key), given, anchor.server_time) for key in self._keys.known)
         return any(hmac.compare_digest(digest.encode(), one.encode()) for one in ours)
+
+    def _secret_of(self, key: SigningKey) -> bytes:
+        if key.public not in self._secrets:
+            self._secrets[key.public] = _secret(key)
+        return self._secrets[key.public]
 
 
 def _secret(key: SigningKey) -> bytes:

@@ -20,6 +20,10 @@ class NoKeyInForce(RuntimeError):
     """No ledger key is in force, so nothing can be signed; the message says what to do."""
 
 
+class KeyForgotten(ValueError):
+    """Keys that were to be taken lack one that the ledger had: they are another ledger's, or of an old copy of the folder."""
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerKey:
     """One key with the root's word on it. `key` None: it has ended and its seed was destroyed, it only verifies."""
@@ -38,6 +42,13 @@ class LedgerKeys:
     def __init__(self, keys: Sequence[LedgerKey], clock: Clock = system_clock) -> None:
         self._keys = sorted(keys, key=lambda one: one.certificate.not_before_ms, reverse=True)
         self._clock = clock
+
+    def take(self, other: "LedgerKeys") -> None:
+        """Be as the other from now on, for everybody who holds this object. KeyForgotten, and nothing is changed."""
+        lacking = {one.kid for one in self.certificates} - {one.kid for one in other.certificates}
+        if lacking:
+            raise KeyForgotten(f"the ledger's key {', '.join(sorted(lacking))} is missing: no key is ever forgotten")
+        self._keys = other._keys
 
     @classmethod
     def alone(cls, key: SigningKey) -> Self:

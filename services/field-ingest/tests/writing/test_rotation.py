@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 
 from field_ingest.ledger.anchors import Anchors
 from field_ingest.ledger.checkpoints import Checkpoints
+from field_ingest.ledger.key_watch import KeyWatch
 from field_ingest.ledger.keyring import KeyRing, read_keys
 from field_ingest.ledger.ledger_keys import SETTLED_MS, LedgerKey, LedgerKeys, NoKeyInForce
 from field_ingest.ledger.verifying import verify_ledger
@@ -185,3 +187,27 @@ def test_a_folder_from_before_the_first_rotation_is_read(keys_folder: Path) -> N
     file.write_text(json.dumps(only))
     assert read_keys(keys_folder).ledger.signing.kid == only["certificate"]["kid"]
     assert len(keyring.rotate_ledger(keys_folder, keys_folder / "root.seed", overlap_ms=DAY_MS)) == 2
+
+
+def test_a_running_process_takes_up_a_rotation_and_nothing_that_is_none(keys_folder: Path, tmp_path: Path) -> None:
+    keys = read_keys(keys_folder).ledger
+    held = Anchors(keys)
+    watch, before = KeyWatch(keys_folder, keys), keys.signing.kid
+    assert not watch.look()
+    now_ms = time.time_ns() // 1_000_000 - 2 * SETTLED_MS
+    keyring.rotate_ledger(keys_folder, keys_folder / "root.seed", overlap_ms=DAY_MS, now_ms=now_ms)
+    assert watch.look()
+    assert not watch.look()
+    after = keys.signing.kid
+    assert after != before
+    assert held.vouches(Anchors(read_keys(keys_folder).ledger).anchor("anchor-1", 1_000))
+
+    file, content = keys_folder / "ledger.json", (keys_folder / "ledger.json").read_bytes()
+    oldest = json.loads(content)["keys"][0]
+    for wrong in (b"{", json.dumps(oldest).encode()):
+        write_secret(file, wrong)
+        assert not watch.look()
+        assert keys.signing.kid == after
+    file.unlink()
+    assert not watch.look()
+    assert len(keys.certificates) == 2

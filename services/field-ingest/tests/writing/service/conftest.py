@@ -32,10 +32,13 @@ from zb_contracts.envelope import SignedEvent
 from zb_contracts.keys import SigningKey, WrapKey, certification_statement, nkey_user_public
 from zb_contracts.sealed import to_base64url
 from zb_contracts.segment import encode_segment, message_id
+from zb_contracts.signed import SignedDocument
 from zb_contracts.sync import SyncAnswer, SyncRequest, pack, read_answer, unpack_document
 from zb_contracts.times import format_time_ms
 
 DEADLINE_S = 30.0
+KEYS_AGE_MS = 3_600_000
+"""The platform's keys were made an hour ago: a test may rotate them into one that is settled."""
 PASSWORD = "leaky-boiler"
 
 
@@ -47,6 +50,7 @@ class Service:
     environment: dict[str, str]
     log: Path
     issuer: str
+    keys: keyring.Keyring
     shards: int = 1
     process: subprocess.Popen[bytes] | None = None
     admitting: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -197,9 +201,19 @@ class Device:
 
     async def sync(self, client: Client, mark: int = 0) -> SyncAnswer:
         """Ask for receipts after `mark`, as camille."""
-        request = SyncRequest(nonce=secrets.token_hex(16), author=self.answer["author"], mark=mark, head=len(self.pen.events))
+        return read_answer((await self.ask(client, mark)).payload)
+
+    async def ask(self, client: Client, mark: int = 0, size: int = 0) -> SignedDocument:
+        """The answer as it was signed; `size`: of the checkpoint that camille's device verified."""
+        request = SyncRequest(
+            nonce=secrets.token_hex(16),
+            author=self.answer["author"],
+            mark=mark,
+            head=len(self.pen.events),
+            checkpoint_size=size,
+        )
         subject = subjects.sync(self.answer["device"], "camille")
-        return read_answer(unpack_document((await client.request(subject, pack(request), timeout=10)).data).payload)
+        return unpack_document((await client.request(subject, pack(request), timeout=10)).data)
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +230,7 @@ def service(
     add_user(people, "stranger", PASSWORD, ("technician",), ("elsewhere",))
     add_user(people, "elsewhere", PASSWORD, ("fleet-administrator",), ("elsewhere",))
     issuer_port = _free_port()
-    keys = keyring.load_or_create(folder / "keys", ("main",), time.time_ns() // 1_000_000)
+    keys = keyring.load_or_create(folder / "keys", ("main",), time.time_ns() // 1_000_000 - KEYS_AGE_MS)
     keyring.add_device_signer(keys, broker.layout)
     for user in ("field-ingest", "field-ingest-sync"):
         (folder / f"{user}.creds").write_text(broker.credentials(user).text())
@@ -238,7 +252,7 @@ def service(
     environment = {f"ZB_INGEST_{name}": value for name, value in settings.items()}
     arguments = ["zb_chassis.issuer", "serve", "--folder", str(people), "--port", str(issuer_port)]
     issuer = _spawn(arguments, folder / "issuer.log", {})
-    service = Service(broker, environment, folder / "ingest.log", settings["OIDC_ISSUER"], shards)
+    service = Service(broker, environment, folder / "ingest.log", settings["OIDC_ISSUER"], keys, shards)
     try:
         _wait_ready(f"{service.issuer}/ready", issuer, folder / "issuer.log")
         service.start()
