@@ -199,3 +199,23 @@ async def test_a_name_that_another_key_has_and_a_flood_of_keys_are_refused(offic
     )
     flood = await anna.post(DEPOSITS_PATH, DepositRequest(device="dev-1", deposits=(deposit(anna, fresh_subject_key()),)))
     assert (flood.status_code, flood.json()["code"]) == (429, "system.rate_limited")
+
+
+async def test_the_office_opens_where_a_technician_was_and_it_stands_in_the_access_log(
+    office: Any, client: Any, anna: Any
+) -> None:
+    key = fresh_subject_key()
+    made = deposit(anna, key, purpose="position", stream="intervention:unknown", fields=("position",), at_ms=office.now[0])
+    await hand_in(anna, made)
+    sealed = seal(key, made.kid, EVENT, "position", '{"latitude_e7":1}', fresh_nonce()).model_dump(mode="json")
+    asked = {"values": [{"event": EVENT, "field": name, "value": sealed} for name in ("position", "signer")]}
+    path = "/v1/subjects/anna/opening"
+    assert (await client.ask("auditor", "POST", path, json=asked)).status_code == 403
+    opened = await client.ask("dispatcher", "POST", path, json=asked, headers={"Zb-Purpose": "complaint 7"})
+    assert opened.json() == {"subject": "anna", "texts": ['{"latitude_e7":1}', None]}
+    (noted,) = (await client.ask("auditor", "GET", "/v1/access-log", params={"about": "subject:anna"})).json()["records"]
+    assert (noted["action"], noted["purpose"]) == ("opened sealed values", "complaint 7")
+    # Another subject's key opens nothing under this name.
+    other = await client.ask("dispatcher", "POST", f"/v1/subjects/{A}/opening", json=asked)
+    assert other.json()["texts"] == [None, None]
+    assert (await client.ask("northerner", "POST", path, json=asked)).json()["code"] == "access.wrong_agency"

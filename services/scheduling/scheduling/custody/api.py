@@ -4,7 +4,7 @@ A subject is named by its id, or a site by its reference. Planners and dispatche
 fleet administrator of the agency destroys; auditors see what is sealed where, no value.
 """
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,14 +19,17 @@ from scheduling.forms import Form
 from zb_chassis import access_log
 from zb_chassis.identity import Principal, Role, allow
 from zb_contracts.announcements import PICTURES_MAX
-from zb_contracts.events.values import Code, Id, Name, Sha256
+from zb_contracts.events.values import Code, Id, Name, Sha256, Uuid
 from zb_contracts.problems import INPUT_NOT_FOUND, Problem
+from zb_contracts.sealed import SealedValue
 from zb_contracts.times import format_time_ms
 
 Destroying = Annotated[Principal, allow(Role.FLEET_ADMINISTRATOR)]
 Asking = Annotated[Principal, allow(Role.FLEET_ADMINISTRATOR, Role.AUDITOR, Role.DISPATCHER, Role.PLANNER)]
 Opening = Annotated[Principal, allow(Role.DISPATCHER, Role.PLANNER)]
 SubjectId = Annotated[Id, Path()]
+VALUES_MAX: Final = 500
+"""Opened in one request."""
 
 
 class HoldForm(Form):
@@ -80,6 +83,29 @@ class ValuesView(BaseModel):
     values: dict[str, str]
 
 
+class SealedField(Form):
+    """A sealed value as an event or a merged state has it, with the event and the field that it is bound to."""
+
+    event: Uuid
+    field: Code
+    value: SealedValue
+
+
+class OpeningForm(Form):
+    """What is to be read of one subject."""
+
+    values: Annotated[tuple[SealedField, ...], Field(min_length=1, max_length=VALUES_MAX)]
+
+
+class OpenedView(BaseModel):
+    """The texts in the order of the question; null where the key is another subject's, or destroyed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    subject: str
+    texts: list[str | None]
+
+
 class SubjectIdView(BaseModel):
     """The id under which custody knows a subject."""
 
@@ -94,6 +120,7 @@ def router(desk: Desk) -> APIRouter:
     erasure = Erasure(desk)
     _add_reading(routes, desk, erasure)
     _add_values(routes, desk, erasure)
+    _add_opening(routes, desk, erasure)
     _add_destroying(routes, erasure)
     return routes
 
@@ -125,6 +152,16 @@ def _add_values(routes: APIRouter, desk: Desk, erasure: Erasure) -> None:
         opened = await erasure.values(subject)
         await access_log.record(desk.pool, principal, "read personal values", f"subject:{subject}", at_ms=desk.clock())
         return ValuesView(subject=subject, values=opened)
+
+
+def _add_opening(routes: APIRouter, desk: Desk, erasure: Erasure) -> None:
+    @routes.post("/{subject}/opening")
+    async def opening(principal: Opening, subject: SubjectId, form: OpeningForm) -> OpenedView:
+        """Sealed values of the subject, opened: who signed, where somebody was. In the access log before the answer leaves."""
+        await _allowed(erasure, principal, subject)
+        texts = await erasure.opened(subject, [(one.event, one.field, one.value) for one in form.values])
+        await access_log.record(desk.pool, principal, "opened sealed values", f"subject:{subject}", at_ms=desk.clock())
+        return OpenedView(subject=subject, texts=texts)
 
 
 def _add_destroying(routes: APIRouter, erasure: Erasure) -> None:

@@ -15,7 +15,7 @@ import structlog
 from scheduling import places
 from scheduling.authoring import Fact
 from scheduling.custody.policy import STAYS, Stays, kept_until_ms
-from scheduling.custody.records import KeyRecord, Subject, Untold
+from scheduling.custody.records import KeyRecord, Subject, SubjectKey, Untold
 from scheduling.custody.vault import Vault, erased
 from scheduling.desk import Desk
 from scheduling.keys import author_of
@@ -24,7 +24,8 @@ from zb_chassis.database import LOST, transaction
 from zb_contracts import subjects
 from zb_contracts.announcements import PICTURES_ERASED, PICTURES_MAX, PicturesErased, ce_headers
 from zb_contracts.events.custody import KIDS_PER_EVENT_MAX, SubjectErased
-from zb_contracts.sealed import open_sealed_value
+from zb_contracts.faults import SealBroken
+from zb_contracts.sealed import SealedValue, open_sealed_value
 from zb_contracts.times import format_time_ms
 
 SWEEP_S: Final = 3_600.0
@@ -88,6 +89,12 @@ class Erasure:
             if record.event is not None and record.sealed is not None and record.kid in keys
         }
 
+    async def opened(self, subject: str, values: Sequence[tuple[str, str, SealedValue]]) -> list[str | None]:
+        """The texts of (event, field, value); None where no living key of this subject opens it. SUBJECT_UNKNOWN."""
+        own = {key.kid for key in (await self.vault.subject(subject)).keys if key.lives}
+        keys = await self.vault.opened(sorted(own & {value.kid for _, _, value in values}))
+        return [_opened(keys.get(value.kid), event, name, value) for event, name, value in values]
+
     async def tell(self, actor: str | None = None) -> None:
         """Forget the office's own copies of what was destroyed, and say it in the ledger. Said twice it changes nothing more."""
         for untold in await self.vault.untold():
@@ -126,6 +133,16 @@ class Erasure:
             except LOST as fault:
                 log.warning("the custody of keys waits for the database", fault=type(fault).__name__)
             await lifecycle.unless(stop, asyncio.sleep(SWEEP_S))
+
+
+def _opened(key: SubjectKey | None, event: str, name: str, value: SealedValue) -> str | None:
+    if key is None:
+        return None
+    try:
+        return open_sealed_value(key.key, event, name, value)
+    except SealBroken:
+        # Of another event or field, or changed: whoever asks is told that it does not open, and no more.
+        return None
 
 
 def _told(untold: Untold, pictures: Sequence[str], now_ms: int) -> list[outbox.Message]:
