@@ -203,8 +203,8 @@ class Device:
         """Ask for receipts after `mark`, as camille."""
         return read_answer((await self.ask(client, mark)).payload)
 
-    async def ask(self, client: Client, mark: int = 0, size: int = 0) -> SignedDocument:
-        """The answer as it was signed; `size`: of the checkpoint that camille's device verified."""
+    async def ask(self, client: Client, mark: int = 0, size: int = 0, technician: str = "camille") -> SignedDocument:
+        """The answer as it was signed; `size`: of the checkpoint that the device verified."""
         request = SyncRequest(
             nonce=secrets.token_hex(16),
             author=self.answer["author"],
@@ -212,7 +212,7 @@ class Device:
             head=len(self.pen.events),
             checkpoint_size=size,
         )
-        subject = subjects.sync(self.answer["device"], "camille")
+        subject = subjects.sync(self.answer["device"], technician)
         return unpack_document((await client.request(subject, pack(request), timeout=10)).data)
 
 
