@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from pydantic import BaseModel
 
-from zb_contracts import announcements, enrolment, server_time, subject_keys, sync
+from zb_contracts import announcements, enrolment, handover, server_time, subject_keys, sync
 from zb_contracts.envelope import Header
 from zb_contracts.events import EVENT_TYPES
 from zb_contracts.merge import state as merged
@@ -34,6 +34,9 @@ ANNOUNCEMENTS: Final[dict[str, type[BaseModel]]] = {
 ENROLMENT: Final[dict[str, type[BaseModel]]] = {
     "enrolment-request": enrolment.EnrolmentRequest,
     "enrolment-answer": enrolment.EnrolmentAnswer,
+    "file-handover": handover.Handover,
+    "file-handover-answer": handover.SignedHandover,
+    "file-handover-request": handover.HandoverRequest,
     "incarnation-request": enrolment.IncarnationRequest,
     "scope-statement": subject_keys.ScopeStatement,
     "scope-statement-answer": subject_keys.SignedStatement,
