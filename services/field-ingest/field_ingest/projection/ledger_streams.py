@@ -5,7 +5,7 @@ one stream. The projection reads by position instead (`states`).
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -51,13 +51,14 @@ async def streams_from(
     cursor = await connection.cursor(query, *_bounds(cut), first, past)
     uneven = not cut.is_even
     make, rows = Row._make, list[Row]()
-    async for page in _pages(cursor):
-        for record in page:
-            row = make(record)
-            if rows and row.stream != rows[0].stream:
-                yield rows[0].stream, cut.of_stream(rows) if uneven else rows
-                rows = []
-            rows.append(row)
+    async with aclosing(_pages(cursor)) as pages:
+        async for page in pages:
+            for record in page:
+                row = make(record)
+                if rows and row.stream != rows[0].stream:
+                    yield rows[0].stream, cut.of_stream(rows) if uneven else rows
+                    rows = []
+                rows.append(row)
     if rows:
         yield rows[0].stream, cut.of_stream(rows) if uneven else rows
 
@@ -70,7 +71,7 @@ async def rows_of(connection: Connection, cut: Cut, stream: str) -> list[Row]:
     return []
 
 
-async def _pages(cursor: Any) -> AsyncIterator[list[Any]]:
+async def _pages(cursor: Any) -> AsyncGenerator[list[Any], None]:
     coming = asyncio.ensure_future(cursor.fetch(PAGE_ROWS))
     try:
         while page := await coming:
@@ -78,7 +79,8 @@ async def _pages(cursor: Any) -> AsyncIterator[list[Any]]:
             await asyncio.sleep(0)  # the question leaves before this page is worked on
             yield page
     finally:
-        coming.cancel()
+        # Whoever leaves early goes on with the connection: a question under way would stand in the way of the next one.
+        await asyncio.gather(coming, return_exceptions=True)
 
 
 async def authors(connection: Connection) -> dict[str, Author]:

@@ -9,7 +9,8 @@ import pytest
 from field_ingest.audit import moments
 from field_ingest.audit.explain import explain_stream, history
 from field_ingest.audit.past import state_at
-from field_ingest.projection import marks, replay_run
+from field_ingest.projection import ledger_streams, marks, replay_run
+from field_ingest.projection.refolding import cut_at
 from field_ingest.projection.replay import ADVISORY_LOCK, Progress, ReplayRefused, Wanted, replay
 from zb_contracts.events.fieldwork import CommentAdded, Started
 from zb_contracts.events.office import Assigned, Cancelled, InterventionCreated, Planned, Policy
@@ -54,6 +55,18 @@ async def test_a_replay_of_the_ledger_gives_the_live_hash(company: Any, office: 
     assert (done.streams, done.events, done.behind, done.quarantined) == (3, 26, 0, 0)
     assert seen[-1].rows == seen[-1].total == 26
     assert await company.pool.fetchval("SELECT count(*) FROM pg_namespace WHERE nspname = 'replay'") == 0
+
+
+async def test_whoever_reads_one_stream_goes_on_with_the_connection(
+    company: Any, office: Any, camille: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await a_day(company, office, camille)
+    monkeypatch.setattr(ledger_streams, "PAGE_ROWS", 1)  # the next page is always under way
+    async with company.pool.acquire() as connection:
+        async with connection.transaction():
+            rows = await ledger_streams.rows_of(connection, cut_at(moments.NOW, {0: 26}), BOILER)
+        assert len(rows) == 5
+        assert await connection.fetchval("SELECT count(*) FROM ledger") == 26
 
 
 async def test_a_replay_ends_where_the_live_projection_stands(company: Any, office: Any, camille: Any, database: str) -> None:
