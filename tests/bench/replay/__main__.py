@@ -73,9 +73,10 @@ def _check_room(folder: Path, wanted: int) -> None:
 async def _rates(filled: Filled, _leaves: int, _seed: int) -> Measured:
     await filled.fill(click.echo)
     click.echo(f"replays of {filled.events:,} events")
+    alone = Target("limit: the fold alone, rows in memory", await rates.fold_limit(filled), "events/s")
     one = await rates.measure(filled, workers=1, say=click.echo)
     two = await rates.measure(filled, workers=2, say=click.echo)
-    return _rate_targets(one, two), {"1": _told(one), "2": _told(two)}
+    return [alone, *_rate_targets(one, two)], {"1": _told(one), "2": _told(two)}
 
 
 async def _signatures(filled: Filled, _leaves: int, _seed: int) -> Measured:

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,8 +11,10 @@ import asyncpg
 import psutil
 
 from field_ingest.audit.moments import Moment
+from field_ingest.projection import ledger_streams
 from field_ingest.projection.ports import ReadStore
 from field_ingest.projection.projector import Projector
+from field_ingest.projection.refolding import Row, cut_at, refold
 from field_ingest.projection.replay import Progress, Replayed, Wanted, replay
 from field_ingest.projection.scope import ScopeLimits
 from tests.bench.replay.filled import Filled
@@ -21,6 +23,7 @@ from zb_contracts.envelope import PAYLOAD_TYPE
 from zb_contracts.keys import dsse_pae, verify
 
 VERIFIED: Final = 8_000
+FOLDED: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,26 @@ def cpu_s(process: psutil.Process) -> float:
         with suppress(psutil.NoSuchProcess):  # it ended as we looked: its parent has its time
             spent += sum(one.cpu_times()[:4])
     return spent
+
+
+async def fold_limit(filled: Filled) -> float:
+    """Events a second of processor time that are folded to states and their bytes, the rows in memory, and nothing else."""
+    cut = cut_at(Moment(through={0: filled.events - 1}), {0: filled.events})
+    streams: list[tuple[str, list[Row]]] = []
+    connection = await asyncpg.connect(filled.dsn)
+    try:
+        authors = await ledger_streams.authors(connection)
+        async with connection.transaction(), aclosing(ledger_streams.streams_from(connection, cut, "", None)) as found:
+            async for stream, rows in found:
+                streams.append((stream, rows))
+                if sum(len(some) for _, some in streams) >= FOLDED:
+                    break
+    finally:
+        await connection.close()
+    began = time.process_time()
+    for stream, rows in streams:
+        refold(stream, rows, cut, authors)
+    return sum(len(rows) for _, rows in streams) / (time.process_time() - began)
 
 
 async def verify_limit(filled: Filled) -> float:
