@@ -1,4 +1,9 @@
-"""The command line of scheduling: `serve`, `migrate`, `forget-again`. A refusal to start is one sentence that says what to do."""
+"""The command line of scheduling: `serve`, `migrate`, and what is typed after a restore or a loss.
+
+A refusal to start is one sentence that says what to do.
+"""
+
+import json
 
 import click
 
@@ -75,6 +80,22 @@ def catch_up(author: str, seq: int, head_hash: str) -> None:
             await pool.close()
 
     click.echo(f"{author} goes on from {seq}" if run(move(), KeysUnusable) else f"{author} is not behind")
+
+
+@main.command("lacking")
+def lacking() -> None:
+    """After a loss: interventions of the ledger that scheduling has no record of, one JSON object a line. Import them again."""
+
+    async def read() -> list[dict[str, str | None]]:
+        pool = await open_pool(load(Settings).database_url, application_name="lacking", size_max=1)
+        try:
+            async with pool.acquire() as connection:
+                return [dict(row) | {"intervention": str(row["intervention"])} for row in await store.lacking(connection)]
+        finally:
+            await pool.close()
+
+    for row in run(read(), KeysUnusable):
+        click.echo(json.dumps(row))
 
 
 if __name__ == "__main__":

@@ -144,6 +144,15 @@ async def save_announced(connection: Connection, announced: Announced) -> bool:
     return taken is True
 
 
+async def lacking(connection: Connection) -> list[asyncpg.Record]:
+    """Interventions that were announced and that this database has no record of, by id: made after the backup it is from."""
+    return await connection.fetch(
+        "SELECT announced.intervention, announced.status, announced.merged ->> 'reference' AS reference,"
+        " announced.merged ->> 'title' AS title FROM scheduling.announced"
+        " LEFT JOIN scheduling.board USING (intervention) WHERE board.intervention IS NULL ORDER BY announced.intervention"
+    )
+
+
 async def save_board(connection: Connection, states: Sequence[Intervention]) -> None:
     """Write the office's view of these interventions, whole."""
     await connection.executemany(

@@ -242,6 +242,17 @@ async def test_the_answer_shows_what_the_field_reported(client: Any, office: Any
     assert "reopen it first" in document["detail"]
 
 
+async def test_after_a_loss_the_interventions_are_listed_that_the_ledger_alone_knows(
+    client: Any, office: Any, announcement: Any
+) -> None:
+    known, lost = await created(client), "11111111-1111-4111-8111-111111111111"
+    for number, intervention in enumerate((known, lost)):
+        await take_announcement(office.pool, f"m-{number}", announcement(intervention, 1, {"dev-1": 4}))
+    async with office.pool.acquire() as connection:
+        rows = await store.lacking(connection)
+    assert [(str(row["intervention"]), row["status"]) for row in rows] == [(lost, "in_progress")]
+
+
 async def test_the_office_asks_the_field_while_a_visit_is_open_and_corrects_beside_it_after_its_end(
     client: Any, office: Any, announcement: Any
 ) -> None:
