@@ -10,6 +10,7 @@ const PouchDB = require("pouchdb-core")
   .plugin(require("pouchdb-adapter-memory"))
   .plugin(require("pouchdb-adapter-http"))
   .plugin(require("pouchdb-replication"));
+PouchDB.setMaxListeners(0); // every database of the run listens to the same "destroyed"
 
 async function recorded(device) {
   const local = new PouchDB(device.name, { adapter: "memory" });
