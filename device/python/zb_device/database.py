@@ -15,7 +15,9 @@ from zb_contracts.problems import NEWER_DATA, Problem
 from zb_device.faults import DiskFull, StoreDamaged
 
 BUSY_TIMEOUT_MS: Final = 5_000
-SCHEMA_VERSIONS: Final[Mapping[str, int]] = {"device": 4, "read": 3, "catalogues": 1}
+CHECKPOINT_PAGES: Final = 4_000
+"""The journal is written back when it has so many pages: a commit in some 500 waits for that, and opening reads 16 MB at most."""
+SCHEMA_VERSIONS: Final[Mapping[str, int]] = {"device": 5, "read": 3, "catalogues": 1}
 """The newest version of each schema: `sql/<schema>.sql`. `sql/<schema>.<n>.sql` brings one of version n - 1 to n."""
 
 Connection = Any
@@ -36,6 +38,7 @@ def open_database(path: Path, key: bytes, schema: str) -> Connection:
         connection.execute("pragma synchronous = full")
         connection.execute("pragma foreign_keys = on")
         connection.execute("pragma secure_delete = on")
+        connection.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
         connection.execute(f"pragma busy_timeout = {BUSY_TIMEOUT_MS}")
         _ensure_schema(connection, path, schema)
     except dbapi2.DatabaseError as fault:

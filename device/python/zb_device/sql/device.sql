@@ -48,6 +48,7 @@ create table log (
 );
 
 create index log_open on log (incarnation, seq) where state in ('queued', 'received');
+create index log_stream on log (stream, incarnation, seq) where for_reader is not null;
 create index log_visible on log (incarnation, seq) where state in ('held', 'refused') and dealt_with = 0;
 
 create table streams (
