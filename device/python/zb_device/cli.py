@@ -17,14 +17,13 @@ from typing import Any, Final, NoReturn
 import click
 from pydantic.fields import FieldInfo
 
-from zb_contracts import invitation as contract
 from zb_contracts.problems import Problem
 from zb_device.background import RETRY_S_MAX
 from zb_device.clock import Clock, machine_clock, story_clock
 from zb_device.command_register import COMMANDS, Command
 from zb_device.commands import run
 from zb_device.device import Device
-from zb_device.enrolment import Invitation, Places
+from zb_device.enrolment import Invitation, Places, invited
 from zb_device.faults import DeviceFault
 from zb_device.serve import serve
 
@@ -88,12 +87,9 @@ def _invited(text: str | None, typed: dict[str, str | None]) -> Invitation:
         if any(value for name, value in typed.items() if name != "model"):
             raise click.UsageError("an invitation holds the code, the addresses and the root: say nothing of them beside it")
         try:
-            read = contract.Invitation.from_text(text)
+            return invited(text, model=typed["model"])
         except Problem as fault:
             raise click.UsageError(str(fault)) from fault
-        return Invitation(
-            read.code, Places(read.ingest.rstrip("/"), read.nats, read.media.rstrip("/")), typed["model"], read.root
-        )
     code, ingest, nats, media = (typed[name] for name in ("code", "ingest_url", "nats_url", "media_url"))
     if not (code and ingest and nats and media):
         raise click.UsageError("say --invitation TEXT, or CODE with --ingest-url, --nats-url and --media-url")

@@ -10,6 +10,7 @@ from typing import Final
 
 import httpx
 
+from zb_contracts import invitation as contract
 from zb_contracts.enrolment import EnrolmentAnswer, EnrolmentRequest, enrolment_statement
 from zb_contracts.faults import CryptoFault
 from zb_contracts.sealed import from_base64url, to_base64url
@@ -42,6 +43,12 @@ class Invitation:
     places: Places
     model: str | None = None
     root_sha256: str | None = None
+
+
+def invited(text: str, *, model: str | None = None) -> Invitation:
+    """The invitation in the one line that an administrator handed over, or that a QR code held. Problem INVITATION_MALFORMED."""
+    read = contract.Invitation.from_text(text)
+    return Invitation(read.code, Places(read.ingest.rstrip("/"), read.nats, read.media.rstrip("/")), model, read.root)
 
 
 async def enrol(connection: Connection, clock: Clock, invitation: Invitation, client: httpx.AsyncClient) -> Pinned:
