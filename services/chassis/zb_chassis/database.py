@@ -56,11 +56,14 @@ async def open_pool(
     size_max: int = POOL_SIZE_MAX,
     statement_timeout_s: float = STATEMENT_TIMEOUT_S,
     deadline_s: float = START_DEADLINE_S,
+    keeps_sessions: bool = False,
 ) -> Pool:
     """A pool of sessions named `application_name`, with jsonb as Python values; close it with `await pool.close()`.
 
-    Tries again until `deadline_s` while the server is absent, starting, full, or has not got the database yet. Raises
-    DatabaseUnreachable then, and at once when the server refuses the role or password.
+    `keeps_sessions`: whoever gives a connection back changed nothing of its session (settings, locks, listening), so it is not
+    reset, which costs as much as a short query; an open transaction is ended all the same. Tries again until `deadline_s` while
+    the server is absent, starting, full, or has not got the database yet. Raises DatabaseUnreachable then, and at once when the
+    server refuses the role or password.
     """
 
     async def attempt() -> Pool:
@@ -71,10 +74,15 @@ async def open_pool(
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=COMMAND_TIMEOUT_S,
             init=_prepare_session,
+            reset=_leave_as_it_is if keeps_sessions else None,
             server_settings=_session_settings(application_name, statement_timeout_s),
         )
 
     return await _patiently(dsn, attempt, deadline_s)
+
+
+async def _leave_as_it_is(_: Any) -> None:
+    """In the place of the statement that resets a session."""
 
 
 async def connect(

@@ -207,7 +207,7 @@ async def members_of(connection: Connection, technicians: Sequence[str]) -> dict
 
 
 def _member(row: Record) -> Member:
-    return Member(*row[:-1], tuple(row["catalogues"]))
+    return Member(**dict(row) | {"catalogues": tuple(row["catalogues"])})
 
 
 async def documents_of(connection: Connection, streams: Sequence[str]) -> dict[str, Document]:
