@@ -11,7 +11,7 @@ from typing import Final
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from zb_contracts.enrolment import TrustedKey
+from zb_contracts.enrolment import TrustedKey, certificate_of
 from zb_contracts.faults import CryptoFault
 from zb_contracts.problems import Problem
 from zb_contracts.server_time import TimeAnswer, check_time, read_time_unverified
@@ -19,7 +19,7 @@ from zb_device.clock import Clock, RealMark, real_mark
 from zb_device.database import Connection, transaction
 from zb_device.faults import Refused, Unreachable
 from zb_device.settings import ClockOffset, Pinned, Settings
-from zb_device.trust import certificate_of, learned, ledger_keys
+from zb_device.trust import learned, ledger_keys
 
 PATH: Final = "/v1/time"
 KEYS_PATH: Final = "/v1/keys"

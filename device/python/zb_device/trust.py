@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from zb_contracts.enrolment import TrustedKey
+from zb_contracts.enrolment import TrustedKey, certificate_of
 from zb_contracts.faults import CryptoFault
 from zb_contracts.healing import Healing, read_healing
 from zb_contracts.keys import KeyCertificate, KeyPurpose, verify_certificate
@@ -17,7 +17,6 @@ from zb_contracts.ledger_leaf import leaf_hash, read_leaf
 from zb_contracts.merkle import verify_consistency, verify_inclusion
 from zb_contracts.notes import Checkpoint, NoteVerifier, verify_checkpoint
 from zb_contracts.problems import SYNC_SIGNATURE_INVALID, SYNC_SPLIT_VIEW, SYNC_WRONG_NONCE, Problem
-from zb_contracts.sealed import from_base64url
 from zb_contracts.signed import SignedDocument, verify_document
 from zb_contracts.sync import ANSWER_TYPE, CERTIFICATES_MAX, Receipt, SyncAnswer, Verdict, read_answer
 from zb_device.faults import Refused
@@ -33,18 +32,6 @@ _ROW_KINDS: Final[Mapping[Verdict, frozenset[str]]] = {
     Verdict.HELD: frozenset({"held"}),
     Verdict.REFUSED: frozenset({"refusal"}),
 }
-
-
-def certificate_of(key: TrustedKey) -> KeyCertificate:
-    """A certificate as enrolment hands it out. SealMalformed on bad base64url."""
-    return KeyCertificate(
-        key.kid,
-        from_base64url(key.public),
-        KeyPurpose(key.purpose),
-        key.not_before_ms,
-        key.not_after_ms,
-        from_base64url(key.signature),
-    )
 
 
 def learned(pinned: Pinned, certificates: Iterable[KeyCertificate]) -> Pinned:

@@ -74,7 +74,9 @@ STAYS: Final = (
     ),
     Stays("names and addresses of places of work", "they are the customer's sites, not a person"),
     Stays("free text that an author wrote in clear", "nobody can tell what it names: correct it with a new version"),
-    Stays("backups made before the erasure, until they are deleted", "a restore plays the deletion ledger before anybody reads"),
+    Stays(
+        "backups made before the erasure, for 30 days with the keys", "a restore plays the deletion ledger before anybody reads"
+    ),
 )
 
 
