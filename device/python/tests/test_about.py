@@ -57,3 +57,7 @@ async def test_the_host_says_better_what_the_device_is(device, platform):
     [one] = told(platform)
     assert (one.model, one.app) == ("CT-60 rugged " + "x" * 51, "Tournée 4.2")
     assert one.os
+    device.parts.about.describe(Host(app="Tournée 4.3"))
+    await device.sync()
+    newest = told(platform)[-1]
+    assert (newest.model, newest.app) == (one.model, "Tournée 4.3")

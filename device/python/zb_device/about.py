@@ -53,9 +53,10 @@ class AboutDevice:
             self.settings.put(AboutTold(number=told.number, answered=_digest(told)))
 
     def describe(self, host: Host) -> None:
-        """Keep what the host says of make, system and app; what it leaves out, the machine says."""
+        """Keep what the host says of make, system and app. What it leaves empty stays as it said it, else the machine says it."""
+        said = {name: text for name, text in msgspec.to_builtins(host).items() if text}
         with transaction(self.connection):
-            self.settings.put(host)
+            self.settings.put(msgspec.structs.replace(self.settings.get(Host) or Host(), **said))
 
     def _now(self) -> About:
         events, oldest_ms = self.connection.execute(

@@ -54,7 +54,7 @@ def show_command(folder: Path, /, name: str, as_json: bool, device: str) -> None
 
 
 def _row(device: dict[str, Any]) -> list[object]:
-    battery, clock = device["battery_percent"], device["clock_offset_ms"]
+    clock = device["clock_offset_ms"]
     return [
         device["device"],
         device["agency"],
@@ -62,11 +62,16 @@ def _row(device: dict[str, Any]) -> list[object]:
         device["standing"],
         ago(device["seen_at"]),
         *(device[name] for name in ("model", "os", "app")),
-        None if battery is None else f"{battery} %",
+        _percent(device),
         _waiting(device),
-        None if clock is None else f"{clock / 1000:+.0f} s",
+        None if clock is None else f"{round(clock / 1000):+d} s",
         f"{device['scope']['documents']} ({device['scope']['bytes'] / 1024:.0f} KiB)",
     ]
+
+
+def _percent(device: dict[str, Any]) -> str | None:
+    """The charge; None where the device has none, or did not tell."""
+    return None if device["battery_percent"] is None else f"{device['battery_percent']} %"
 
 
 def _waiting(device: dict[str, Any]) -> str | None:
@@ -82,7 +87,8 @@ def _lines(device: dict[str, Any]) -> list[str]:
     lines = [
         f"{device['device']} of {device['agency']}, {device['technician'] or 'of the pool'}: {device['standing']}",
         f"    told {device['told_at']}: {device['model']}, {device['os']}, app {device['app']}, "
-        f"battery {device['battery_percent']} %, clock {device['clock_offset_ms']} ms off, {_waiting(device) or 'nothing waits'}",
+        f"battery {_percent(device) or 'unknown'}, clock {device['clock_offset_ms']} ms off, "
+        f"{_waiting(device) or 'nothing waits'}",
         f"    seen {device['seen_at']} with {device['seen_with']}; scope {scope['documents']} documents, {scope['bytes']} bytes, "
         f"{scope['left_out']} left out; {device['held']} events held",
     ]
