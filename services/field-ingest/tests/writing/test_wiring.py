@@ -58,7 +58,16 @@ def test_the_keys_that_the_stack_hands_out_are_read(keys_folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["root.pub", "ledger.json", "escrow.pub.json", "authors.json", "authors/ingest.seed", "device-signer.seed", "custody.pub", "media-wrap.pub"],
+    [
+        "root.pub",
+        "ledger.json",
+        "escrow.pub.json",
+        "authors.json",
+        "authors/ingest.seed",
+        "device-signer.seed",
+        "custody.pub",
+        "media-wrap.pub",
+    ],
 )
 def test_a_damaged_or_missing_key_file_is_named_and_its_content_is_not_told(keys_folder: Path, name: str) -> None:
     (keys_folder / name).write_text("5ec7e7")
