@@ -71,6 +71,7 @@ def _restart(stage: Stage) -> None:
         stage.stack.restart(name)
 
 
+@pytest.mark.timeout(600)
 async def test_personal_values_are_nowhere_in_clear_and_an_erased_one_is_readable_nowhere(
     crew: Stage, places: Path, traces: Collector
 ) -> None:

@@ -26,7 +26,7 @@ from zb_chassis.consuming import DeadLetters, unsafe_subscribers
 from zb_chassis.messaging import subscribe
 from zb_chassis.streams import ensure_streams
 from zb_contracts.announcements import EvidenceAnnounced, InterventionAnnounced
-from zb_contracts.subjects import DEADLETTER, INTERVENTIONS, announcement, evidence
+from zb_contracts.subjects import DEADLETTER, INTERVENTIONS, REFERENCE, announcement, evidence
 
 DEADLINE_S = 30.0
 
@@ -71,7 +71,7 @@ class Running:
 async def running(
     broker: Any, streams: JetStreamContext, database: str, tmp_path: Path, new_phone: Any
 ) -> AsyncIterator[Running]:
-    await ensure_streams(streams, [INTERVENTIONS, DEADLETTER])
+    await ensure_streams(streams, [INTERVENTIONS, REFERENCE, DEADLETTER])
     (tmp_path / "media.creds").write_text(broker.credentials("media").text())
     signer, account = broker.layout.keys["device-signer"], broker.layout.account("DEV")
     (tmp_path / "device-signer.pub").write_text(json.dumps({"signer": signer.public, "account": account}))

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import os
 import socket
 import time
@@ -27,7 +28,7 @@ from tests.fixtures.trusted_keys import trusted
 from zb_chassis import claims
 from zb_chassis.claims import Kind, Nkey
 from zb_chassis.database import Pool, open_pool
-from zb_chassis.devices import Devices, DeviceSigner
+from zb_chassis.devices import SIGNER_FILE, Devices, DeviceSigner
 from zb_chassis.identity import TokenVerifier
 from zb_chassis.issuer import add_user
 from zb_chassis.issuer import build as build_issuer
@@ -97,6 +98,7 @@ def key_folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str
     (folder / MASTER_FILE).write_text(os.urandom(SUBJECT_KEY_BYTES).hex())
     (folder / CUSTODY_FILE).write_text(os.urandom(SUBJECT_KEY_BYTES).hex())
     (folder / ROOT_FILE).write_text(ROOT.public.hex())
+    (folder / SIGNER_FILE).write_text(json.dumps({"signer": SIGNER.public, "account": ACCOUNT.public}))
     ledger = trusted(certify(ROOT, LEDGER.public, KeyPurpose.LEDGER, not_before_ms=0))
     (folder / LEDGER_FILE).write_text(f"[{ledger.model_dump_json()}]")
     offices = {agency: SigningKey.generate() for agency in ("main", "north")}
