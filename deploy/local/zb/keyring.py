@@ -134,8 +134,8 @@ def _subjects_master(path: Path) -> None:
 
 
 def _box_key(folder: Path, private: str, public_name: str) -> None:
-    """A key for boxes that one service alone opens: custody's, to which devices seal the subject keys that they made; the evidence
-    store's, to which the keys of files are passed on that their device cannot open any more."""
+    """A key for boxes that one service alone opens: custody's, to which devices seal the subject keys that they made; and the
+    evidence store's, to which the keys of files are passed on that their device cannot open any more."""
     path = folder / private
     if not path.exists():
         write_secret(path, WrapKey.generate().private.hex().encode())

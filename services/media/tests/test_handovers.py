@@ -1,4 +1,4 @@
-"""Files in encrypted chunks: taken only by the ledger's word on this very file of this device, and stored as the bytes they are."""
+"""Files in encrypted chunks: taken only by the ledger's word on this file of this device, and stored as the bytes they are."""
 
 import os
 import time
