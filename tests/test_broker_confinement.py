@@ -3,6 +3,7 @@
 A refused publish looks like a time-out to the client; the reason comes on the error callback, so that is what is asserted.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -51,9 +52,14 @@ async def test_a_device_asks_as_itself_and_its_technician(mallory: Client, respo
 async def test_a_device_hears_its_own_hint_only(mallory: Client, ingest: Client) -> None:
     hints = await mallory.subscribe("hint.v1.mallory")
     await mallory.flush()
-    await ingest.publish("hint.v1.alice", b"1")
-    await ingest.publish("hint.v1.mallory", b"2")
-    assert (await hints.next_msg(timeout=DEADLINE_S)).data == b"2"
+    async with asyncio.timeout(DEADLINE_S):
+        # Said again until it is heard: a new connection's import may lag behind its subscription (one in ten, on a busy machine).
+        while not hints.pending_msgs:
+            await ingest.publish("hint.v1.alice", b"1")
+            await ingest.publish("hint.v1.mallory", b"2")
+            await ingest.flush()
+            await mallory.flush()
+    assert {(await hints.next_msg(timeout=DEADLINE_S)).data for _ in range(hints.pending_msgs)} == {b"2"}
 
 
 @pytest.mark.parametrize(
