@@ -75,6 +75,8 @@ async def running(
     (tmp_path / "media.creds").write_text(broker.credentials("media").text())
     signer, account = broker.layout.keys["device-signer"], broker.layout.account("DEV")
     (tmp_path / "device-signer.pub").write_text(json.dumps({"signer": signer.public, "account": account}))
+    for name in ("root.pub", "media-wrap.key"):
+        (tmp_path / name).write_text(os.urandom(32).hex())
     port = free_port()
     settings = {
         "DATABASE_URL": database,
@@ -193,6 +195,6 @@ async def test_a_missing_key_file_is_one_sentence(running: Running, tmp_path: Pa
 async def test_every_subscription_is_safe(broker: Any, streams: JetStreamContext) -> None:
     credentials = broker.credentials(SERVICE)
     reading = faststream_broker(broker.url, credentials, Watch(SERVICE))
-    # No pool is needed to look at a subscription.
-    subscribe(reading, hears(None, system_clock), DeadLetters(streams, SERVICE))  # type: ignore[arg-type]
+    # No pool and no files are needed to look at a subscription.
+    subscribe(reading, hears(None, system_clock, None), DeadLetters(streams, SERVICE))  # type: ignore[arg-type]
     assert unsafe_subscribers(reading) == []
