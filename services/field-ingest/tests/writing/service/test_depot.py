@@ -112,7 +112,7 @@ def broker(depot: Site) -> Broker:
 
 
 async def answered(device: Any, client: Client, mark: int) -> Any:
-    """The first answer with a mark so high; what is refused meanwhile is asked again."""
+    """The first answer with so many receipts; where nobody answers it is asked again."""
     async with asyncio.timeout(WAY_BACK_S):
         while True:
             try:
@@ -120,7 +120,7 @@ async def answered(device: Any, client: Client, mark: int) -> Any:
             except (NoAnswer, NoRespondersError):
                 await asyncio.sleep(0.1)
                 continue
-            if answer.mark >= mark:
+            if answer.mark >= mark and len(answer.receipts) >= mark:  # receipts wait for the next checkpoint
                 return answer
 
 
