@@ -18,7 +18,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.fixtures.invariants import Confirmed, check_invariants, eventually, query, waiting
+from tests.fixtures.invariants import Confirmed, check_invariants, eventually, query, rejects, waiting
 from tests.fixtures.working import working
 from zb.office import Refused
 from zb.play.export import PROFILE, READY
@@ -33,9 +33,9 @@ WAIT_S = 60.0
 
 
 @pytest.fixture(scope="module")
-def told() -> Confirmed:
+async def told(crew: Stage) -> Confirmed:
     """What was confirmed since the module began: every test adds to it, every check looks at all of it."""
-    return Confirmed()
+    return Confirmed(rejects=await rejects(crew))
 
 
 async def test_field_ingest_killed_while_receipts_are_outstanding(crew: Stage, told: Confirmed) -> None:

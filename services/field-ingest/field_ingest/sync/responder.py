@@ -22,7 +22,7 @@ from zb_chassis.clock import Clock
 from zb_contracts import merkle
 from zb_contracts.envelope import Anchor
 from zb_contracts.healing import Healed
-from zb_contracts.keys import KeyCertificate
+from zb_contracts.keys import KeyCertificate, SigningKey
 from zb_contracts.problems import (
     SYNC_CHECKPOINT_AHEAD,
     SYNC_REPLACED,
@@ -112,14 +112,16 @@ class SyncResponder:
             request = unpack_request(data)
         except Problem as fault:
             return self._refusal_to_unreadable(device, data, fault)
+        # Before the checkpoint: a key that is taken up meanwhile signs the next answer, whose checkpoint it has signed as well.
+        key = self._keys.signing
         try:
             answer = await self._answer(request, device, technician)
         except Problem as fault:
             self.counts.refused += 1
             log.warning("sync refused", device=device, technician=technician, author=request.author, code=fault.code)
-            return self._signed(self._refusal(request.nonce, request.author, fault.code))
+            return _signed(self._refusal(request.nonce, request.author, fault.code), key)
         self.counts.answered += 1
-        return self._signed(answer)
+        return _signed(answer, key)
 
     async def _answer(self, request: SyncRequest, device: str, technician: str) -> SyncAnswer:
         glance = await self._store.glance(request.author, technician, request.mark)
@@ -194,9 +196,6 @@ class SyncResponder:
     def _anchor(self) -> Anchor:
         return self._anchors.anchor(self._new_id(), self._clock())
 
-    def _signed(self, answer: SyncAnswer) -> bytes:
-        return pack(sign_document(ANSWER_TYPE, answer_payload(answer), self._keys.signing))
-
     def _refusal(self, nonce: str, author: str, code: str) -> SyncAnswer:
         return SyncAnswer(
             nonce=nonce, author=author, anchor=self._anchor(), shard=0, mark=0, refusal=code, certificates=self._lacking()
@@ -209,7 +208,11 @@ class SyncResponder:
             found = _salvage.decode(inflated(data, REQUEST_BYTES_MAX))
         except (Problem, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             return None
-        return self._signed(self._refusal(found.nonce, found.author, fault.code))
+        return _signed(self._refusal(found.nonce, found.author, fault.code), self._keys.signing)
+
+
+def _signed(answer: SyncAnswer, key: SigningKey) -> bytes:
+    return pack(sign_document(ANSWER_TYPE, answer_payload(answer), key))
 
 
 def session_of(subject: str) -> tuple[str | None, str | None]:
