@@ -52,6 +52,10 @@ def _never(*_: Any, **__: Any) -> None:
     return None
 
 
+async def _none(*_: Any, **__: Any) -> list[int]:
+    return []
+
+
 # --- Admission ---
 
 _decided: Final = Chain._decided
@@ -163,6 +167,7 @@ MUTATIONS: Final[dict[str, Mutation]] = {
     "canonical body": Mutation("bodies are canonical", ((domain, "_wrong_body", _never),)),
     "held on revocation": Mutation("a revoked author's events wait", ((Chain, "_admitted", _always_admitted),)),
     "gap asked for": Mutation("what is missing is asked for", ((Chain, "ask_again", _never),)),
+    "a fork's tail": Mutation("what hangs on a fork has its place beside the chain", ((admitting.Admission, "_beside", _none),)),
     "unique event id": Mutation(
         "two rows never share an id",
         ((Chain, "_taken_id", _never), (memory_ledger.MemoryTransaction, "_unique", _not_unique)),
@@ -189,6 +194,7 @@ MUTATIONS: Final[dict[str, Mutation]] = {
     "receipt proof": Mutation("a receipt is a row of the log", ((syncing, "check_receipt", _never),)),
     "consistency proof": Mutation("a log only grows", ((trust, "verify_consistency", _never),)),
     "receipt's header": Mutation("a receipt is for this very event", ((Log, "settle", _settled_by_number),)),
+    "sent again": Mutation("what was never answered is sent again", ((Log, "is_unanswered", lambda log: False),)),
     "receipt before delete": Mutation("bytes stay until a receipt", ((Log, "prune", _dropped_when_received),)),
     "recording is one transaction": Mutation("event and head together", ((recording, "transaction", _no_transaction),)),
 }
