@@ -60,7 +60,7 @@ from field_ingest.proof.log_api import log_router
 from field_ingest.proof.witnessing import Witnessing, read_witnesses
 from field_ingest.sync.responder import SyncResponder
 from field_ingest.sync.store import PostgresSyncStore
-from field_ingest.sync.subscriber import REQUESTS_AT_ONCE_MAX, SyncSubscriber
+from field_ingest.sync.subscriber import SESSIONS_MAX, SyncSubscriber
 from zb_chassis import access_log, broker, lifecycle, logs, migrate, telemetry
 from zb_chassis.claims import Credentials
 from zb_chassis.clock import Clock, clock_of, system_clock
@@ -280,11 +280,13 @@ async def _sync(parts: Parts, stop: asyncio.Event) -> None:
         return
     try:
         # A pool of its own: an answer leaves nothing behind in a session, and its reset would cost as much as the answer.
-        name, size = f"{SERVICE}-sync", REQUESTS_AT_ONCE_MAX
+        name, size = f"{SERVICE}-sync", SESSIONS_MAX
         opening = open_pool(parts.settings.database_url, application_name=name, size_max=size, keeps_sessions=True)
         async with await opening as pool:
             store = PostgresSyncStore(pool, parts.checkpoints)
-            responder = SyncResponder(store, parts.keys.ledger, clock=parts.clock, new_id=lambda: uuid7(parts.clock()))
+            responder = SyncResponder(
+                store, parts.keys.ledger, clock=parts.clock, new_id=lambda: uuid7(parts.clock()), pause=asyncio.sleep
+            )
             subscriber = SyncSubscriber(client, responder)
             await subscriber.start()
             await _until_lost(watch, stop)

@@ -5,7 +5,7 @@ Everything in an answer is read in one snapshot of the store (`ports`). It knows
 and `subscriber`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -54,9 +54,15 @@ from zb_contracts.sync import (
 OVERHEAD_BYTES: Final = 8 * 1024
 """Anchor, checkpoint, proof, certificates, omitted names and signature: what every answer carries beside its content."""
 SESSION_NOTED_EVERY_MS: Final = 60_000
+ON_THE_WAY_S: Final = 0.1
+"""So long an answer waits for events that the device has sent and the ledger lacks: admission takes less to write them."""
+WAITERS_MAX: Final = 48
+"""Answers that may wait at a time; who asks beyond that is answered at once, and asks again."""
 NO_NEWS: Final = ScopeNews()
 WIPED: Final = frozenset({"lost", "stolen"})
 REPLACED: Final = "replaced"
+
+Pause = Callable[[float], Awaitable[None]]
 
 log: Final = structlog.get_logger(__name__)
 
@@ -94,11 +100,17 @@ _salvage = msgspec.msgpack.Decoder(_Salvage)
 
 
 class SyncResponder:
-    """Answers requests. `new_id` makes the ids of anchors; `clock` is the service's, which a story may shift."""
+    """Answers requests. `new_id` makes the ids of anchors; `clock` is the service's, which a story may shift.
 
-    def __init__(self, store: SyncStore, keys: LedgerKeys, *, clock: Clock, new_id: Callable[[], str]) -> None:
-        self._store, self._keys, self._clock, self._new_id = store, keys, clock, new_id
+    `pause` (seconds): how to wait for what a device has just sent; without it nothing is waited for.
+    """
+
+    def __init__(
+        self, store: SyncStore, keys: LedgerKeys, *, clock: Clock, new_id: Callable[[], str], pause: Pause | None = None
+    ) -> None:
+        self._store, self._keys, self._clock, self._new_id, self._pause = store, keys, clock, new_id, pause
         self._anchors = Anchors(keys)
+        self._waiters = 0
         self.counts = SyncCounts()
 
     async def answer(self, subject: str, data: bytes) -> bytes | None:
@@ -124,7 +136,7 @@ class SyncResponder:
         return _signed(answer, key)
 
     async def _answer(self, request: SyncRequest, device: str, technician: str) -> SyncAnswer:
-        glance = await self._store.glance(request.author, technician, request.mark)
+        glance = await self._glance(request, technician)
         if glance is None:
             raise Problem(SYNC_WRONG_AUTHOR, author=request.author, device=device)
         asker = _checked(glance.asker, request.author, device, technician)
@@ -155,6 +167,20 @@ class SyncResponder:
             healed=news.healed,
             certificates=self._lacking(request.certificates),
         )
+
+    async def _glance(self, request: SyncRequest, technician: str) -> Glance | None:
+        """What is new for the asker. What it has just sent is given a moment to arrive: else it would ask again for it."""
+        glance = await self._store.glance(request.author, technician, request.mark)
+        if self._pause is None or glance is None or glance.has_rows or not _is_on_the_way(request, glance.asker):
+            return glance
+        if self._waiters >= WAITERS_MAX:
+            return glance
+        self._waiters += 1
+        try:
+            await self._pause(ON_THE_WAY_S)
+        finally:
+            self._waiters -= 1
+        return await self._store.glance(request.author, technician, request.mark)
 
     async def _note_session(self, glance: Glance, device: str, technician: str) -> None:
         """Hints about the scope reach the device on which its technician asked last."""
@@ -230,6 +256,11 @@ def _checked(asker: Asker | None, author: str, device: str | None, technician: s
     if technician != DRAIN and not asker.has_session:
         raise Problem(SYNC_WRONG_TECHNICIAN, device=device, technician=technician)
     return asker
+
+
+def _is_on_the_way(request: SyncRequest, asker: Asker) -> bool:
+    """The device has sent more than the ledger has, and nothing holds it up."""
+    return request.head > asker.mark and asker.stopped_seq is None and asker.gap_nonce is None
 
 
 def _may_read(asker: Asker, technician: str) -> bool:

@@ -19,7 +19,7 @@ from field_ingest.projection.projector import Projector
 from field_ingest.projection.scope import ScopeLimits
 from field_ingest.projection.scoping import Scopes
 from field_ingest.projection.store import PostgresReadStore
-from field_ingest.sync.responder import SyncResponder
+from field_ingest.sync.responder import Pause, SyncResponder
 from field_ingest.sync.store import PostgresSyncStore
 from zb_chassis import migrate
 from zb_chassis.database import Pool, open_pool
@@ -187,11 +187,11 @@ class Company:
         while await self.scopes.step() is not None:
             pass
 
-    def responder(self) -> SyncResponder:
-        """A sync responder with the company's ledger key."""
+    def responder(self, pause: Pause | None = None) -> SyncResponder:
+        """A sync responder with the company's ledger key; `pause` is what happens while it waits."""
         numbers = itertools.count(1)
         store = PostgresSyncStore(self.pool, self.checkpoints)
-        return SyncResponder(store, self.ledger_keys, clock=self.clock, new_id=lambda: f"anchor-{next(numbers)}")
+        return SyncResponder(store, self.ledger_keys, clock=self.clock, new_id=lambda: f"anchor-{next(numbers)}", pause=pause)
 
 
 async def admit(connection: Any, events: Any, now_ms: int) -> None:

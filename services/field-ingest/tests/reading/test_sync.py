@@ -8,6 +8,7 @@ import pytest
 import zstandard
 
 from field_ingest.ledger.tree import TreeMemory
+from field_ingest.sync.responder import ON_THE_WAY_S
 from field_ingest.sync.store import PostgresSnapshot
 from zb_contracts import canonical, merkle, notes, subjects
 from zb_contracts.events.fieldwork import CommentAdded, Started
@@ -74,6 +75,27 @@ async def test_receipts_come_with_a_leaf_and_a_proof_in_the_signed_checkpoint(
         leaf = read_leaf(receipt.leaf)
         assert (leaf.kind, leaf.header_sha256) == ("admitted", receipt.header_sha256)
         merkle.verify_inclusion(leaf_hash(receipt.leaf), receipt.position, checkpoint.size, receipt.inclusion, checkpoint.root)
+
+
+async def test_what_was_just_sent_is_given_a_moment_to_arrive_and_answered_with_its_receipts(
+    company: Any, office: Any, camille: Any, asking: Asking
+) -> None:
+    await company.record(office, BOILER, created())
+    waited: list[float] = []
+
+    async def meanwhile(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 1:
+            await company.record(camille, BOILER, CommentAdded(text="on its way"))
+
+    asking.responder = company.responder(meanwhile)
+    assert [receipt.seq for receipt in (await asking.ask(camille.name, head=1)).receipts] == [1]
+    assert (await asking.ask(camille.name, mark=1, head=2)).receipts == ()
+    assert waited == [ON_THE_WAY_S, ON_THE_WAY_S]
+    await asking.ask(camille.name, mark=1, head=1)
+    await company.pool.execute("UPDATE authors SET gap_nonce = $1, gap_to = 3 WHERE author = $2", NONCE, camille.name)
+    await asking.ask(camille.name, mark=1, head=3)
+    assert len(waited) == 2, "who has nothing on its way, or waits for a resend, is answered at once"
 
 
 async def test_a_new_checkpoint_is_shown_to_continue_the_last_one(
