@@ -20,7 +20,7 @@ from zb_chassis import http, lifecycle, outbox
 from zb_chassis.claims import Credentials
 from zb_chassis.clock import clock_of
 from zb_chassis.consuming import Subscription
-from zb_chassis.database import Pool, is_ready, open_pool, transaction
+from zb_chassis.database import Pool, is_ready, open_pool, transaction, waited_out
 from zb_chassis.identity import TokenVerifier
 from zb_chassis.messaging import Hears, Messaging
 from zb_chassis.migrate import CHASSIS_MIGRATIONS, upgrade
@@ -98,9 +98,10 @@ def deliverer(delivery: Delivery, pool: Pool) -> lifecycle.Task:
 
     async def run(stop: asyncio.Event) -> None:
         while not stop.is_set():
-            await delivery.deliver_waiting()
-            async with transaction(pool) as connection:
-                await outbox.prune(connection, older_than_s=OUTBOX_KEPT_S)
+            async with waited_out("deliveries"):
+                await delivery.deliver_waiting()
+                async with transaction(pool) as connection:
+                    await outbox.prune(connection, older_than_s=OUTBOX_KEPT_S)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), DELIVERY_INTERVAL_S)
 

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from tests.fixtures.postgres import PostgresServer
-from zb_chassis.database import DatabaseUnreachable, Pool, is_ready, open_pool, transaction
+from zb_chassis.database import DatabaseUnreachable, Pool, is_ready, open_pool, transaction, waited_out
 
 
 @pytest.fixture
@@ -72,3 +72,12 @@ async def test_a_wrong_password_is_said_at_once(postgres_server: PostgresServer)
     dsn = postgres_server.dsn().replace(postgres_server.password, "guessed")
     with pytest.raises(DatabaseUnreachable, match="refuses the role or its password"):
         await open_pool(dsn, application_name="guesser")
+
+
+async def test_a_turn_that_finds_the_database_away_is_told_and_over(caplog: pytest.LogCaptureFixture) -> None:
+    async with waited_out("sweeping"):
+        raise asyncpg.CannotConnectNowError("the database system is starting up")
+    assert "sweeping waits for its next turn" in caplog.text
+    with pytest.raises(asyncpg.UniqueViolationError):
+        async with waited_out("sweeping"):
+            raise asyncpg.UniqueViolationError("twice")

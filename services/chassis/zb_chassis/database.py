@@ -5,6 +5,7 @@ positions come from locked rows, which a snapshot taken before the lock would re
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -41,12 +42,23 @@ NOT_YET = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.TooManyConnectionsError,
 )
+log = logging.getLogger(__name__)
+
 # What a session may raise when its server goes away under it.
 LOST = (OSError, asyncio.TimeoutError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
 
 
 class DatabaseUnreachable(Exception):
     """No usable connection could be had before the deadline; the message names the server, never the password."""
+
+
+@asynccontextmanager
+async def waited_out(what: str) -> AsyncIterator[None]:
+    """Round one turn of a task that comes again by itself: a database that is away is told, and the turn is over."""
+    try:
+        yield
+    except LOST as fault:
+        log.warning("%s waits for its next turn, the database is away: %s", what, type(fault).__name__)
 
 
 async def open_pool(

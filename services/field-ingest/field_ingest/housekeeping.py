@@ -11,7 +11,7 @@ import structlog
 from field_ingest.projection import replay
 from zb_chassis import lifecycle, outbox
 from zb_chassis.clock import Clock
-from zb_chassis.database import LOST, Pool, transaction
+from zb_chassis.database import Pool, transaction, waited_out
 from zb_contracts.subjects import INTERVENTIONS
 
 EVERY_S: Final = 3600.0
@@ -26,10 +26,8 @@ log: Final = structlog.get_logger(__name__)
 async def keep_house(pool: Pool, clock: Clock, stop: asyncio.Event) -> None:
     """Forget what is old, now and every hour until `stop` is set."""
     while not stop.is_set():
-        try:
+        async with waited_out("housekeeping"):
             await forget(pool, clock)
-        except LOST as fault:
-            log.warning("nothing was forgotten, the database is away", error=type(fault).__name__)
         await lifecycle.unless(stop, asyncio.sleep(EVERY_S))
 
 

@@ -22,7 +22,7 @@ from zb_chassis import access_log, http, lifecycle, outbox
 from zb_chassis.claims import Credentials
 from zb_chassis.clock import Clock, clock_of, system_clock
 from zb_chassis.consuming import Subscription
-from zb_chassis.database import Pool, is_ready, open_pool, transaction
+from zb_chassis.database import Pool, is_ready, open_pool, transaction, waited_out
 from zb_chassis.devices import Devices, DeviceSigner
 from zb_chassis.identity import TokenVerifier
 from zb_chassis.messaging import Hears, Messaging
@@ -116,11 +116,12 @@ def sweeper(uploads: Uploads, erasing: Erasures, pool: Pool) -> lifecycle.Task:
 
     async def run(stop: asyncio.Event) -> None:
         while not stop.is_set():
-            while await uploads.sweep():
-                log.info("expired uploads dropped")
-            await erasing.again()
-            async with transaction(pool) as connection:
-                await outbox.prune(connection, older_than_s=OUTBOX_KEPT_S)
+            async with waited_out("sweeping"):
+                while await uploads.sweep():
+                    log.info("expired uploads dropped")
+                await erasing.again()
+                async with transaction(pool) as connection:
+                    await outbox.prune(connection, older_than_s=OUTBOX_KEPT_S)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), SWEEP_INTERVAL_S)
 

@@ -29,7 +29,7 @@ from zb_chassis import access_log, inbox, lifecycle, logs, outbox, telemetry
 from zb_chassis.claims import Credentials
 from zb_chassis.clock import clock_of
 from zb_chassis.consuming import Subscription
-from zb_chassis.database import Pool, is_ready, open_pool, transaction
+from zb_chassis.database import Pool, is_ready, open_pool, transaction, waited_out
 from zb_chassis.devices import Devices, DeviceSigner
 from zb_chassis.http import application, problem_response
 from zb_chassis.identity import TokenVerifier
@@ -133,7 +133,7 @@ def hears(pool: Pool) -> Hears:
 async def keep_house(pool: Pool, stop: asyncio.Event) -> None:
     """Forget old sent messages and old marks, now and then."""
     while not stop.is_set():
-        async with transaction(pool) as connection:
+        async with waited_out("housekeeping"), transaction(pool) as connection:
             await outbox.prune(connection, older_than_s=OUTBOX_KEPT_S)
             await inbox.prune(connection, older_than_s=INBOX_KEPT_S)
         await lifecycle.unless(stop, asyncio.sleep(HOUSEKEEPING_S))
