@@ -21,7 +21,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.fixtures.collector import Collector, collecting
+from tests.fixtures.collector import Collector, traced
 from tests.fixtures.invariants import eventually, query
 from zb.backup import back_up
 from zb.dumps import databases
@@ -30,7 +30,6 @@ from zb.play import pictures
 from zb.play.stage import AGENCY, Stage, in_thread, until
 from zb.postgres import program_folder
 from zb.stack import environment_file
-from zb_chassis.telemetry import ENDPOINT_VARIABLE
 
 PERSONAL = ("Zsofia Markerfalvy", "0799-555-0142", "MK4711-DOOR-ZB", "Odon Signmarker", "431234567", "51234567")
 """The contact's name and phone, the access code, who signed, and where the technician was."""
@@ -55,20 +54,8 @@ def places() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def traces(crew: Stage) -> Iterator[Collector]:
     """What the services export while the test runs."""
-    with collecting() as found:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv(ENDPOINT_VARIABLE, found.endpoint)
-            patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
-            _restart(crew)
+    with traced(crew, TRACED) as found:
         yield found
-        _restart(crew)  # while the collector still takes what they export at their end
-
-
-def _restart(stage: Stage) -> None:
-    for name in TRACED:
-        stage.stack.services[name].stop()
-    for name in TRACED:
-        stage.stack.restart(name)
 
 
 @pytest.mark.timeout(600)

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.fixtures.collector import Collector, Seen, collecting
+from tests.fixtures.collector import Collector, Seen, traced
 from zb.play.stage import Stage, in_thread, until
-from zb_chassis.telemetry import ENDPOINT_VARIABLE
 
 TRACED = ("field-ingest", "scheduling")
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -22,20 +21,8 @@ SITE = "reference,name,street,postcode,town,country\nTRACED-1,Le Fil,1 rue du Fo
 @pytest.fixture(scope="module")
 def collector(platform: Stage) -> Iterator[Collector]:
     """field-ingest and scheduling export their spans to it."""
-    with collecting() as found:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv(ENDPOINT_VARIABLE, found.endpoint)
-            patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
-            restart(platform)
+    with traced(platform, TRACED) as found:
         yield found
-        restart(platform)  # while the collector still takes what they export at their end
-
-
-def restart(stage: Stage) -> None:
-    for name in TRACED:
-        stage.stack.services[name].stop()
-    for name in TRACED:
-        stage.stack.restart(name)
 
 
 async def test_one_command_of_the_office_is_one_trace_from_http_to_the_ledger(platform: Stage, collector: Collector) -> None:
