@@ -31,8 +31,8 @@ from zb.play.stage import AGENCY, Stage, in_thread, until
 from zb.postgres import program_folder
 from zb.stack import environment_file
 
-PERSONAL = ("Zsofia Markerfalvy", "0799-555-0142", "MK4711-DOOR-ZB", "Odon Signmarker", "431234567", "51234567")
-"""The contact's name and phone, the access code, who signed, and where the technician was."""
+PERSONAL = ("Zsofia Markerfalvy", "0799-555-0142", "MK4711-DOOR-ZB", "Odon Signmarker", "-431234567", "-1712345678")
+"""The contact's name and phone, the access code, who signed, and where the technician was: with a sign, which no hash has."""
 SIGNER = PERSONAL[3]
 HERE = {"latitude_e7": int(PERSONAL[4]), "longitude_e7": int(PERSONAL[5]), "accuracy_m": 5, "source": "gnss"}
 TRACED = ("field-ingest", "scheduling", "media")
@@ -238,5 +238,8 @@ def _personal_in(data: Any) -> list[str]:
 def _spellings(marker: str, data: Any) -> bool:
     """In clear, as bytea is dumped, in UTF-16, or in base64 at any of its three alignments."""
     raw = marker.encode()
-    coded = (base64.b64encode(bytes(shift) + raw)[-(-shift * 4 // 3) + bool(shift) : -4] for shift in range(3))
+    # The characters that the marker alone decides, all of them: fewer are found by chance in a megabyte of signatures.
+    coded = (
+        base64.b64encode(bytes(shift) + raw + bytes(2))[-(-shift * 4 // 3) : (shift + len(raw)) * 4 // 3] for shift in range(3)
+    )
     return any(data.find(spelling) >= 0 for spelling in (raw, raw.hex().encode(), marker.encode("utf-16-le"), *coded))
