@@ -14,6 +14,7 @@ from zb_contracts.envelope import GENESIS, Anchor, Header, ParsedEvent, SignedEv
 from zb_contracts.events import AuthorKind, Body, Opaque, fieldwork, office, type_of
 from zb_contracts.keys import SigningKey
 from zb_contracts.merge.causality import MergeEvent
+from zb_contracts.merge.headers import narrowed
 from zb_contracts.times import format_time_ms, parse_time_ms
 
 DAY_MS = parse_time_ms("2026-11-22T00:00:00.000Z")
@@ -92,7 +93,7 @@ class Author:
             self.signed.append(signed)
             self.prev = digest(signed.header)
         self.knowledge.setdefault(stream, {})[self.name] = self.seq
-        event = MergeEvent(header, body, self.kind)
+        event = MergeEvent(narrowed(header), body, self.kind)
         self.written.append(event)
         return event
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from contracts.tests.histories import INTERVENTION, Author, device, dice, is_closed, moved, random_history
 from contracts.tests.test_merge_story import merged, morning
 from zb_contracts import canonical
-from zb_contracts.envelope import Anchor
 from zb_contracts.events import EVENT_TYPES, AuthorKind, Opaque, fieldwork, written_body
 from zb_contracts.fields import FACT_OF, FIELDS, LINE_OF, REGISTERS_OF, unversioned
 from zb_contracts.merge import rules, wording
@@ -259,9 +258,7 @@ def test_no_register_is_without_a_candidate_even_where_vectors_form_a_circle(
 def test_a_lie_about_elapsed_time_makes_no_state_that_cannot_be_read() -> None:
     story = morning()
     event = story.anna.write(fieldwork.Started(), opens=True)
-    lie = msgspec.structs.replace(
-        event.header, elapsed_ms=canonical.INTEGER_MAX, anchor=Anchor("anchor-1", "9999-12-31T23:59:59.999Z")
-    )
+    lie = msgspec.structs.replace(event.header, trusted_ms=2 * canonical.INTEGER_MAX, is_anchored=True)
     state = merged([*story.office.written, MergeEvent(lie, event.body, event.kind)])
     assert canonical.decode(state_bytes(state))
     assert explain(state, "status", "en")[0].sentence

@@ -133,7 +133,7 @@ def test_a_snapshot_is_refused_by_other_streams_rules_programs_and_when_it_is_to
     for torn in (b"", data[:-1], data[:40] + b"\x00" + data[41:], b"\x00" * 32):
         with pytest.raises(SnapshotRefused, match="is not as it was written"):
             StreamFold.restore(INTERVENTION, torn)
-    with pytest.raises(SnapshotRefused, match="not \\(1, 'site:a'"):
+    with pytest.raises(SnapshotRefused, match=rf"not \({snapshots.FORMAT}, 'site:a'"):
         StreamFold.restore("site:a", data)
     with pytest.raises(SnapshotRefused, match="a snapshot of format"):
         StreamFold.restore(INTERVENTION, data, RULE_VERSION - 1)

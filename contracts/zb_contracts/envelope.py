@@ -105,10 +105,15 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     @property
     def trusted_ms(self) -> int:
-        """Anchor time + elapsed where both are known, else the wall clock: the last tie-break, never more."""
-        if self.anchor is None or self.elapsed_ms is None:
-            return self.at_ms
-        return parse_time_ms(self.anchor.server_time) + self.elapsed_ms
+        """See `trusted_ms`."""
+        return trusted_ms(self.at, self.anchor, self.elapsed_ms)
+
+
+def trusted_ms(at: str, anchor: Anchor | None, elapsed_ms: int | None) -> int:
+    """Anchor time + elapsed where both are known, else the wall clock: the last tie-break, never more."""
+    if anchor is None or elapsed_ms is None:
+        return parse_time_ms(at)
+    return parse_time_ms(anchor.server_time) + elapsed_ms
 
 
 class SignedEvent(NamedTuple):

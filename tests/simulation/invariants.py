@@ -29,6 +29,7 @@ from zb_contracts.fields import REGISTERS_OF, unversioned
 from zb_contracts.keys import dsse_pae, verify
 from zb_contracts.merge.causality import MergeEvent
 from zb_contracts.merge.fold import fold
+from zb_contracts.merge.headers import merge_header
 from zb_contracts.merge.state import state_bytes
 from zb_contracts.problems import Problem
 from zb_contracts.segment import decode_segment
@@ -242,7 +243,7 @@ def _admitted(company: Company) -> dict[str, list[MergeEvent]]:
         named = (row.event_id, row.author, row.seq, row.stream) in let_in
         if row.kind == "admitted" or (row.kind == "held" and named):
             kind = AuthorKind(company.ingest.ledger.authors[row.author].kind)
-            event = MergeEvent(parse_header(row.header), read_body(row.type, row.body), kind)
+            event = MergeEvent(merge_header(row.header), read_body(row.type, row.body), kind)
             groups.setdefault(row.stream, []).append(event)
     return groups
 

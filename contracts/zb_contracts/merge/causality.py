@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 from zb_contracts import canonical
 from zb_contracts.canonical import INTEGER_MAX
-from zb_contracts.envelope import Header, ParsedEvent
+from zb_contracts.envelope import ParsedEvent
 from zb_contracts.events import AuthorKind, Body, Opaque, Plain, plain, type_of, written_body
 from zb_contracts.fields import unversioned
+from zb_contracts.merge.headers import MergeHeader, narrowed
 from zb_contracts.merge.state import Origin, Register, Side
 
 _SIDES: dict[AuthorKind, Side] = {
@@ -28,13 +29,13 @@ class MergeEvent:
 
     `kind` is the registered kind of its author, a fact of the ledger. `type` is the body's, empty where the body is opaque;
     `name` is it without its version, what the rules dispatch on. `value` is the body as plain JSON without its nulls, sealed
-    values sealed. `rank` is the last tie-break, all from the header: trusted time or wall clock, author, seq. Nobody changes
-    an event. There are many of them: no attribute is kept that these do not say.
+    values sealed. `rank` is the last tie-break, all from the header: trusted time or wall clock, author, seq; no two events have
+    the same. Nobody changes an event. There are many of them: no attribute is kept that these do not say.
     """
 
     __slots__ = ("_body", "header", "id", "kind", "name", "origin", "rank", "type", "value")
 
-    def __init__(self, header: Header, body: Body | Opaque | Plain, kind: AuthorKind) -> None:
+    def __init__(self, header: MergeHeader, body: Body | Opaque | Plain, kind: AuthorKind) -> None:
         self.header = header
         self.kind = kind
         self.id = header.id
@@ -45,8 +46,8 @@ class MergeEvent:
             self._body = body
             self.type, self.value = ("", {}) if isinstance(body, Opaque) else (type_of(body).name, plain(body))
         self.name = unversioned(self.type)
-        self.rank = rank_of(header)
-        self.origin = _origin(header, _SIDES[kind], self.rank[0])
+        self.rank = (header.trusted_ms, header.author, header.seq)
+        self.origin = _origin(header, _SIDES[kind])
 
     def __repr__(self) -> str:
         return f"MergeEvent({self.header!r}, {self.body!r}, {self.kind!r})"
@@ -61,13 +62,7 @@ class MergeEvent:
         return self.origin.side
 
 
-def rank_of(header: Header) -> tuple[int, str, int]:
-    """Where an event stands among equals; no two events have the same rank."""
-    return header.trusted_ms, header.author, header.seq
-
-
-def _origin(header: Header, side: Side, trusted_ms: int) -> Origin:
-    known = header.anchor is not None and header.elapsed_ms is not None
+def _origin(header: MergeHeader, side: Side) -> Origin:
     return Origin(
         event=header.id,
         author=header.author,
@@ -77,14 +72,14 @@ def _origin(header: Header, side: Side, trusted_ms: int) -> Origin:
         visit=header.visit,
         at=header.at,
         # A hostile elapsed time must not make a number that canonical JSON refuses.
-        trusted_ms=min(trusted_ms, INTEGER_MAX) if known else None,
+        trusted_ms=min(header.trusted_ms, INTEGER_MAX) if header.is_anchored else None,
         side=side,
     )
 
 
 def merge_event(parsed: ParsedEvent, kind: AuthorKind) -> MergeEvent:
     """The fold's view of a stored event whose author is registered as `kind`. Never raises on a parsed event."""
-    return MergeEvent(parsed.header, written_body(parsed.header.type, parsed.signed.body), kind)
+    return MergeEvent(narrowed(parsed.header), written_body(parsed.header.type, parsed.signed.body), kind)
 
 
 def knows(later: MergeEvent, earlier: MergeEvent) -> bool:

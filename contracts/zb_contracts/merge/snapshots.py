@@ -13,12 +13,12 @@ from typing import Final
 import msgspec
 
 from zb_contracts import canonical
-from zb_contracts.envelope import Header
 from zb_contracts.events import EVENT_TYPES, AuthorKind, Opaque, stored_body
 from zb_contracts.merge.causality import MergeEvent
+from zb_contracts.merge.headers import MergeHeader
 from zb_contracts.merge.records import Book
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
 class SnapshotRefused(ValueError):
@@ -28,7 +28,7 @@ class SnapshotRefused(ValueError):
 class Kept(msgspec.Struct, frozen=True, array_like=True):
     """One event. `type` is that of the body as it was read, after upcasts; empty where the body was not read."""
 
-    header: Header
+    header: MergeHeader
     kind: AuthorKind
     type: str
     body: bytes

@@ -11,6 +11,7 @@ from zb_contracts.events.places import ShiftStarted, StockMoved
 from zb_contracts.events.registry import type_of
 from zb_contracts.merge.causality import MergeEvent
 from zb_contracts.merge.fold import fold
+from zb_contracts.merge.headers import narrowed
 from zb_contracts.times import format_time_ms
 from zb_device.commands import run
 from zb_device.faults import InterventionUnknown, Locked, RecordInvalid, VisitRefused
@@ -38,7 +39,7 @@ def office(seq: int, body) -> MergeEvent:
         body_sha256="0" * 64,
         body_type="application/json",
     )
-    return MergeEvent(header, body, AuthorKind.OFFICE)
+    return MergeEvent(narrowed(header), body, AuthorKind.OFFICE)
 
 
 def stocked(body):

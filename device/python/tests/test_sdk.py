@@ -10,6 +10,7 @@ from zb_contracts.events import EVENT_TYPES, AuthorKind
 from zb_contracts.events.places import SiteChanged
 from zb_contracts.events.registry import type_of
 from zb_contracts.merge.causality import MergeEvent
+from zb_contracts.merge.headers import narrowed
 from zb_contracts.times import format_time_ms
 from zb_device import cli
 from zb_device.command_register import COMMANDS
@@ -73,7 +74,7 @@ MADE_BY_THE_SDK = {"file", "keys", "shown_sha256", "signer_role", "field"}
 
 SDK_BY_COMMAND = {
     "outbox": {"outbox"},
-    "status": {"status", "technician", "unlocked", "is_online", "background", "settled"},
+    "status": {"status", "technician", "unlocked", "is_online", "settled", "uploaded"},
     "check": {"check"},
     "list": {"interventions"},
     "show": {"state", "intervention"},
@@ -246,4 +247,4 @@ def other_device(stream: str, body, at_ms: int) -> MergeEvent:
         body_sha256="0" * 64,
         body_type="application/json",
     )
-    return MergeEvent(header, body, AuthorKind.DEVICE)
+    return MergeEvent(narrowed(header), body, AuthorKind.DEVICE)

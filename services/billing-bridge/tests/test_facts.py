@@ -8,6 +8,7 @@ from zb_contracts.events import AuthorKind, fieldwork, office, type_of
 from zb_contracts.events.values import File
 from zb_contracts.merge.causality import MergeEvent
 from zb_contracts.merge.fold import fold
+from zb_contracts.merge.headers import narrowed
 from zb_contracts.merge.state import InterventionState
 from zb_contracts.times import format_time_ms
 
@@ -47,7 +48,7 @@ class Day:
             body_sha256="0" * 64,
             body_type=BODY_TYPE,
         )
-        self.events.append(MergeEvent(header, body, AuthorKind.DEVICE if device else AuthorKind.OFFICE))
+        self.events.append(MergeEvent(narrowed(header), body, AuthorKind.DEVICE if device else AuthorKind.OFFICE))
         return event_id
 
     def state(self) -> InterventionState:

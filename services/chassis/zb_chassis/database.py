@@ -151,6 +151,8 @@ def _session_settings(application_name: str, statement_timeout_s: float) -> dict
         "idle_in_transaction_session_timeout": _milliseconds(IDLE_IN_TRANSACTION_TIMEOUT_S),
         "timezone": "UTC",
         "jit": "off",
+        # Services look rows up: a plan that was made while a table was small, or without statistics, would read it whole.
+        "enable_seqscan": "off",
     }
 
 

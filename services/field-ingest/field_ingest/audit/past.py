@@ -15,7 +15,7 @@ from field_ingest.projection import ledger_streams, states
 from field_ingest.projection.folding import Folded
 from field_ingest.projection.refolding import Author, Cut, Row, cut_at, events_of, refold, standing
 from zb_chassis.database import Connection
-from zb_contracts.envelope import stored_header
+from zb_contracts.merge.headers import merge_header
 from zb_contracts.merge.state import State
 from zb_contracts.problems import INPUT_NOT_FOUND, Problem
 
@@ -99,7 +99,7 @@ def _difference(stream: str, rows: Sequence[Row], cuts: tuple[Cut, Cut], authors
 
 def _ids(rows: Sequence[Row], cut: Cut, authors: Mapping[str, Author]) -> frozenset[str]:
     if cut.occurred_ms is None:
-        return frozenset(stored_header(row.header).id for row in standing(rows))
+        return frozenset(merge_header(row.header).id for row in standing(rows))
     return frozenset(event.id for event in events_of(standing(rows), authors, cut.occurred_ms))
 
 

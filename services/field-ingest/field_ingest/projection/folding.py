@@ -13,16 +13,16 @@ import structlog
 
 from field_ingest.projection.partitions import partition_of
 from field_ingest.projection.ports import LedgerRow, Marks, Rest, Taken
-from zb_contracts.envelope import stored_header
 from zb_contracts.events import AuthorKind, stored_body, written_body
 from zb_contracts.merge.causality import MergeEvent
 from zb_contracts.merge.fold import StreamFold
+from zb_contracts.merge.headers import merge_header
 from zb_contracts.merge.snapshots import SnapshotRefused
 from zb_contracts.merge.state import State, state_bytes
 
-STREAMS_KEPT_MAX: Final = 5_000
-EVENTS_KEPT_MAX: Final = 40_000
-"""Events that the folds kept hold together, at 2 to 3 KB each: memory is full long before the ledger is large."""
+STREAMS_KEPT_MAX: Final = 10_000
+EVENTS_KEPT_MAX: Final = 60_000
+"""Events that the folds kept hold together, at 1 to 2 KB each: memory is full long before the ledger is large."""
 REASON_MAX: Final = 500
 REST_FROM: Final = 500
 """Events from which on a stream's fold is put away now and then."""
@@ -159,7 +159,7 @@ class Folds:
 def read_event(row: LedgerRow) -> MergeEvent:
     """The fold's view of a ledger row, whose header and body admission has checked."""
     body = written_body(row.type, row.body) if row.opaque else stored_body(row.type, row.body)
-    return MergeEvent(stored_header(row.header), body, _KINDS[row.author_kind])
+    return MergeEvent(merge_header(row.header), body, _KINDS[row.author_kind])
 
 
 def by_stream(rows: Iterable[LedgerRow]) -> dict[str, list[LedgerRow]]:

@@ -19,6 +19,7 @@ from zb_contracts.events.office import EventAdmitted
 from zb_contracts.keys import dsse_pae, verify
 from zb_contracts.merge.causality import MergeEvent
 from zb_contracts.merge.fold import ADMISSION, RULES, StreamFold
+from zb_contracts.merge.headers import merge_header
 from zb_contracts.merge.state import state_bytes
 
 
@@ -118,7 +119,7 @@ def events_of(rows: Iterable[Row], authors: Mapping[str, Author], occurred_ms: i
 
 def _event(row: Row, kind: AuthorKind) -> MergeEvent:
     body = written_body(row.type, row.body) if row.opaque else stored_body(row.type, row.body)
-    return MergeEvent(stored_header(row.header), body, kind)
+    return MergeEvent(merge_header(row.header), body, kind)
 
 
 def standing(rows: Sequence[Row]) -> Sequence[Row]:
@@ -140,7 +141,7 @@ def lifts_of(rows: Iterable[Row]) -> list[Lift]:
 
 
 def _name(row: Row) -> tuple[str, str, int]:
-    header = stored_header(row.header)
+    header = merge_header(row.header)
     return header.id, header.author, header.seq
 
 

@@ -6,13 +6,13 @@ import pytest
 
 from field_ingest.admission.admitting import Done
 from zb_contracts import canonical
-from zb_contracts.envelope import parse_header
 from zb_contracts.events import AuthorKind, Body
 from zb_contracts.events import registry as register
 from zb_contracts.events.registry import DEVICE, OFFICE, EventType, written_body
 from zb_contracts.merge import fold as folds
 from zb_contracts.merge.causality import MergeEvent
 from zb_contracts.merge.fold import Rules, fold
+from zb_contracts.merge.headers import merge_header
 
 DREAM, CANCEL, COMMENT = "intervention.dreamt_of.v1", "intervention.cancelled.v9", "intervention.comment_added.v9"
 LATER = 90
@@ -36,7 +36,7 @@ def learn(monkeypatch: pytest.MonkeyPatch, name: str, writers: frozenset[AuthorK
 async def folded(house: Any, pen: Any, kind: AuthorKind, rule_version: int) -> list[tuple[str, str]]:
     """What these rules could not read of the author's admitted events: (type, reason)."""
     rows = [row for row in await house.rows(pen) if row["kind"] == "admitted"]
-    events = [MergeEvent(parse_header(row["header"]), written_body(row["type"], row["body"]), kind) for row in rows]
+    events = [MergeEvent(merge_header(row["header"]), written_body(row["type"], row["body"]), kind) for row in rows]
     return [(one.type, one.reason) for one in fold(rows[0]["stream"], events, rule_version).unknown]
 
 
