@@ -20,6 +20,8 @@ from zb_contracts.subject_keys import DEPOSITS_PATH, KEYS_PATH, STATEMENT_PATH
 from zb_contracts.times import format_time_ms
 from zb_device.device import Device
 
+PATIENCE_S = 20
+
 
 class _Handler(BaseHTTPRequestHandler):
     platform: Platform
@@ -153,6 +155,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_PATCH(self) -> None:
         body = self._body()
+        self.platform.parts_begun.release()
+        self.platform.takes_parts.wait(PATIENCE_S)
         self.platform.check_proof("PATCH", self.path, self.headers, body)
         sha256 = self.path.rsplit("/", 1)[1]
         length, data = self.platform.uploads[sha256]

@@ -22,11 +22,56 @@ async def test_fail_once_write_nothing_and_the_queue_drains(device, platform):
     platform.connected = False
     await device.record(Started(), stream=BOILER)
     device.start()
-    assert await device.wait_until(lambda: device.background.failures > 0, DEADLINE_S)
+    assert await device.wait_until(lambda: device.network.events.failures > 0, DEADLINE_S)
     platform.connected = True
 
     assert await device.wait_until(device.settled, DEADLINE_S)
     assert len(platform.rows) == 1
+
+
+async def test_an_event_waits_for_no_photo_that_is_on_its_way(device, platform):
+    platform.takes_parts.clear()
+    boiler = device.work_on("leaky-boiler")
+    await boiler.attach(b"a photo of a boiler", mime="image/jpeg")
+    device.start()
+    assert await asyncio.to_thread(platform.parts_begun.acquire, timeout=DEADLINE_S)
+    await boiler.start()
+
+    assert await device.wait_until(device.settled, DEADLINE_S)
+    assert (len(platform.rows), platform.files) == (2, {})
+    platform.takes_parts.set()
+    assert await device.wait_until(device.uploaded, DEADLINE_S)
+
+
+async def test_an_evidence_store_that_is_away_slows_no_event_down(device, platform):
+    platform.fail_patches = 1_000
+    boiler = device.work_on("leaky-boiler")
+    await boiler.attach(b"a photo of a boiler", mime="image/jpeg")
+    device.start()
+    assert await device.wait_until(lambda: device.network.photos.failures > 1, DEADLINE_S)
+    await boiler.start()
+    assert await device.wait_until(device.settled, DEADLINE_S)
+    assert device.network.events.failures == 0
+    assert "cannot be reached" in str(device.status()["last_fault"])
+
+    platform.fail_patches = 0
+    assert await device.wait_until(device.uploaded, DEADLINE_S)
+
+
+async def test_a_round_is_done_at_the_appointed_moment_though_the_timer_would_rest():
+    rounds: list[int] = []
+    again = asyncio.Event()
+
+    async def attempt() -> bool:
+        rounds.append(1)
+        if len(rounds) == 2:
+            again.set()
+        return False
+
+    timer = Background(attempt, idle_s=lambda: 3_600, appointment_s=lambda: 0.02)
+    timer.start()
+    await asyncio.wait_for(again.wait(), DEADLINE_S)
+    await timer.stop()
 
 
 async def test_a_recorded_event_goes_up_by_itself(device, platform):

@@ -10,7 +10,7 @@ from zb_device.faults import VisitRefused, WrongPin
 from zb_device.policies import Conditions, Link
 from zb_device.standing import Standing
 
-OF_THE_LOOP = {"background", "network", "opened", "parts", "present"}
+OF_THE_LOOP = {"network", "opened", "parts", "present"}
 """What only has a meaning, or can only be touched, within the loop."""
 
 

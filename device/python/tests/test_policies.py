@@ -1,10 +1,12 @@
 """Photos wait for Wi-Fi, charge or the evening; events never wait; the day is fetched before it begins; status says why."""
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
 
 from zb_contracts.events.fieldwork import Started
+from zb_contracts.handover import CHUNK_BYTES
 from zb_device.commands import run
 from zb_device.faults import PolicyInvalid
 from zb_device.policies import (
@@ -106,16 +108,33 @@ async def test_events_go_by_any_link_and_photos_wait_for_wifi(device, platform, 
     assert [(one["what"], one["for"], one["count"]) for one in status(device)["waits"]] == [("photos", "unmetered_link", 1)]
 
     device.tell(WIFI)
-    assert await device.wait_until(lambda: not device.parts.media.waiting(), DEADLINE_S)
+    assert await device.wait_until(device.uploaded, DEADLINE_S)
     assert list(platform.files.values()) == [b"a photo of a boiler"]
     assert status(device)["waits"] == []
+
+
+async def test_a_large_photo_stops_where_the_link_becomes_dear_and_goes_on_from_there(device, platform):
+    platform.takes_parts.clear()
+    picture = bytes(range(256)) * (3 * CHUNK_BYTES // 256)
+    device.start()
+    await device.work_on("leaky-boiler").attach(picture, mime="image/jpeg")
+    assert await asyncio.to_thread(platform.parts_begun.acquire, timeout=DEADLINE_S)
+    device.tell(MOBILE)
+    platform.takes_parts.set()
+    assert await device.wait_until(lambda: [len(data) for _, data in platform.uploads.values()] == [CHUNK_BYTES], DEADLINE_S)
+    assert await device.wait_until(device.settled, DEADLINE_S)
+    assert [file.waits_for for file in device.outbox().files] == [WaitsFor.UNMETERED_LINK]
+
+    device.tell(WIFI)
+    assert await device.wait_until(device.uploaded, DEADLINE_S)
+    assert list(platform.files.values()) == [picture]
 
 
 async def test_without_a_link_nothing_is_tried_and_with_one_everything_drains(device, platform):
     device.tell(Conditions(link=Link.NONE))
     device.start()
     await device.record(Started(), stream=BOILER)
-    assert await device.wait_until(lambda: device.background.failures > 0, DEADLINE_S)
+    assert await device.wait_until(lambda: device.network.events.failures > 0, DEADLINE_S)
     assert (platform.published, device.outbox().events[0].waits_for) == ([], WaitsFor.NETWORK)
 
     device.tell(WIFI)
@@ -143,5 +162,5 @@ async def test_the_timer_rests_no_longer_than_until_the_next_moment(device, hand
     device.use(policy_of("standard", idle_s=3600))
     monkeypatch.setattr(device.network, "_share", 0.0)
     hands.wall = at(4, 59)
-    assert device.background.appointment_s() == 60
-    assert device.background.idle_s() == 3600
+    assert device.network.events.appointment_s() == 60
+    assert device.network.events.idle_s() == 3600

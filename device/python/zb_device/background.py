@@ -1,4 +1,4 @@
-"""The retry timer: syncs and uploads on its own, on a hint, and soon after something was recorded.
+"""A retry timer: does its round on its own, on a hint, and soon after something was queued. A device has two: events, photos.
 
 It has its own clock of tries (exponential, with jitter) and depends on no write: what failed once with nothing written since is
 tried again. It decides nothing about content and survives every fault of a round by noting it and waiting.
@@ -22,7 +22,7 @@ HINTS_APART_S: Final = 0.1
 
 @dataclass(slots=True)
 class Background:
-    """One task a device. `attempt` does a whole round and says whether something is still on its way."""
+    """One task. `attempt` does a whole round and says whether something is still on its way."""
 
     attempt: Callable[[], Awaitable[bool]]
     noted: Callable[[], None] = lambda: None
@@ -46,7 +46,7 @@ class Background:
         self._wake.set()
 
     def recorded(self) -> None:
-        """An event waits. While the network is failing, the retry timer keeps its own time."""
+        """Something was recorded. While the network is failing, the retry timer keeps its own time."""
         if not self.failures:
             self._wake.set()
 

@@ -219,6 +219,7 @@ class Device(Blocking):
     offline = waits(aio.Device.offline)
     online = calls(aio.Device.online)
     settled = calls(aio.Device.settled)
+    uploaded = calls(aio.Device.uploaded)
     wait_until = waits(aio.Device.wait_until)
 
     def _read(self, look: Callable[[aio.Device], R]) -> R:

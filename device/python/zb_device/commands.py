@@ -279,15 +279,15 @@ class Wait(Arguments):
 async def wait(device: Device, arguments: Wait) -> Json:
     conditions: dict[str, Callable[[], bool]] = {
         "settled": device.settled,
-        "uploaded": lambda: not device.parts.media.waiting(),
+        "uploaded": device.uploaded,
         "covered": lambda: not device.state(arguments.stream or "").pending,
         "documents": lambda: len(device.documents("intervention")) >= arguments.count,
     }
     if arguments.until not in conditions:
         raise CommandInvalid(f"wait: until is one of {', '.join(conditions)}")
-    device.background.wake()
+    device.network.wake()
     reached = await device.wait_until(conditions[arguments.until], arguments.timeout_s)
-    return {"reached": reached, "last_fault": device.background.last_fault}
+    return {"reached": reached, "last_fault": device.network.last_fault}
 
 
 # --- JSON ---

@@ -16,7 +16,7 @@ import httpx
 
 from zb_contracts.events import Body
 from zb_contracts.merge.state import InterventionState
-from zb_device.background import RETRY_S_MAX, Background
+from zb_device.background import RETRY_S_MAX
 from zb_device.clock import Clock, machine_clock
 from zb_device.database import transaction
 from zb_device.enrolment import Invitation, enrol
@@ -195,7 +195,7 @@ class Device(Handles):
         reading = ReadModel(self._folder.path, technician, unlocked.database_key)
         self._open = Opened(unlocked, reading, OwnEvents(self.parts.log, unlocked.reader, technician))
         self._guard.opened(technician)
-        self.background.wake()
+        self.network.wake()
 
     async def change_pin(self, old: str, new: str) -> None:
         """Another PIN or passphrase for who works here. WrongPin, PinBlocked or PinTooWeak else."""
@@ -244,7 +244,7 @@ class Device(Handles):
         if self._open is not None:
             self._open.own.remember(events)
             self._open.reading.keys.put(made_here(drafts))
-        self.background.recorded()
+        self.network.recorded(attachment is not None)
         return [recorded(event) for event in events]
 
     async def attach(self, data: bytes, mime: str, drafts: Callable[[Prepared], Sequence[Draft]]) -> list[Recorded]:
@@ -324,15 +324,9 @@ class Device(Handles):
         """Try each waiting file once, if the policy lets photos go now (or `regardless` of it); how many are stored now."""
         return await self.network.upload(regardless=regardless)
 
-    @property
-    def background(self) -> Background:
-        """The retry timer: how often it failed in a row, and with what."""
-        return self.network.background
-
     def start(self, *, retry_s_max: float = RETRY_S_MAX) -> None:
         """Sync and upload in the background from now on."""
-        self.background.retry_s_max = retry_s_max
-        self.background.start()
+        self.network.start(retry_s_max)
 
     def tell(self, conditions: Conditions) -> None:
         """What the host knows of link and battery; call it whenever that changes. PolicyInvalid for what cannot be."""
@@ -369,6 +363,10 @@ class Device(Handles):
     def _reopen(self) -> None:
         """The store goes on under another author or other keys."""
         self._parts = Parts.of(self._folder, self.clock)
+    def uploaded(self) -> bool:
+        """The evidence store has had its word on every photo and signature."""
+        return self.network.uploaded()
+
 
     def _destroy(self, order: str) -> None:
         """The wipe of this order was attested."""
@@ -379,7 +377,7 @@ class Device(Handles):
     def _nats(self) -> Transport:
         # A device's id, addresses and login key are its own through all its incarnations.
         parts = self.parts
-        return NatsTransport(parts.pinned, parts.keys, parts.sessions.current, lambda: self.background.wake())
+        return NatsTransport(parts.pinned, parts.keys, parts.sessions.current, lambda: self.network.events.wake())
 
 
 __all__ = ["Device", "DeviceFault", "Recorded"]

@@ -1,12 +1,13 @@
 """The device's side of the network: rounds by hand or in the background, what the host says of link and battery, the policy.
 
-It decides when, with `policies`; what a round does is `rounds`' and `uploads`' matter. Nothing is lost by a round that fails.
+Events and photos have a timer each, so that no photo, and no evidence store that is away, holds an event up. It decides when,
+with `policies`; what a round does is `rounds`' and `uploads`' matter. Nothing is lost by a round that fails.
 """
 
 import asyncio
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from zb_device.background import Background
@@ -46,7 +47,8 @@ class Network:
         self.conditions = Conditions()
         # Where in a window this device has its moment: its own for life, and spread over a fleet.
         self._share = hashlib.sha256(parts().pinned.device.encode()).digest()[0] / 256
-        self.background = Background(self._round, self._changed.set, idle_s=self._idle_s, appointment_s=self._appointment_s)
+        self.events = self._timer(self._events_round)
+        self.photos = self._timer(self._photos_round)
 
     # --- By hand ---
 
@@ -59,10 +61,14 @@ class Network:
 
     async def upload(self, *, regardless: bool = False) -> int:
         """As `Device.upload`."""
-        if not self.is_online or (not regardless and self.photos_wait_for()):
+
+        def may_go() -> bool:
+            return self.is_online and (regardless or self.photos_wait_for() is None)
+
+        if self.uploaded() or not may_go():
             return 0
         try:
-            return await self._rounds.upload()
+            return await self._rounds.upload(may_go)
         finally:
             self._changed.set()
 
@@ -77,10 +83,11 @@ class Network:
 
     def switch_on(self) -> None:
         self.switched_on = True
-        self.background.wake()
+        self.wake()
 
     async def close(self) -> None:
-        await self.background.stop()
+        await self.events.stop()
+        await self.photos.stop()
         await self.transport.close()
 
     # --- Conditions and policy ---
@@ -89,7 +96,7 @@ class Network:
         """What the host says now; where something may go that could not, it goes at once."""
         self.conditions = checked(conditions)
         self._rounds.battery_percent = conditions.battery_percent
-        self.background.wake()
+        self.wake()
 
     @property
     def policy(self) -> Policy:
@@ -101,7 +108,7 @@ class Network:
         parts = self._parts()
         with transaction(parts.syncer.connection):
             parts.settings.put(policy)
-        self.background.wake()
+        self.wake()
 
     def photos_wait_for(self) -> WaitsFor | None:
         """What the waiting photos wait for; None: nothing, or there are none."""
@@ -114,10 +121,36 @@ class Network:
 
     # --- In the background ---
 
+    def start(self, retry_s_max: float) -> None:
+        """Both timers, from now on."""
+        for timer in (self.events, self.photos):
+            timer.retry_s_max = retry_s_max
+            timer.start()
+
+    def recorded(self, has_file: bool) -> None:
+        """An event was recorded, with a file or without."""
+        self.events.recorded()
+        if has_file:
+            self.photos.recorded()
+
+    def wake(self) -> None:
+        """Something changed: no timer waits."""
+        self.events.wake()
+        self.photos.wake()
+
+    @property
+    def last_fault(self) -> str | None:
+        """Why the newest round failed, of events before photos; None while all goes well."""
+        return self.events.last_fault or self.photos.last_fault
+
     def settled(self) -> bool:
         """The ledger has had its word on every event."""
         counts = self._parts().log.counts()
         return not counts[EventState.QUEUED] and not counts[EventState.RECEIVED]
+
+    def uploaded(self) -> bool:
+        """The evidence store has had its word on every file."""
+        return not self._parts().media.waiting()
 
     async def wait_until(self, reached: Callable[[], bool], timeout_s: float) -> bool:
         """Wait for what a background round brings; False when the time is over."""
@@ -130,10 +163,18 @@ class Network:
             return reached()
         return True
 
-    async def _round(self) -> bool:
+    def _timer(self, attempt: Callable[[], Awaitable[bool]]) -> Background:
+        return Background(attempt, self._changed.set, idle_s=self._idle_s, appointment_s=self._appointment_s)
+
+    async def _events_round(self) -> bool:
         await self.sync(is_sparing=True)
+        # A photo may have waited for this: for a session, for the time, for the event that names it.
+        self.photos.recorded()
+        return not self.settled()
+
+    async def _photos_round(self) -> bool:
         await self.upload()
-        return not self.settled() or (bool(self._parts().media.waiting()) and self.photos_wait_for() is None)
+        return not self.uploaded() and self.photos_wait_for() is None
 
     def _idle_s(self) -> float:
         return idle_s(self.policy, self.conditions)

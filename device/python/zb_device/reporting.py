@@ -52,7 +52,7 @@ def status(device: "Device") -> Json:
             {"at": format_time_ms(at), "code": code, "message": text}
             for at, code, text in (parts.settings.get(Problems) or Problems()).entries
         ],
-        "last_fault": device.background.last_fault,
+        "last_fault": device.network.last_fault,
     }
 
 

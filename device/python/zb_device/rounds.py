@@ -1,11 +1,12 @@
-"""One round with the platform: a session, the word about a new incarnation, what closed logs still have, the current log.
+"""Rounds with the platform: a session, the word about a new incarnation, what closed logs still have, the current log.
 
 It owns the order of these steps and what a refusal of one means for the others: whatever the session or the incarnation, what
 was signed is sent. It keeps no timer (`background` does) and opens no store.
 """
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import httpx
@@ -43,6 +44,10 @@ class Rounds:
     """As the host said last."""
     drain_until_ms: int = 0
     keys_after_ms: int = 0
+    _session: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Events and photos go side by side; a session is renewed once for both."""
+    _uploading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """One pass over the files at a time: a file is no two uploads."""
 
     async def sync(self, transport: Transport, *, is_sparing: bool = False) -> SyncReport:
         """Unreachable, Refused or a Problem; nothing is lost by it. `is_sparing`: subject keys only now and then."""
@@ -84,31 +89,43 @@ class Rounds:
             if not self.parts().ending.is_reported():
                 await self._all(transport)
             if self.parts().ending.is_reported():
-                self.destroy(order.order)
+                async with self._uploading:
+                    self.destroy(order.order)
 
     async def _upload_last(self) -> None:
         try:
-            await self.upload()
+            async with self._uploading:
+                await self._upload(lambda: True)
         except (Unreachable, Refused) as fault:
             # The files wait with their own reasons; a lost device does not wait for them.
             self.parts().syncer.note(getattr(fault, "problem", fault.code), f"files could not be sent before the wipe: {fault}")
 
-    async def upload(self) -> int:
-        """Try each waiting file once, locked or not; how many are stored. Where the clock was too wrong for a proof, again."""
+    async def upload(self, may_go: Callable[[], bool]) -> int:
+        """Try each waiting file once while it `may_go`, locked or not; how many are stored. An order to wipe ends the pass."""
+        await self.ensure_session()
+        async with self._uploading:
+            return await self._upload(lambda: may_go() and self.parts().ending.order is None)
+
+    async def _upload(self, may_go: Callable[[], bool]) -> int:
+        """One pass. Where the clock was too wrong for a proof, again."""
         opened, parts = self.opened(), self.parts()
         has_person = parts.sessions.current().technician is not None
         reader = opened.reader if opened and has_person else None
         uploader = Uploader(parts.media, parts.pinned, parts.keys, parts.sessions, parts.real_time)
         try:
-            return await uploader.run(self.client, reader)
+            return await uploader.run(self.client, reader, may_go)
         except Refused as fault:
             if fault.problem != DEVICE_PROOF_TIME.code:
                 raise
         await parts.real_time.learn(self.client)
-        return await uploader.run(self.client, reader)
+        return await uploader.run(self.client, reader, may_go)
 
     async def ensure_session(self, *, anew: bool = False) -> None:
         """A session of who works here, or a drain where that is refused. Reading ends while even that is refused."""
+        async with self._session:
+            await self._ensure_session(anew)
+
+    async def _ensure_session(self, anew: bool) -> None:
         opened, sessions = self.opened(), self.parts().sessions
         await self._know_time()
         technician = opened.unlocked.technician if opened else sessions.current().technician or self._signed_in()

@@ -66,16 +66,19 @@ class Uploader:
     sessions: Sessions
     real_ms: Callable[[], int]
 
-    async def run(self, client: httpx.AsyncClient, reader: OpenReader | None) -> int:
+    async def run(self, client: httpx.AsyncClient, reader: OpenReader | None, may_go: Callable[[], bool]) -> int:
         """Try each waiting file once; how many are stored now. What the reader cannot open is handed over.
 
         Unreachable ends the pass, and so does Refused when the server does not take session or proof.
+        Before each part it asks whether it still `may_go`: a large file does not go on over a link that became dear.
+
         """
         stored = 0
         for item in self.media.waiting():
             can_open = reader is not None and item.reader == reader.technician and item.for_reader is not None
             try:
-                await self._upload(client, item, reader.key if reader and can_open else None)
+                if not await self._upload(client, item, reader.key if reader and can_open else None, may_go):
+                    break
                 stored += 1
             except Unreachable:
                 raise
@@ -101,7 +104,12 @@ class Uploader:
         else:
             self.media.tried(item.sha256, fault.problem, str(fault))
 
-    async def _upload(self, client: httpx.AsyncClient, item: MediaItem, reader: WrapKey | None) -> None:
+    async def _upload(
+        self, client: httpx.AsyncClient, item: MediaItem, reader: WrapKey | None, may_go: Callable[[], bool]
+    ) -> bool:
+        """Whether it is stored; False where it may not go on now."""
+        if not may_go():
+            return False
         url, offset = item.upload_url, -1
         if url is None or reader is None:
             # An upload that was begun in the clear goes on in encrypted chunks once it is handed over.
@@ -114,9 +122,11 @@ class Uploader:
                 # The answer to the last part may have been another server's: ask once more before our bytes go.
                 if await self._offset(client, url) == item.length_bytes:
                     self.media.stored(item.sha256, self.real_ms())
-                    return
+                    return True
                 break
             offset = await self._send_part(client, url, item, reader, offset)
+            if not may_go():
+                return False
         raise Refused("the upload does not get further", problem=MEDIA_OFFSET.code, may_retry=True)
 
     async def _handed_over(self, client: httpx.AsyncClient, item: MediaItem) -> SignedHandover:
