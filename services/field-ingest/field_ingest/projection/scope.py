@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from zb_contracts import catalogues
+from zb_contracts.merge.rules import NOT_ASSIGNED
 from zb_contracts.merge.state import InterventionState, State, StockState, state_bytes
 from zb_contracts.times import parse_time_ms
 
@@ -117,13 +118,14 @@ def stock_of(technician: str) -> str:
 def members(state: InterventionState, received_ms: int, now_ms: int, limits: ScopeLimits) -> dict[str, Member]:
     """The technicians who may hold this intervention.
 
-    The assignee, whoever holds it with an open visit and, once it is closed, whoever has visited it; all of them until
-    `keep_days` after `received_ms`, when the ledger received what closed it. Device clocks have no say in that.
+    The assignee, whoever holds it with an open visit and, once it is closed, whoever was sent and has visited it; all of them
+    until `keep_days` after `received_ms`, when the ledger received what closed it. Device clocks have no say in that. Who only
+    says that he was there gets nothing: with a modified program anybody can record a visit of whatever id he can guess.
     """
     technicians = {name for name in (state.assignee, *state.held_by) if name and name != NOBODY}
     expires_ms = None
     if state.status in CLOSED:
-        technicians |= {visit.technician for visit in state.visits if visit.technician}
+        technicians |= {visit.technician for visit in state.visits if visit.technician and NOT_ASSIGNED not in visit.flags}
         expires_ms = received_ms + limits.keep_ms
         if expires_ms <= now_ms:
             return {}

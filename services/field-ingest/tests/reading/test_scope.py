@@ -129,6 +129,18 @@ async def test_a_closed_intervention_leaves_after_some_days_of_the_ledgers_clock
     assert await changes(company, "camille", before.change) == [(BOILER, False)]
 
 
+async def test_a_visit_that_nobody_was_sent_on_opens_no_document(company: Any, office: Any, camille: Any) -> None:
+    """Ids follow from agency and number: whoever guesses one and closes the intervention himself gets to read nothing of it."""
+    await company.record(office, "site:site-1", site())
+    await company.record(office, BOILER, created())
+    await company.record(office, BOILER, Assigned(assignee="dominique"))
+    await company.record(camille, BOILER, Started(), visit=VISIT, event_id=VISIT)
+    await company.record(camille, BOILER, Done(), visit=VISIT)
+    await company.project()
+    assert await changes(company, "camille") == []
+    assert {name for name, _ in await changes(company, "dominique")} == {BOILER, "site:site-1"}
+
+
 async def test_what_the_budget_leaves_out_is_named_and_the_soonest_planned_comes_first(company: Any, office: Any) -> None:
     company.scopes = company.new_scopes(limits=ScopeLimits(documents_max=2))
     streams = [f"intervention:00000000-0000-4000-8000-{number:012x}" for number in range(4)]
