@@ -1,7 +1,7 @@
 """HTTP of the billing bridge: make the next batch, list batches, fetch their files, see what waits and why.
 
-The integrator's part of the platform. Files are the frozen bytes from the database, whatever lies in the folder. It decides
-nothing: batches.py makes, delivery.py writes.
+The integrator's part of the platform. A batch holds the work of all agencies, so whoever makes or reads one acts for all. Files
+are the frozen bytes from the database, whatever lies in the folder. It decides nothing: batches.py makes, delivery.py writes.
 """
 
 from typing import Annotated, Final
@@ -20,9 +20,9 @@ from zb_contracts.problems import INPUT_NOT_FOUND, Problem
 from zb_contracts.times import format_time_ms
 
 BATCHES_MAX: Final = 500
-Integrator = Annotated[Principal, allow(Role.INTEGRATOR)]
+Integrator = Annotated[Principal, allow(Role.INTEGRATOR, of_all_agencies=True)]
 Number = Annotated[int, Path(ge=1, le=2**53)]
-Reader = Annotated[Principal, allow(Role.INTEGRATOR, Role.AUDITOR)]
+Reader = Annotated[Principal, allow(Role.INTEGRATOR, Role.AUDITOR, of_all_agencies=True)]
 
 
 class FileView(BaseModel):

@@ -243,10 +243,11 @@ class Bridge:
 
 
 class Callers:
-    """The application's verifier for tests: the token is the role."""
+    """The application's verifier for tests: the token is the role, of all agencies or (`integrator/north`) of one."""
 
     async def verify(self, token: str) -> Principal:
-        return Principal("somebody", frozenset({Role(token)}), frozenset({"*"}))
+        role, _, agency = token.partition("/")
+        return Principal("somebody", frozenset({Role(role)}), frozenset({agency or "*"}))
 
 
 async def _always() -> None:

@@ -299,6 +299,21 @@ async def test_a_folder_that_cannot_be_written_delays_delivery_not_the_batch(bri
     assert len(bridge.files()) == 3
 
 
+async def test_a_batch_of_all_agencies_is_nobodys_of_one(bridge: Any, story: Any) -> None:
+    await bridge.hear(story.state())
+    for method, path in (
+        ("POST", "profiles/erp/batches"),
+        ("POST", "profiles/erp/batches/1/deliveries"),
+        ("GET", "waiting"),
+        ("GET", "batches"),
+        ("GET", "batches/erp/1/files"),
+        ("GET", "batches/erp/1/files/erp-1.csv"),
+    ):
+        refused = await bridge.http.request(method, f"/v1/{path}", headers={"Authorization": "Bearer integrator/north"})
+        assert (refused.status_code, refused.json()["code"]) == (403, "access.wrong_agency"), path
+    assert bridge.files() == {}
+
+
 def test_the_marker_comes_after_the_files(tmp_path: Path) -> None:
     files = [store.FileRow("a.txt", "0" * 64, b"one"), store.FileRow("b.csv", "1" * 64, b"two")]
     assert [path.name for path in write_batch(tmp_path, files, "a.done")] == ["a.txt", "b.csv", "a.done"]

@@ -75,10 +75,11 @@ async def test_a_machine_leaves_no_record(pool: Pool) -> None:
 
 
 class _People:
-    """The token is the person's name; Alix audits."""
+    """The token is the person's name; Alix audits, Noa audits the agency north alone."""
 
     async def verify(self, token: str) -> Principal:
-        return Principal(token, frozenset({Role.AUDITOR if token == "alix" else Role.DISPATCHER}), frozenset({"*"}))
+        role = Role.AUDITOR if token in ("alix", "noa") else Role.DISPATCHER
+        return Principal(token, frozenset({role}), frozenset({"north" if token == "noa" else "*"}))
 
 
 @pytest.fixture
@@ -124,3 +125,9 @@ async def test_what_is_no_purpose_and_who_is_no_auditor_is_refused(http: httpx.A
     refused = await http.get("/contact", headers=as_("dana", **{"Zb-Purpose": "x" * 201}))
     assert (refused.status_code, refused.json()["code"]) == (422, "input.invalid")
     assert (await http.get("/access-log", headers=as_("dana"))).status_code == 403
+
+
+async def test_an_auditor_of_one_agency_does_not_see_who_reads_in_the_others(http: httpx.AsyncClient) -> None:
+    for path in ("/access-log", "/access-log/verification"):
+        refused = await http.get(path, headers=as_("noa"))
+        assert (refused.status_code, refused.json()["code"]) == (403, "access.wrong_agency")

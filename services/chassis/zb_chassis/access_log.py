@@ -27,7 +27,8 @@ PRUNE_INTERVAL_S: Final = 3_600.0
 _COLUMNS: Final = "number, at_ms, reader, roles, purpose, action, object, hash"
 
 log: Final = structlog.get_logger(__name__)
-Auditor = Annotated[Principal, allow(Role.AUDITOR)]
+Auditor = Annotated[Principal, allow(Role.AUDITOR, of_all_agencies=True)]
+"""A record names no agency."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,10 @@ class Principal:
         if agency not in self.agencies and ALL_AGENCIES not in self.agencies:
             raise Problem(WRONG_AGENCY, agency=agency)
 
+    def check_all_agencies(self) -> None:
+        """Problem WRONG_AGENCY unless the caller acts for all: of what belongs to no agency, or to all of them together."""
+        self.check_agency(ALL_AGENCIES)
+
 
 class TokenVerifier:
     """Verifies the bearer tokens of one OpenID provider; its keys are fetched when needed and kept for a while."""
@@ -111,10 +115,10 @@ class TokenVerifier:
         return self._keys
 
 
-def allow(*roles: Role) -> Any:
+def allow(*roles: Role, of_all_agencies: bool = False) -> Any:
     """A FastAPI dependency: the verified caller, who has one of `roles`. Use as `Annotated[Principal, allow(Role.AUDITOR)]`.
 
-    The verifier is the application's `app.state.verifier`.
+    `of_all_agencies`: of what belongs to all of them together. The verifier is the application's `app.state.verifier`.
     """
     wanted = frozenset(roles)
 
@@ -126,6 +130,8 @@ def allow(*roles: Role) -> Any:
         principal = await verifier.verify(token)
         if not wanted & principal.roles:
             raise Problem(FORBIDDEN, roles=", ".join(sorted(wanted)))
+        if of_all_agencies:
+            principal.check_all_agencies()
         return replace(principal, purpose=_purpose(request.headers.get(PURPOSE_HEADER)))
 
     return Depends(stated("roles: " + ", ".join(sorted(wanted)), caller))

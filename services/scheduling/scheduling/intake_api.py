@@ -24,6 +24,8 @@ from zb_contracts.problems import INPUT_INVALID, Problem
 CSV_TYPE = "text/csv"
 
 Feeding = Annotated[Principal, allow(Role.INTEGRATOR, Role.PLANNER)]
+Sharing = Annotated[Principal, allow(Role.INTEGRATOR, Role.PLANNER, of_all_agencies=True)]
+"""Who writes what every agency uses."""
 AgencyQuery = Annotated[Id, Query()]
 CodePath = Annotated[Code, Path()]
 Importer = Callable[[Desk, str, str | None, bytes, Mode], Awaitable[Report]]
@@ -103,8 +105,8 @@ async def _technicians(desk: Desk, agency: str) -> views.TechniciansView:
 
 def _add_price_lists(routes: APIRouter, desk: Desk) -> None:
     @routes.put("/reference/price-lists/{price_list}")
-    async def write(principal: Feeding, price_list: CodePath, form: forms.PriceListForm) -> views.ReferenceView:
-        """Make this the newest version of the price list, and publish it."""
+    async def write(_: Sharing, price_list: CodePath, form: forms.PriceListForm) -> views.ReferenceView:
+        """Make this the newest version of the price list, and publish it. Any agency's contracts may name it."""
         content = {"price_list": price_list, **form.model_dump(mode="json")}
         return _view(price_list, await reference.publish(desk.pool, desk.clock, reference.PRICE_LISTS, price_list, content))
 
@@ -131,8 +133,8 @@ def _add_contracts(routes: APIRouter, desk: Desk) -> None:
 
 def _add_checklists(routes: APIRouter, desk: Desk) -> None:
     @routes.put("/reference/checklists/{checklist}")
-    async def write(principal: Feeding, checklist: CodePath, form: forms.ChecklistForm) -> views.ReferenceView:
-        """Make this the newest version of the checklist, and publish it."""
+    async def write(_: Sharing, checklist: CodePath, form: forms.ChecklistForm) -> views.ReferenceView:
+        """Make this the newest version of the checklist, and publish it. Any agency's interventions may name it."""
         content = {"checklist": checklist, **form.model_dump(mode="json")}
         return _view(checklist, await reference.publish(desk.pool, desk.clock, reference.CHECKLISTS, checklist, content))
 

@@ -226,9 +226,18 @@ async def test_reference_data_is_written_read_and_versioned(client: Any) -> None
     ):
         first = await client.ask("integrator", "PUT", f"/v1/reference/{path}", json=body)
         assert (first.status_code, first.json()["version"], first.json()["changed"]) == (200, 1, True), first.text
-        again = await client.ask("planner", "PUT", f"/v1/reference/{path}", json=body)
+        again = await client.ask("integrator", "PUT", f"/v1/reference/{path}", json=body)
         assert (again.json()["version"], again.json()["changed"]) == (1, False)
         assert (await client.ask("auditor", "GET", f"/v1/reference/{path}")).json()["content"] == first.json()["content"]
+
+
+async def test_what_all_agencies_share_is_written_by_nobody_of_one(client: Any) -> None:
+    prices = {"currency": "EUR", "valid_from": "2026-01-01T00:00:00.000Z", "prices": []}
+    checklist = {"title": "Safety", "items": [{"item": "brake", "question": "Brake?", "answer": "yes_no"}]}
+    for path, body in (("price-lists/PL-1", prices), ("checklists/lift-safety", checklist)):
+        refused(await client.ask("planner", "PUT", f"/v1/reference/{path}", json=body), 403, "access.wrong_agency")
+    reasons = {"reasons": [{"reason": "absent", "label": "Nobody there"}]}
+    assert (await client.ask("planner", "PUT", "/v1/reference/reasons/main", json=reasons)).status_code == 200
 
 
 async def test_the_answer_shows_what_the_field_reported(client: Any, office: Any, announcement: Any) -> None:
