@@ -1,13 +1,17 @@
 """The HTTP edge: every refusal is a problem document, every body has a limit, every endpoint states who may call it."""
 
+import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
+from zb_chassis import http
 from zb_chassis.http import PROBLEM_TYPE, PUBLIC, application
+from zb_chassis.identity import Principal
 from zb_contracts.problems import PLAN_CLOSED, UNAUTHENTICATED, Problem
 
 LIMIT = 1_000
@@ -122,6 +126,35 @@ async def test_a_body_beyond_the_limit_is_named(client: httpx.AsyncClient, decla
 async def test_a_document_beyond_the_limit_is_named_though_its_length_is_not_declared(client: httpx.AsyncClient) -> None:
     answer = await client.post("/sites", content=chunks(LIMIT + 100), headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["code"]) == (413, "input.too_large")
+
+
+class _People:
+    """The token is the person's name; Ada is somebody."""
+
+    async def verify(self, token: str) -> Principal:
+        if token != "ada":
+            raise Problem(UNAUTHENTICATED, reason="nobody")
+        return Principal(token, frozenset(), frozenset())
+
+
+async def test_a_strangers_document_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be decoded, and its faults listed, into many times its size before the endpoint asks who sent it."""
+    monkeypatch.setattr(http, "STRANGERS_BYTES_MAX", 100)
+    app = application("test", [router()], ready=Readiness(), body_bytes_max=LIMIT)
+    app.state.verifier = _People()
+    document = json.dumps({"name": "shop", "floors": 2, "more": "m" * 200}).encode()
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+
+        async def sent(kind: str = "application/json", token: str = "", content: Any = document, path: str = "sites") -> int:
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            return (await client.post(f"/{path}", content=content, headers=headers | {"Content-Type": kind})).status_code
+
+        assert [await sent(), await sent(token="eve"), await sent(token="ada")] == [413, 413, 200]
+        assert [await sent("application/merge+json"), await sent("Application/JSON")] == [413, 413]
+        assert [await sent(content=chunks(200)), await sent(content=chunks(200), token="ada")] == [413, 422]
+        assert await sent("text/csv", path="raw") == 200
+        untyped = await client.send(httpx.Request("POST", "http://test/sites", content=document))
+        assert untyped.status_code == 413
 
 
 async def test_an_unexpected_fault_shows_a_number_and_nothing_else(client: httpx.AsyncClient) -> None:

@@ -4,7 +4,8 @@ Every route carries a dependency that says who may call it (`stated`); an applic
 start. Health, readiness and metrics are here. Who a caller is, `identity` says.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 
@@ -22,6 +23,8 @@ from zb_chassis.telemetry import TraceRequests
 from zb_contracts.problems import INPUT_INVALID, INPUT_METHOD, INPUT_NOT_FOUND, INPUT_TOO_LARGE, INTERNAL, Problem, ProblemType
 
 BODY_BYTES_MAX: Final = 32 * 1024 * 1024
+STRANGERS_BYTES_MAX: Final = 1024 * 1024
+"""Of a JSON body whose sender has not shown who he is: it is decoded before any endpoint is asked, into twenty times its size."""
 PROBLEM_TYPE: Final = "application/problem+json"
 ERRORS_MAX: Final = 50
 FIELD_CHARACTERS_MAX: Final = 100
@@ -48,8 +51,16 @@ PUBLIC: Final = Depends(stated("public", _anyone))
 """For `dependencies=[PUBLIC]` on an endpoint that anybody may call."""
 
 
-def application(title: str, routers: Iterable[APIRouter], *, ready: Ready, body_bytes_max: int = BODY_BYTES_MAX) -> FastAPI:
-    """The service's application. ValueError when an endpoint states no access."""
+def application(
+    title: str,
+    routers: Iterable[APIRouter],
+    *,
+    ready: Ready,
+    body_bytes_max: int = BODY_BYTES_MAX,
+    larger_bodies: Mapping[str, int] = MappingProxyType({}),
+) -> FastAPI:
+    """The service's application. `larger_bodies`: the limit of those paths that take more. ValueError when an endpoint states
+    no access."""
     app = FastAPI(title=title, version="1", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
     for router in routers:
         unstated = [route.path for route in router.routes if isinstance(route, APIRoute) and access_of(route) is None]
@@ -64,7 +75,7 @@ def application(title: str, routers: Iterable[APIRouter], *, ready: Ready, body_
         (Exception, _unexpected),
     ):
         app.add_exception_handler(kind, handler)  # type: ignore[arg-type]
-    app.add_middleware(LimitBody, limit=body_bytes_max)
+    app.add_middleware(LimitBody, limit=body_bytes_max, larger=larger_bodies)
     app.add_middleware(RefuseNul)
     app.add_middleware(TraceRequests)
     return app
@@ -171,19 +182,29 @@ class RefuseNul:
 
 
 class LimitBody:
-    """ASGI middleware: a body beyond the limit is refused by its declared length, or while it is read."""
+    """ASGI middleware: a body beyond the limit is refused by its declared length, or while it is read.
 
-    def __init__(self, app: Callable[..., Awaitable[None]], limit: int) -> None:
+    A JSON body of a stranger has a smaller limit: only `app.state.verifier` knows who is none.
+    """
+
+    def __init__(self, app: Callable[..., Awaitable[None]], limit: int, larger: Mapping[str, int]) -> None:
         self._app = app
         self._limit = limit
+        self._larger = larger
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refusal = problem_response(INPUT_TOO_LARGE, INPUT_TOO_LARGE.message.format(limit=self._limit))
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self._limit:
+        headers = dict(scope["headers"])
+        limit = self._larger.get(scope["path"], self._limit)
+        if _is_large_json(headers) and not await _is_known(scope, headers):
+            limit = min(limit, STRANGERS_BYTES_MAX)
+        await self._limited(scope, receive, send, limit, headers.get(b"content-length", b"0"))
+
+    async def _limited(self, scope: Any, receive: Any, send: Any, limit: int, declared: bytes) -> None:
+        refusal = problem_response(INPUT_TOO_LARGE, INPUT_TOO_LARGE.message.format(limit=limit))
+        if declared.isdigit() and int(declared) > limit:
             await refusal(scope, receive, send)
             return
         read, started = 0, False
@@ -192,17 +213,37 @@ class LimitBody:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            if read > self._limit:
-                raise Problem(INPUT_TOO_LARGE, limit=self._limit)
+            if read > limit:
+                raise Problem(INPUT_TOO_LARGE, limit=limit)
             return message
 
         async def answered(message: Any) -> None:
             # FastAPI answers 400 to any fault while it reads a document: ours has a name of its own.
             nonlocal started
-            if read <= self._limit or started:
+            if read <= limit or started:
                 started = True
                 await send(message)
 
         await self._app(scope, limited, answered)
-        if read > self._limit and not started:
+        if read > limit and not started:
             await refusal(scope, receive, send)
+
+
+def _is_large_json(headers: dict[bytes, bytes]) -> bool:
+    """Whether the body may be more than STRANGERS_BYTES_MAX of what is decoded as JSON, which is also what has no type."""
+    declared, kind = headers.get(b"content-length", b""), headers.get(b"content-type", b"json")
+    is_small = declared.isdigit() and int(declared) <= STRANGERS_BYTES_MAX
+    return not is_small and b"json" in kind.lower()
+
+
+async def _is_known(scope: Any, headers: dict[bytes, bytes]) -> bool:
+    """Whether the bearer token is somebody's; what he may do is the endpoint's to say."""
+    scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    verifier = getattr(scope["app"].state, "verifier", None)
+    if verifier is None or scheme.lower() != "bearer" or not token:
+        return False
+    try:
+        await verifier.verify(token)
+    except Problem:
+        return False
+    return True

@@ -27,7 +27,7 @@ from joserfc.jwk import ECKey
 from zb_chassis import lifecycle, logs
 from zb_chassis.http import PUBLIC, application
 from zb_chassis.identity import Role
-from zb_contracts.problems import INPUT_TOO_LARGE, RATE_LIMITED, UNAUTHENTICATED, Problem
+from zb_contracts.problems import RATE_LIMITED, UNAUTHENTICATED, Problem
 
 AUDIENCE: Final = "zone-blanche"
 TOKEN_LIFETIME_S: Final = 900
@@ -132,9 +132,7 @@ def add_user(folder: Path, name: str, password: str, roles: tuple[str, ...], age
 
 
 def _form(body: bytes) -> dict[str, str]:
-    """The fields of an urlencoded form; UNAUTHENTICATED for one that is none or too long."""
-    if len(body) > FORM_BYTES_MAX:
-        raise Problem(INPUT_TOO_LARGE, limit=FORM_BYTES_MAX)
+    """The fields of an urlencoded form; UNAUTHENTICATED for one that is none."""
     try:
         return dict(parse_qsl(body.decode("ascii"), strict_parsing=True, max_num_fields=FORM_FIELDS_MAX))
     except ValueError as fault:
@@ -170,7 +168,7 @@ def build(folder: Path, url: str) -> FastAPI:
     async def ready() -> None:
         return None
 
-    return application("issuer", [Issuer(folder, url).router()], ready=ready)
+    return application("issuer", [Issuer(folder, url).router()], ready=ready, body_bytes_max=FORM_BYTES_MAX)
 
 
 @click.group()
