@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn
 import click
 from pydantic.fields import FieldInfo
 
+from zb_contracts.printable import printable
 from zb_contracts.problems import Problem
 from zb_device.background import RETRY_S_MAX
 from zb_device.clock import Clock, machine_clock, story_clock
@@ -187,7 +188,7 @@ def _run(work: Coroutine[Any, Any, Any]) -> Any:
 
 
 def _fail(fault: DeviceFault | Problem) -> NoReturn:
-    click.echo(f"{fault} ({fault.code})", err=True)
+    click.echo(printable(f"{fault} ({fault.code})"), err=True)
     sys.exit(1)
 
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from zb.office import Person
 from zb.running import running, someone
 from zb.stack import INGEST, StackError
+from zb_contracts.printable import printable
 
 ADMINISTRATOR: Final = "administrator"
 WIDTH: Final = 150
@@ -71,12 +72,14 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None
     """A table with a line each; None is an empty cell."""
     table = Table(*columns)
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row))
+        table.add_row(*("" if value is None else printable(str(value)) for value in row))
     _console().print(table)
 
 
 def say(text: str) -> None:
-    _console().print(text)
+    """One line or several; nothing in it moves the cursor."""
+    for line in text.split("\n"):
+        _console().print(printable(line))
 
 
 def _console() -> Console:

@@ -28,6 +28,7 @@ from zb_chassis.claims import Credentials
 from zb_chassis.clock import clock_of, system_clock
 from zb_chassis.config import load
 from zb_chassis.database import Pool, open_pool
+from zb_contracts.printable import printable
 
 PAGE: Final = 100
 TOLD_EVERY: Final = 500
@@ -149,7 +150,7 @@ def export(service: str | None, code: str | None, only_open: bool, output: IO[st
 
 def _line(row: dict[str, Any]) -> str:
     place = f"{row['number']:>6}  {_age(row['age_s']):>5}  {row['service']:<15}  {row['code']:<20}  {row['tries']:>2} tries"
-    return f"{place}  {row['subject']}  {row['became'] or 'open'}  {row['reason']}"
+    return printable(f"{place}  {row['subject']}  {row['became'] or 'open'}  {row['reason']}")
 
 
 def _age(seconds: int) -> str:

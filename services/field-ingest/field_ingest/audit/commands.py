@@ -28,6 +28,7 @@ from field_ingest.projection.scope_settings import ScopeSettings
 from zb_chassis.clock import system_clock
 from zb_contracts.merge.explanations import Explanation
 from zb_contracts.merge.wording import Language
+from zb_contracts.printable import printable
 from zb_contracts.problems import Problem
 
 DATABASE = click.option("--database-url", envvar="ZB_INGEST_DATABASE_URL", required=True, help="DSN of field-ingest's database.")
@@ -123,7 +124,7 @@ def explain_command(database_url: str, intervention: str, field: str | None, lan
 
 
 def _told(decision: Explanation) -> str:
-    return "\n    ".join([f"{decision.field}: {decision.sentence}", *decision.knew])
+    return "\n    ".join(map(printable, [f"{decision.field}: {decision.sentence}", *decision.knew]))
 
 
 @click.command("state-hash")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from zb_contracts.merge.wording import Language
+from zb_contracts.printable import printable
 
 PAGES: Final = ("timeline", "set_aside", "evidence", "proofs")
 
@@ -84,7 +85,7 @@ def pages(dossier: Dossier, language: Language) -> dict[str, Page]:
         "set_aside": Page(
             tuple(map(said, ("field", "stands", "lost", "rule"))),
             [(one["field"], _text(one["stands"]), _lost(one), one["rule"]) for one in dossier.decisions[language]],
-            ["\n".join([one["sentence"], "", *one["knew"]]) for one in dossier.decisions[language]],
+            ["\n".join(map(printable, [one["sentence"], "", *one["knew"]])) for one in dossier.decisions[language]],
         ),
         "evidence": Page(
             tuple(map(said, ("kind", "file", "who", "at"))),
@@ -126,7 +127,7 @@ def _event_in_full(entry: dict[str, Any], language: Language) -> str:
 
 def _text(value: Any) -> str:
     """A value as one line: text as it is, anything else by its leaves."""
-    return value if isinstance(value, str) else _lines(_flat(value)).removeprefix("=")
+    return printable(value) if isinstance(value, str) else _lines(_flat(value)).removeprefix("=")
 
 
 def _lost(decision: dict[str, Any]) -> str:
@@ -155,4 +156,4 @@ def _flat(value: Any, name: str = "") -> list[tuple[str, Any]]:
 
 
 def _lines(leaves: list[tuple[str, Any]]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in leaves)
+    return ", ".join(printable(f"{name}={value}") for name, value in leaves)
