@@ -7,7 +7,7 @@
 | receipt without a place, verdict turned | `test_syncing` |
 | split view, shorter history | `test_syncing`, `test_testimony`, `test_healed_ledger` |
 | scope goes back | `test_syncing`; a document that goes back: here |
-| huge answer, bomb, nonsense | here |
+| huge answer, bomb, nonsense, by the broker and over HTTP | here |
 | answers lost, duplicated, late | here, `test_syncing`, `test_sessions` (renewal), `test_incarnations`, `test_ending` |
 | revoked in mid sync, suspended, wiped | here, `test_sessions`, `test_ending` |
 | token expired ten days, 30 days off line | `test_sessions`, here |
@@ -16,8 +16,14 @@
 | full disk, damaged page, torn write, wrong key, old copy | `test_store_faults`, `test_store`, `test_incarnations` |
 """
 
+import asyncio
+import gzip
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 
+import httpx
 import msgspec
 import pytest
 import zstandard
@@ -28,8 +34,10 @@ from zb_contracts.keys import KeyPurpose, SigningKey, certify
 from zb_contracts.problems import Problem
 from zb_contracts.signed import sign_document
 from zb_contracts.sync import ANSWER_TYPE, UNPACKED_BYTES_MAX, Command, ScopeDocument, SyncAnswer, answer_payload
+from zb_device import http
 from zb_device.device import Device
-from zb_device.faults import Locked, SessionEnded
+from zb_device.faults import Locked, Refused, SessionEnded, Unreachable
+from zb_device.http import answered
 from zb_device.log import EventState
 from zb_device.reporting import status
 
@@ -81,6 +89,53 @@ async def test_a_huge_or_senseless_answer_is_refused_before_it_is_unpacked(devic
     await device.record(Started(), stream=BOILER)
     platform.answer = lambda _: answer
     await refused_and_reported(device, "sync.malformed")
+
+
+@pytest.fixture
+async def speaker() -> AsyncIterator[Callable[[bytes, Iterable[bytes]], Awaitable[str]]]:
+    """Makes an HTTP server that says these headers and these blocks to whoever asks; its address."""
+    servers = []
+
+    async def speak(headers: bytes, blocks: Iterable[bytes]) -> str:
+        async def said(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with suppress(ConnectionError):
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n" + headers + b"\r\n")
+                for block in blocks:
+                    writer.write(block)
+                    await writer.drain()
+            writer.close()
+
+        servers.append(await asyncio.start_server(said, "127.0.0.1", 0))
+        return f"http://127.0.0.1:{servers[-1].sockets[0].getsockname()[1]}/v1/tokens"
+
+    yield speak
+    for server in servers:
+        server.close()
+
+
+async def test_an_http_answer_without_an_end_is_refused_and_not_gathered(speaker):
+    url = await speaker(b"", itertools.repeat(bytes(65_536)))
+    async with httpx.AsyncClient() as client:
+        with pytest.raises(Refused) as caught:
+            await answered(client, "POST", url, {}, timeout_s=5)
+    assert (caught.value.problem, caught.value.may_retry) == ("http.answer", True)
+
+
+async def test_an_http_answer_is_never_unpacked(speaker):
+    bomb = gzip.compress(bytes(1 << 24))
+    url = await speaker(b"Content-Encoding: gzip\r\n", [bomb])
+    async with httpx.AsyncClient() as client:
+        assert (await answered(client, "GET", url, {}, timeout_s=5)).content == bomb
+
+
+async def test_a_server_that_drips_is_left_after_a_time(speaker, monkeypatch):
+    monkeypatch.setattr(http, "EXCHANGE_S_MAX", 0.2)
+    monkeypatch.setattr(http, "ANSWER_BYTES_MAX", 1 << 40)
+    url = await speaker(b"", itertools.repeat(b"."))
+    async with httpx.AsyncClient() as client:
+        with pytest.raises(Unreachable):
+            await answered(client, "GET", url, {}, timeout_s=5)
 
 
 async def test_a_document_that_goes_back_is_refused_and_the_newer_one_stays(device, platform):

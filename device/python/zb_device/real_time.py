@@ -18,12 +18,12 @@ from zb_contracts.server_time import TimeAnswer, check_time, read_time_unverifie
 from zb_device.clock import Clock, RealMark, real_mark
 from zb_device.database import Connection, transaction
 from zb_device.faults import Refused, Unreachable
+from zb_device.http import answered
 from zb_device.settings import ClockOffset, Pinned, Settings
 from zb_device.trust import learned, ledger_keys
 
 PATH: Final = "/v1/time"
 KEYS_PATH: Final = "/v1/keys"
-ANSWER_BYTES_MAX: Final = 16 * 1024
 TIMEOUT_S: Final = 10.0
 
 _keys = TypeAdapter(tuple[TrustedKey, ...])
@@ -69,10 +69,8 @@ class RealTime:
         return pinned
 
     async def _asked(self, client: httpx.AsyncClient, path: str, parameters: dict[str, str]) -> bytes:
-        try:
-            response = await client.get(self.pinned.ingest_url + path, params=parameters, timeout=TIMEOUT_S)
-        except httpx.HTTPError as fault:
-            raise Unreachable(f"the platform's time cannot be asked: {fault or type(fault).__name__}") from fault
-        if response.status_code != 200 or len(response.content) > ANSWER_BYTES_MAX:
+        url = self.pinned.ingest_url + path
+        response = await answered(client, "GET", url, {}, parameters=parameters, timeout_s=TIMEOUT_S)
+        if response.status_code != 200:
             raise Unreachable(f"the platform did not tell its time: HTTP {response.status_code}")
         return response.content

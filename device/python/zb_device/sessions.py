@@ -13,10 +13,12 @@ import msgspec
 from pydantic import BaseModel, ValidationError
 
 from zb_contracts.enrolment import TokenAnswer, TokenRequest
+from zb_contracts.printable import printable
 from zb_contracts.problems import DEVICE_PROOF_TIME
 from zb_device.clock import Clock, RealMark, real_mark
 from zb_device.database import Connection, transaction
 from zb_device.faults import Refused, Unreachable
+from zb_device.http import answered
 from zb_device.keys import DeviceKeys
 from zb_device.real_time import RealTime
 from zb_device.settings import Authority, KeptSessions, Pinned, Session, Settings, SignedIn
@@ -24,7 +26,6 @@ from zb_device.tokens import Token, verified
 
 PATH: Final = "/v1/tokens"
 RENEW_BEFORE_MS: Final = 6 * 3_600_000
-ANSWER_BYTES_MAX: Final = 256 * 1024
 TIMEOUT_S: Final = 20.0
 
 M = TypeVar("M", bound=BaseModel)
@@ -113,16 +114,10 @@ def keep(settings: Settings, token: Token, clock: Clock) -> None:
 
 async def post(client: httpx.AsyncClient, url: str, body: bytes, answer: type[M], headers: dict[str, str] | None = None) -> M:
     """One JSON request and its typed answer. Unreachable without a network or on 5xx; Refused with the problem's code."""
-    try:
-        response = await client.post(
-            url, content=body, headers={"Content-Type": "application/json", **(headers or {})}, timeout=TIMEOUT_S
-        )
-    except httpx.HTTPError as fault:
-        raise Unreachable(f"{url} cannot be reached: {fault or type(fault).__name__}") from fault
+    said = {"Content-Type": "application/json", **(headers or {})}
+    response = await answered(client, "POST", url, said, body=body, timeout_s=TIMEOUT_S)
     if response.status_code >= 400:
         raise refusal(response)
-    if len(response.content) > ANSWER_BYTES_MAX:
-        raise Refused(f"the answer has {len(response.content)} bytes", problem="session.answer")
     try:
         return answer.model_validate_json(response.content)
     except ValidationError as fault:
@@ -144,8 +139,8 @@ def refusal(response: httpx.Response) -> Refused | Unreachable:
         problem = msgspec.json.decode(response.content, type=_ProblemDocument)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         problem = _ProblemDocument()
-    text = problem.detail or problem.title or f"HTTP {response.status_code}"
+    text = printable(problem.detail or problem.title or f"HTTP {response.status_code}")
     if response.status_code >= 500:
         return Unreachable(f"{response.request.url}: {text}")
-    code = problem.code or problem.type or f"http.{response.status_code}"
+    code = printable(problem.code or problem.type or f"http.{response.status_code}")
     return Refused(text, problem=code, may_retry=response.status_code in (408, 409, 425, 429, 460))
