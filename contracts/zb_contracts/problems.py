@@ -163,6 +163,8 @@ FLEET_STANDING = _problem("fleet.standing", "{act} is not possible: the device {
 FLEET_CODE_USED = _problem("fleet.code_used", "the code {code} was used already, by the device {device}: suspend that", 409)
 FLEET_AGENCY_CIRCLE = _problem("fleet.agency_circle", "{agency} would lie below itself", 409)
 FLEET_AGENCY_DEEP = _problem("fleet.agency_deep", "{agency} would lie {depth} levels deep, the limit is {limit}", 409)
+FLEET_AGENCY_CLOSED = _problem("fleet.agency_closed", "the agency {agency} is closed: enter it again first", 409)
+FLEET_AGENCY_IN_USE = _problem("fleet.agency_in_use", "the agency {agency} cannot be closed: {uses}", 409)
 FLEET_AGENCIES_MAX = _problem("fleet.agencies_max", "there are {limit} agencies already, which is the limit", 409)
 
 SUBJECT_UNKNOWN = _problem("subject.unknown", "nothing was ever sealed for a data subject {subject}", 404)

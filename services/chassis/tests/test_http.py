@@ -128,6 +128,15 @@ async def test_a_document_beyond_the_limit_is_named_though_its_length_is_not_dec
     assert (answer.status_code, answer.json()["code"]) == (413, "input.too_large")
 
 
+async def test_a_path_may_take_more_than_the_others() -> None:
+    app = application("test", [router()], ready=Readiness(), body_bytes_max=LIMIT, larger_bodies={"/raw": 2 * LIMIT})
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        sizes = {"/raw": (2 * LIMIT, 2 * LIMIT + 1), "/sites": (LIMIT + 1,)}
+        answers = {(path, size): await client.post(path, content=b"x" * size) for path, each in sizes.items() for size in each}
+    assert [answer.status_code for answer in answers.values()] == [200, 413, 413]
+    assert answers["/raw", 2 * LIMIT + 1].json()["detail"] == "the request has more than 2000 bytes"
+
+
 class _People:
     """The token is the person's name; Ada is somebody."""
 

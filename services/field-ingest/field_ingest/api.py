@@ -10,10 +10,11 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ValidationError
 
 from field_ingest.admission import rejects
+from field_ingest.devices.agencies import AgencyTree
 from field_ingest.devices.enrolment import Enrolment
 from field_ingest.devices.handovers import Handovers
 from field_ingest.devices.incarnations import Incarnations
-from field_ingest.devices.people import Reach, person_id
+from field_ingest.devices.people import Reach, listed, person_id
 from field_ingest.devices.scope_statements import ScopeStatements
 from field_ingest.devices.tokens import Person, Proof, Tokens
 from field_ingest.ledger.checkpoints import Checkpoints
@@ -131,22 +132,23 @@ def time_router(keys: KeyRing, real_clock: Clock) -> APIRouter:
     return router
 
 
-def ledger_router(pool: Pool, checkpoints: Checkpoints) -> APIRouter:
-    """What auditors read of the ledger."""
+def ledger_router(pool: Pool, checkpoints: Checkpoints, tree: AgencyTree) -> APIRouter:
+    """What auditors read of the ledger: of the caller's agencies, and all below them."""
     router = APIRouter(prefix="/v1", tags=["ledger"])
 
     @router.get("/rejects")
-    async def list_rejects(_: Overseer, subject: Annotated[str | None, Query(max_length=100)] = None) -> dict[str, Any]:
+    async def list_rejects(who: Overseer, subject: Annotated[str | None, Query(max_length=100)] = None) -> dict[str, Any]:
         """What was set aside as unsigned or misplaced: counts, and the newest samples without their bytes."""
+        agencies = listed(await tree.reach(who))
         async with pool.acquire() as connection:
             return {
-                "counts": await rejects.counts(connection),
-                "samples": await rejects.listed(connection, subject=subject),
+                "counts": await rejects.counts(connection, agencies=agencies),
+                "samples": await rejects.listed(connection, agencies=agencies, subject=subject),
             }
 
     @router.get("/ledger/{author}")
-    async def mark(author: Id, _: Auditor) -> dict[str, Any]:
-        """How far an author's chain goes, and what it waits for."""
+    async def mark(author: Id, caller: Auditor) -> dict[str, Any]:
+        """How far an author's chain goes, and what it waits for; of an agency's authors to its people and those above."""
         row = await pool.fetchrow(
             """
             SELECT author, kind, agency, device, shard, mark, encode(head_hash, 'hex') AS head_sha256, revoked_at_ms,
@@ -155,7 +157,8 @@ def ledger_router(pool: Pool, checkpoints: Checkpoints) -> APIRouter:
             """,
             author,
         )
-        if row is None:
+        reach = await tree.reach(caller)
+        if row is None or (reach is not None and row["agency"] not in (None, *reach)):
             raise Problem(INPUT_NOT_FOUND, what="author", id=author)
         return dict(row)
 

@@ -31,10 +31,11 @@ from field_ingest.devices.agencies import AgencyTree
 from field_ingest.devices.codes import Codes
 from field_ingest.devices.counts import FleetCounts
 from field_ingest.devices.enrolment import Enrolment
-from field_ingest.devices.fleet_api import Desk, fleet_router
+from field_ingest.devices.fleet_api import INVITATIONS_PATH, Desk, fleet_router
 from field_ingest.devices.handovers import Handovers
 from field_ingest.devices.holds import Holds
 from field_ingest.devices.incarnations import Incarnations
+from field_ingest.devices.invitations import INVITATIONS_BYTES_MAX
 from field_ingest.devices.registration import Registration
 from field_ingest.devices.scope_statements import ScopeStatements
 from field_ingest.devices.suspensions import Suspensions
@@ -77,7 +78,7 @@ from zb_contracts.subjects import INTERVENTIONS
 
 ROLES: Final = ("api", "admission", "projector", "sync", "witnesses")
 BODY_BYTES_MAX: Final = 64 * 1024
-"""Of any HTTP request: enrolment and sessions are asked for by strangers, and nothing here is larger."""
+"""Of an HTTP request: enrolment and sessions are asked for by strangers, and nothing that they ask is larger."""
 MIGRATIONS: Final = MigrationSet("field-ingest", "field_ingest")
 GC_THRESHOLDS: Final = (50_000, 20, 50)
 """Batches and folds are many objects and few circles: at Python's own thresholds the collector looks through them again and
@@ -144,9 +145,10 @@ def build(parts: Parts, roles: frozenset[str]) -> FastAPI:
     registration = Registration(parts.keys, parts.signer, tokens, shards=settings.shards, clock=parts.clock)
     enrolment = Enrolment(parts.pool, registration, real_clock=system_clock)
     incarnations = Incarnations(parts.pool, registration, tokens, clock=parts.clock, real_clock=system_clock)
+    tree = AgencyTree(parts.pool)
     desk = Desk(
         pool=parts.pool,
-        tree=AgencyTree(parts.pool),
+        tree=tree,
         codes=Codes(parts.pool, system_clock),
         fleet=Fleet(parts.pool, parts.signer, clock=parts.clock, real_clock=system_clock),
         holds=Holds(parts.pool, parts.signer),
@@ -159,13 +161,19 @@ def build(parts: Parts, roles: frozenset[str]) -> FastAPI:
         api.handovers_router(Handovers(parts.pool, tokens, parts.keys, system_clock)),
         api.statements_router(ScopeStatements(parts.pool, tokens, parts.keys, system_clock, settings.custody_url)),
         fleet_router(desk),
-        api.ledger_router(parts.pool, parts.checkpoints),
+        api.ledger_router(parts.pool, parts.checkpoints, tree),
         reading_api.router(parts.pool, parts.clock),
         dossier_api.router(parts.pool, parts.clock),
         access_log.router(parts.pool, parts.clock),
         log_router(parts.pool, parts.checkpoints, parts.keys.ledger),
     ]
-    app = application("Zone Blanche field-ingest", routers if "api" in roles else [], ready=ready, body_bytes_max=BODY_BYTES_MAX)
+    app = application(
+        "Zone Blanche field-ingest",
+        routers if "api" in roles else [],
+        ready=ready,
+        body_bytes_max=BODY_BYTES_MAX,
+        larger_bodies={INVITATIONS_PATH: INVITATIONS_BYTES_MAX},
+    )
     app.state.verifier = TokenVerifier(settings.oidc_issuer, settings.oidc_audience)
     return app
 

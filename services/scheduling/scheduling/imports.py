@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Generic, TypeVar, get_args
 
-from scheduling.csvtable import CELL_CHARACTERS_MAX, Fault, Row, Table, read_table
+from zb_chassis.csvtable import CELL_CHARACTERS_MAX, Fault, Row, Table, read_table
 from zb_contracts.events.office import InterventionCreated, Priority
 
 NAME_CHARACTERS_MAX: Final = 200

@@ -11,13 +11,13 @@ from typing import Any, Final, Literal
 
 from scheduling import places
 from scheduling.authoring import Fact
-from scheduling.csvtable import Fault
 from scheduling.custody.policy import Purpose
 from scheduling.custody.records import Use
 from scheduling.desk import Desk, Sitting
 from scheduling.ids import id_of
 from scheduling.imports import EquipmentRow, Import, SiteRow, read_equipment, read_sites
 from scheduling.keys import fingerprint
+from zb_chassis.csvtable import Fault
 from zb_contracts.events.places import Address, EquipmentIdentified, EquipmentRegistered, SiteChanged, SiteRegistered
 from zb_contracts.events.values import Position
 from zb_contracts.problems import INPUT_ROWS, Problem

@@ -9,13 +9,13 @@ from dataclasses import replace
 
 from scheduling import places
 from scheduling.commands import ChangeDetails, CreateIntervention
-from scheduling.csvtable import Fault
 from scheduling.desk import Desk, Sitting
 from scheduling.domain import Known, NotThere
 from scheduling.ids import id_of
 from scheduling.imports import InterventionRow, read_interventions
 from scheduling.intake import Mode, Outcome, Report, Taken, conclude
 from scheduling.values import Change, Details, Identity, Wish
+from zb_chassis.csvtable import Fault
 from zb_contracts.problems import Problem
 
 

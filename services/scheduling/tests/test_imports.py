@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduling import csvtable
 from scheduling.imports import read_equipment, read_interventions, read_sites
+from zb_chassis import csvtable
 from zb_contracts.problems import INPUT_COLUMNS, INPUT_ENCODING, INPUT_INVALID, INPUT_TOO_LARGE, Problem, ProblemType
 
 SITES = "reference,name,street,postcode,town,country,latitude,longitude,contact,access_code,notes\n"
@@ -120,6 +120,7 @@ def test_a_year_with_a_decimal_comma_is_a_year() -> None:
         (SITES.encode() + b'A-1,"unclosed', INPUT_INVALID),
         (b"x" * (csvtable.FILE_BYTES_MAX + 1), INPUT_TOO_LARGE),
         (SITES.encode() + b"a\n" * (csvtable.ROWS_MAX + 1), INPUT_INVALID),
+        (SITES.strip().encode() + b"".join(b",c%d" % number for number in range(1_000_000)), INPUT_INVALID),
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_named_problem(data: bytes, kind: ProblemType) -> None:

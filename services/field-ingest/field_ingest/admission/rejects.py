@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from zb_chassis.database import Connection
+from zb_contracts.printable import printable
 from zb_contracts.problems import Problem
 
 SAMPLES_MAX: Final = 100
@@ -35,26 +36,41 @@ async def note(connection: Connection, rejects: Sequence[Reject], *, at_ms: int)
         await _note(connection, reject, at_ms)
 
 
-async def listed(connection: Connection, *, subject: str | None = None, limit: int = LIST_MAX) -> list[dict[str, Any]]:
-    """The newest samples, without their bytes."""
+async def listed(
+    connection: Connection, *, agencies: Sequence[str] | None = None, subject: str | None = None
+) -> list[dict[str, Any]]:
+    """The newest samples, without their bytes; of these agencies' devices and offices, None for all."""
     rows = await connection.fetch(
-        """
+        f"""
         SELECT reject, subject, author, code, message, encode(data_hash, 'hex') AS data_sha256, data_bytes,
             first_at_ms, last_at_ms, times
-        FROM rejects WHERE $1::text IS NULL OR subject = $1 ORDER BY last_at_ms DESC, reject DESC LIMIT $2
-        """,
+        FROM rejects WHERE {_THEIRS} AND ($2::text IS NULL OR subject = $2) ORDER BY last_at_ms DESC, reject DESC LIMIT $3
+        """,  # noqa: S608 -- a constant of this module
+        agencies,
         subject,
-        min(limit, LIST_MAX),
+        LIST_MAX,
     )
     return [dict(row) for row in rows]
 
 
-async def counts(connection: Connection) -> list[dict[str, Any]]:
-    """How often each code came on each subject, the most frequent first."""
+async def counts(connection: Connection, *, agencies: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """How often each code came on each subject, the most frequent first; of these agencies, None for all."""
     rows = await connection.fetch(
-        "SELECT subject, code, times, first_at_ms, last_at_ms FROM reject_counts ORDER BY times DESC, subject LIMIT $1", LIST_MAX
+        f"""
+        SELECT subject, code, times, first_at_ms, last_at_ms FROM reject_counts WHERE {_THEIRS}
+        ORDER BY times DESC, subject LIMIT $2
+        """,  # noqa: S608 -- a constant of this module
+        agencies,
+        LIST_MAX,
     )
     return [dict(row) for row in rows]
+
+
+# Who may publish on a subject is the last word of it: a device, or an office's author. What the bytes claim is nobody's word.
+_THEIRS: Final = """
+    ($1::text[] IS NULL OR EXISTS (
+        SELECT FROM authors a WHERE a.agency = ANY ($1) AND split_part(subject, '.', 3) IN (a.device, a.author)))
+"""
 
 
 async def _note(connection: Connection, reject: Reject, at_ms: int) -> None:
@@ -89,7 +105,7 @@ async def _note(connection: Connection, reject: Reject, at_ms: int) -> None:
         reject.subject,
         reject.author,
         code,
-        _printable(str(reject.problem)),
+        printable(str(reject.problem))[:MESSAGE_MAX],
         data_hash,
         len(reject.data),
         reject.data[:SAMPLE_BYTES_MAX],
@@ -98,7 +114,3 @@ async def _note(connection: Connection, reject: Reject, at_ms: int) -> None:
     await connection.execute(
         "UPDATE reject_counts SET samples = samples + 1 WHERE subject = $1 AND code = $2", reject.subject, code
     )
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)[:MESSAGE_MAX]

@@ -5,10 +5,11 @@ A code is shown once; only its hash is stored, and the hash's first digits are i
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from field_ingest.devices import cuts, inventory, standing
+from field_ingest.devices import agencies, cuts, inventory, people, standing
 from field_ingest.devices.people import Administrator, Reach, listed
 from field_ingest.devices.standing import Act
 from zb_chassis.clock import Clock
@@ -17,6 +18,7 @@ from zb_contracts.problems import FLEET_CODE_USED, INPUT_NOT_FOUND, Problem
 from zb_contracts.times import format_time_ms
 
 CODE_ALPHABET: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+"""32 of them: five bits a character, none that is mistaken for another."""
 CODE_GROUPS: Final = 4
 CODE_VALID_S_MAX: Final = 14 * 86_400
 PAGE: Final = 200
@@ -53,31 +55,47 @@ class Codes:
         self._clock = clock
 
     async def issue(self, wanted: Invitation, administrator: Administrator) -> IssuedCode:
-        """A new one-time code.
+        """A new one-time code; the problems are those of `issue_all`."""
+        [issued] = await self.issue_all([wanted], administrator)
+        return issued
 
-        WRONG_AGENCY, INPUT_NOT_FOUND for a device that the agency does not have, FLEET_STANDING for one that is not to go on.
+    async def issue_all(self, wanted: Sequence[Invitation], administrator: Administrator) -> list[IssuedCode]:
+        """A new one-time code for each, in their order, or none at all.
+
+        WRONG_AGENCY, also for a technician who works for agencies that are not the administrator's; FLEET_AGENCY_CLOSED,
+        INPUT_NOT_FOUND for a device that the agency does not have, FLEET_STANDING for one that is not to go on.
         """
-        administrator.check(wanted.agency)
-        code = "-".join("".join(secrets.choice(CODE_ALPHABET) for _ in range(4)) for _ in range(CODE_GROUPS))
+        of = {one.agency for one in wanted}
+        for agency in sorted(of):
+            administrator.check(agency)
         now_ms = self._clock()
-        expires_at_ms = now_ms + min(wanted.valid_s, CODE_VALID_S_MAX) * 1000
+        issued = [_new_code(now_ms + min(one.valid_s, CODE_VALID_S_MAX) * 1000) for one in wanted]
         async with transaction(self._pool) as connection:
-            if wanted.device is not None:
-                await check_device(connection, wanted.device, wanted.agency, real_ms=now_ms)
+            await agencies.check_open(connection, of)
+            for refusal in (await refused_technicians(connection, wanted, administrator)).values():
+                raise refusal
+            for one in wanted:
+                if one.device is not None:
+                    await check_device(connection, one.device, one.agency, real_ms=now_ms)
             await connection.execute(
                 """
-                INSERT INTO enrolment_codes (code_hash, agency, technician, device, issued_by, issued_at_ms, expires_at_ms)
-                VALUES ($1, $2, $3, $4, $5, $6, $7)
+                INSERT INTO enrolment_codes (code_hash, agency, technician, device, expires_at_ms, issued_by, issued_at_ms)
+                SELECT *, $6, $7 FROM unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::bigint[])
                 """,
-                code_hash(code),
-                wanted.agency,
-                wanted.technician,
-                wanted.device,
+                [code_hash(one.code) for one in issued],
+                [one.agency for one in wanted],
+                [one.technician for one in wanted],
+                [one.device for one in wanted],
+                [one.expires_at_ms for one in issued],
                 administrator.person,
                 now_ms,
-                expires_at_ms,
             )
-        return IssuedCode(_id(code_hash(code)), code, expires_at_ms)
+        return issued
+
+    async def refused(self, wanted: Sequence[Invitation], administrator: Administrator) -> dict[str, Problem]:
+        """Of these technicians those for whom the administrator may issue no code, and why."""
+        async with self._pool.acquire() as connection:
+            return await refused_technicians(connection, wanted, administrator)
 
     async def all(self, reach: Reach, *, state: State | None = None, after: str | None = None) -> dict[str, Any]:
         """A page of codes, the newest first, with `next` for the page behind it."""
@@ -116,9 +134,7 @@ class Codes:
             return _shown(await self._locked(connection, code, administrator.reach))
 
     async def _locked(self, connection: Connection, code: str, reach: Reach) -> Any:
-        await connection.execute(
-            "SELECT 1 FROM enrolment_codes WHERE left(encode(code_hash, 'hex'), 16) = $1 FOR UPDATE", code
-        )  # fmt: skip
+        await connection.execute("SELECT FROM enrolment_codes WHERE left(encode(code_hash, 'hex'), 16) = $1 FOR UPDATE", code)
         row = await connection.fetchrow(
             f"SELECT * FROM ({_CODES}) c WHERE id = $2 AND ($3::text[] IS NULL OR agency = ANY ($3))",  # noqa: S608
             self._clock(),
@@ -141,6 +157,25 @@ _CODES: Final = """
 """
 
 
+async def refused_technicians(
+    connection: Connection, wanted: Sequence[Invitation], administrator: Administrator
+) -> dict[str, Problem]:
+    """WRONG_AGENCY for each technician who has a device or work of an agency that is not the administrator's.
+
+    A code in a technician's name opens all that he may read, whatever agency the device is of.
+    """
+    if administrator.reach is None:
+        return {}
+    technicians = {one.technician for one in wanted if one.technician is not None}
+    refused: dict[str, Problem] = {}
+    for technician, agency in await people.agencies_of(connection, technicians):
+        try:
+            administrator.check(agency)
+        except Problem as refusal:
+            refused[technician] = refusal
+    return refused
+
+
 async def check_device(connection: Connection, device: str, agency: str, *, real_ms: int) -> None:
     """INPUT_NOT_FOUND for a device that the agency does not have, FLEET_STANDING for one that is not to be replaced."""
     await cuts.lock_device(connection, device)
@@ -153,8 +188,10 @@ def code_hash(code: str) -> bytes:
     return hashlib.sha256(b"zb-enrolment-code-v1" + code.encode()).digest()
 
 
-def _id(hashed: bytes) -> str:
-    return hashed.hex()[:16]
+def _new_code(expires_at_ms: int) -> IssuedCode:
+    letters = "".join(CODE_ALPHABET[byte % len(CODE_ALPHABET)] for byte in secrets.token_bytes(4 * CODE_GROUPS))
+    code = "-".join(letters[at : at + 4] for at in range(0, len(letters), 4))
+    return IssuedCode(code_hash(code).hex()[:16], code, expires_at_ms)
 
 
 def _shown(row: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ access log before it is done, what is done to a device stands in the ledger.
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from field_ingest.devices import codes as one_time
@@ -18,6 +18,7 @@ from field_ingest.devices.agencies import Agency, AgencyTree
 from field_ingest.devices.codes import CODE_VALID_S_MAX, Codes, Invitation
 from field_ingest.devices.holds import Holds
 from field_ingest.devices.inventory import Filter
+from field_ingest.devices.invitations import CSV, JSON, InvitationRows, Mode, invite_all, read_wanted
 from field_ingest.devices.people import Administrator, Reach, person_id
 from field_ingest.devices.standing import Standing
 from field_ingest.devices.suspensions import HOURS_MAX
@@ -28,6 +29,7 @@ from zb_chassis.identity import Principal, Role, allow
 from zb_contracts.events.values import Id, Name, Text
 from zb_contracts.times import format_time_ms
 
+INVITATIONS_PATH: Final = "/v1/invitations"
 PAGE: Final = 100
 SILENT_H_MAX: Final = 24 * 366
 
@@ -56,6 +58,30 @@ class CodeAnswer(_Body):
     id: str
     code: str
     expires_at: str
+
+
+class RowCode(CodeAnswer):
+    """The code of one row of a request for many."""
+
+    row: int
+    agency: str
+    technician: str | None
+
+
+class RowFault(_Body):
+    """Why a row has no code. `column` is empty where the whole row is wrong."""
+
+    row: int
+    column: str
+    reason: str
+    value: str
+
+
+class InvitationsAnswer(_Body):
+    """A code for each good row, shown this once, and what is wrong with the others."""
+
+    codes: list[RowCode]
+    errors: list[RowFault]
 
 
 class RevocationRequest(_Body):
@@ -107,15 +133,16 @@ class Desk:
     async def administrator(self, who: Principal) -> Administrator:
         return Administrator(person_id(who.subject), await self.tree.reach(who))
 
-    async def note(self, who: Principal, action: str, about: str) -> None:
+    async def note(self, who: Principal, action: str, *about: str) -> None:
         """Note in the access log what the caller is about to do."""
-        await access_log.record(self.pool, who, action, about, at_ms=self.clock())
+        await access_log.record_all(self.pool, who, action, about, at_ms=self.clock())
 
 
 def fleet_router(desk: Desk) -> APIRouter:
     """All of it."""
     router = APIRouter(prefix="/v1", tags=["devices"])
     _codes(router, desk)
+    _invitations(router, desk)
     _inventory(router, desk)
     _sessions(router, desk)
     _endings(router, desk)
@@ -148,6 +175,37 @@ def _codes(router: APIRouter, desk: Desk) -> None:
         """Take a code back, by its id, before somebody uses it. Repeating it changes nothing."""
         await desk.note(who, "take a code back", f"code:{code}")
         return await desk.codes.take_back(code, await desk.administrator(who))
+
+
+def _invitations(router: APIRouter, desk: Desk) -> None:
+    forms = {CSV: {"schema": {"type": "string"}}, JSON: {"schema": InvitationRows.model_json_schema()}}
+
+    @router.post(
+        INVITATIONS_PATH.removeprefix(router.prefix),
+        status_code=201,
+        openapi_extra={"requestBody": {"required": True, "content": forms}},
+    )
+    async def invite(request: Request, who: Caller, mode: Mode = "all-or-nothing") -> InvitationsAnswer:
+        """A one-time code for each row: columns `agency`, `technician`, `valid_hours`. 422 with every wrong row, and no code,
+        unless mode=good-rows. Each request makes new codes."""
+        content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        wanted = read_wanted(content_type, await request.body())
+        await desk.note(who, f"issue {len(wanted.rows)} codes", *(f"agency:{agency}" for agency in wanted.agencies))
+        invited = await invite_all(desk.codes, desk.tree, wanted, await desk.administrator(who), mode)
+        return InvitationsAnswer(
+            codes=[
+                RowCode(
+                    row=number,
+                    agency=row.agency,
+                    technician=row.technician,
+                    id=code.id,
+                    code=code.code,
+                    expires_at=format_time_ms(code.expires_at_ms),
+                )
+                for number, (row, code) in invited.codes.items()
+            ],
+            errors=[RowFault(**fault.as_error()) for fault in invited.faults],
+        )
 
 
 def _inventory(router: APIRouter, desk: Desk) -> None:
@@ -227,16 +285,22 @@ def _endings(router: APIRouter, desk: Desk) -> None:
 def _agencies(router: APIRouter, desk: Desk) -> None:
     @router.get("/agencies")
     async def list_agencies(who: Overseer) -> list[dict[str, Any]]:
-        """What of the tree is the caller's, by name."""
-        found = await desk.tree.all(await desk.tree.reach(who))
-        return [{"agency": one.agency, "parent": one.parent, "name": one.name} for one in found]
+        """What of the tree is the caller's, by name; closed agencies too."""
+        return [one.as_json() for one in await desk.tree.all(await desk.tree.reach(who))]
 
     @router.put("/agencies/{agency}")
     async def put_agency(agency: Id, body: AgencyRequest, who: Caller) -> dict[str, Any]:
-        """Enter an agency below one of the caller's, rename it, or move it with all below it."""
+        """Enter an agency below one of the caller's, rename it, move it with all below it, or open it again."""
         await desk.note(who, f"put an agency below {body.parent or 'nobody'}", f"agency:{agency}")
-        await desk.tree.put(Agency(agency, body.parent, body.name), await desk.administrator(who))
-        return {"agency": agency, "parent": body.parent, "name": body.name}
+        new = Agency(agency, body.parent, body.name)
+        await desk.tree.put(new, await desk.administrator(who))
+        return new.as_json()
+
+    @router.delete("/agencies/{agency}")
+    async def close_agency(agency: Id, who: Caller) -> dict[str, Any]:
+        """Close an agency that nothing uses any more: no code is issued for it. Repeating it changes nothing."""
+        await desk.note(who, "close an agency", f"agency:{agency}")
+        return (await desk.tree.close(agency, await desk.administrator(who), real_ms=desk.real_clock())).as_json()
 
 
 def _holds(router: APIRouter, desk: Desk) -> None:

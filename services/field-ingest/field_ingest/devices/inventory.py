@@ -130,6 +130,18 @@ async def found(connection: Connection, device: str, reach: Reach, *, real_ms: i
     return Device(row["device"], row["agency"], row["author"], row["login_key"] or "", facts)
 
 
+async def in_use(connection: Connection, agency: str, *, real_ms: int) -> int:
+    """How many devices of this very agency somebody may still work with: neither retired nor wiped."""
+    ended = [Standing.RETIRED, Standing.WIPED]
+    count: int = await connection.fetchval(
+        f"SELECT count(*) FROM ({_FLEET}) f WHERE f.standing <> ALL ($3)",  # noqa: S608 -- a constant of this module
+        real_ms,
+        [agency],
+        ended,
+    )
+    return count
+
+
 async def _newest(connection: Connection, device: str, reach: Reach, real_ms: int) -> Any:
     row = await connection.fetchrow(f"{_FLEET} AND a.device = $3", real_ms, listed(reach), device)
     if row is None:

@@ -80,7 +80,9 @@ CREATE TRIGGER session_cuts_changed AFTER INSERT OR UPDATE ON session_cuts FOR E
 CREATE TABLE agencies (
     agency text PRIMARY KEY CHECK (agency ~ '^[a-z0-9-]{1,64}$'),
     parent text REFERENCES agencies,           -- null: nothing is above it but those who act for all
-    name text NOT NULL
+    name text NOT NULL,
+    closed_at_ms bigint,                       -- no code is issued for it; null: it is open
+    closed_by text
 );
 CREATE INDEX agencies_parent ON agencies (parent);
 

@@ -17,6 +17,7 @@ from zb_contracts.problems import INPUT_COLUMNS, INPUT_ENCODING, INPUT_INVALID, 
 FILE_BYTES_MAX: Final = 16 << 20
 ROWS_MAX: Final = 10_000
 CELL_CHARACTERS_MAX: Final = 16_384
+COLUMNS_MAX: Final = 500
 DELIMITERS: Final = (";", ",")
 
 
@@ -104,6 +105,8 @@ def _lines(text: str) -> Iterator[list[str]]:
 
 
 def _header(cells: list[str], required: Sequence[str]) -> list[str]:
+    if len(cells) > COLUMNS_MAX:
+        raise Problem(INPUT_INVALID, errors=({"row": 1, "reason": f"the file has more than {COLUMNS_MAX} columns"},))
     header = [cell.strip().lower() for cell in cells]
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
