@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from tests.fixtures.little_platform import CODE, Platform, Wire
+from zb_contracts.catalogues import packed
 from zb_contracts.envelope import parse_event
 from zb_contracts.events import AuthorKind
 from zb_contracts.events.office import InterventionCreated
@@ -17,7 +18,7 @@ from zb_contracts.merge.causality import MergeEvent, merge_event
 from zb_contracts.problems import Problem
 from zb_contracts.segment import decode_segment
 from zb_contracts.signed import sign_document
-from zb_contracts.sync import ANSWER_TYPE, answer_payload
+from zb_contracts.sync import ANSWER_TYPE, Catalogue, answer_payload
 from zb_device.enrolment import Places
 from zb_device.faults import Unreachable
 from zb_device.simulator.chain import Chain, Pen
@@ -162,3 +163,48 @@ async def test_a_session_that_ends_soon_is_renewed_before_the_contact(platform: 
     assert member.device.session.token_id != first.token_id
     assert {row.event.header.token for row in platform.rows} == {member.device.session.token_id}
     assert member.tally.admitted == recorded
+
+
+async def test_it_tells_of_itself_where_that_changed_and_until_it_was_answered(platform: Platform, member: LightMember) -> None:
+    recorded = await worked(member)
+    assert member.device.battery_percent is not None
+    platform.lose_answers = 1
+    with pytest.raises(Unreachable):
+        await member.contact()
+    await member.contact()
+    lost, told = (one.about for one in platform.requests[1:3])
+    assert lost is not None
+    assert told is not None
+    assert (lost.number, told.number) == (2, 3)
+    assert (told.model, told.waiting_events, told.waiting_files) == ("simulated", recorded, len(member.photos))
+    assert told.battery_percent == member.device.battery_percent // 10 * 10
+    assert told.oldest_waiting_ms is not None
+    await member.contact(photos=True)
+    at_rest = platform.requests[-1].about
+    assert at_rest is not None
+    assert (at_rest.waiting_events, at_rest.oldest_waiting_ms) == (0, None)
+    await member.contact()
+    assert platform.requests[-1].about is not None  # the photos went after the last question
+    assert platform.requests[-1].about.waiting_files == 0
+    await member.contact()
+    assert platform.requests[-1].about is None
+
+
+async def test_it_fetches_each_catalogue_of_its_scope_once(platform: Platform, member: LightMember) -> None:
+    platform.put_catalogue(packed("checklist", "boiler", 1, b'{"checks":["gas-tight"]}'))
+    await member.contact()
+    await member.contact()
+    assert member.tally.catalogues == 1
+    assert [len(request.catalogues) for request in platform.requests] == [0, 1, 0]
+    platform.put_catalogue(packed("checklist", "boiler", 2, b'{"checks":["gas-tight","flue"]}'))
+    await member.contact()
+    assert member.tally.catalogues == 2
+
+
+async def test_a_catalogue_whose_bytes_are_others_is_not_taken(platform: Platform, member: LightMember) -> None:
+    right, other = (packed("checklist", "boiler", 1, content) for content in (b'{"checks":[]}', b'{"checks":["none"]}'))
+    platform.put_catalogue(right)
+    platform.catalogues[right.reference.sha256] = Catalogue(sha256=right.reference.sha256, packed=other.packed)
+    with pytest.raises(Problem, match="another hash"):
+        await member.contact()
+    assert member.tally.catalogues == 0

@@ -2,7 +2,7 @@
 
 UTF-8 (with or without a byte order mark) or Windows-1252; `,` or `;`. A row is numbered as a spreadsheet shows it: the header
 is row 1. A file that cannot be read at all is a Problem; a row that does not fit the header is a Fault, and the others stay
-good. What the cells mean is imports.py's matter.
+good. What the cells mean, its caller knows.
 """
 
 import codecs

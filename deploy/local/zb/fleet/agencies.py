@@ -27,17 +27,30 @@ def agencies(folder: Path, /, name: str, as_json: bool) -> None:
         say(line)
 
 
-@click.command("agency", short_help="Enter an agency, rename or move it.")
+@click.command("agency", short_help="Enter an agency, rename, move or close it.")
 @click.argument("agency")
 @click.option("--parent", help="below which it lies (default: none, for which you have to act for all)")
 @click.option("--title", help="what it is called (default: its id)")
+@click.option("--close", is_flag=True, help="nothing uses it any more: no code is made for it until it is entered again")
 @at_desk
 @click.pass_obj
-def agency_command(folder: Path, /, name: str, as_json: bool, agency: str, parent: str | None, title: str | None) -> None:
-    """Enter AGENCY into the tree, rename it, or move it with all below it."""
-    answer = Desk.of(folder, name).put(f"agencies/{agency}", {"parent": parent, "name": title or agency})
+def agency_command(
+    folder: Path, /, name: str, as_json: bool, agency: str, parent: str | None, title: str | None, close: bool
+) -> None:
+    """Enter AGENCY into the tree, rename it, or move it with all below it; or close it.
+
+    One with open agencies below it, devices in use, open codes, held events or open
+    work is not closed. What belonged to it can still be seen.
+    """
+    if close and (parent or title):
+        raise click.UsageError("--close takes neither --parent nor --title")
+    desk = Desk.of(folder, name)
+    path = f"agencies/{agency}"
+    answer = desk.delete(path) if close else desk.put(path, {"parent": parent, "name": title or agency})
     if as_json:
         return show_json(answer)
+    if close:
+        return say(f"{agency} is closed since {answer['closed_at']}")
     say(f"{agency} lies below {parent}" if parent else f"{agency} is a root of the tree")
 
 
@@ -65,6 +78,7 @@ def administrator(folder: Path, person: str, agencies_of: tuple[str, ...]) -> No
 def _branches(every: list[dict[str, Any]], these: list[dict[str, Any]], depth: int) -> list[str]:
     lines: list[str] = []
     for one in these:
-        lines.append(f"{'    ' * depth}{one['agency']}: {one['name']}")
+        closed = f", closed since {one['closed_at']}" if one["closed_at"] else ""
+        lines.append(f"{'    ' * depth}{one['agency']}: {one['name']}{closed}")
         lines += _branches(every, [below for below in every if below["parent"] == one["agency"]], depth + 1)
     return lines

@@ -1,10 +1,12 @@
-"""One-time codes: invite a device with a QR code, list what is open, take a code back.
+"""One-time codes: invite a device with a QR code, or many from a file; list what is open, take a code back.
 
 The QR code holds an invitation (`zb_contracts.invitation`): addresses, code, the root's fingerprint. The code is printed this
 once and stored nowhere; field-ingest has its hash.
 """
 
+import csv
 import hashlib
+import io
 import os
 import sys
 from pathlib import Path
@@ -14,8 +16,10 @@ import click
 import segno
 
 from zb.fleet.desk import Desk, F, at_desk, say, show_json, show_table
+from zb.office import Refused
 from zb_contracts.invitation import Invitation
 
+COLUMNS: Final = ("row", "agency", "technician", "id", "expires_at", "invitation")
 PNG_PIXELS_A_MODULE: Final = 8
 VALID_HOURS_MAX: Final = 14 * 24
 
@@ -38,13 +42,28 @@ def _asks_for_a_code(command: F) -> F:
 
 @click.command("invite", short_help="Make a one-time code, as text, QR code and PNG.")
 @click.option("--agency", default="main", show_default=True, help="to which the device will belong")
+@click.option("--file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="a CSV file: a code for each row")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="with --file: write the invitations into this new file"
+)
+@click.option("--good-rows", is_flag=True, help="with --file: take the good rows although others are wrong")
 @_asks_for_a_code
 @click.pass_obj
-def invite(folder: Path, /, name: str, as_json: bool, agency: str, **options: Any) -> None:
+def invite(
+    folder: Path, /, name: str, as_json: bool, agency: str, file: Path | None, out: Path | None, good_rows: bool, **options: Any
+) -> None:
     """Make a one-time code for a new device; whoever has it can enrol one.
 
     On the device: `zb-device enrol --invitation TEXT`, or scan the QR code.
+
+    With --file FILE --out NEW many at once: FILE has the columns agency, technician
+    and valid_hours, of which the first must not be empty; NEW gets an invitation
+    for each row. A wrong row is named, and then no code is made.
     """
+    if file is not None:
+        if out is None:
+            raise click.UsageError("say with --out into which new file the invitations go")
+        return _issue_all(Desk.of(folder, name), file, out, good_rows, options, as_json)
     _issue(Desk.of(folder, name), {"agency": agency, "technician": options["technician"]}, options, as_json)
 
 
@@ -96,7 +115,7 @@ def uninvite(folder: Path, name: str, as_json: bool, code: str) -> None:
 
 def _issue(desk: Desk, wanted: dict[str, Any], options: dict[str, Any], as_json: bool) -> None:
     """Ask for the code and show it in every form. The picture's file is made first: a code is shown only once."""
-    picture = _new_file(options["png"])
+    picture = _new_file(options["png"]) if options["png"] else None
     issued = desk.post("enrolment-codes", wanted | {"valid_s": options["valid_hours"] * 3600})
     text = invitation(desk, issued["code"], options).to_text()
     qr = segno.make(text, error="m", micro=False)
@@ -109,10 +128,35 @@ def _issue(desk: Desk, wanted: dict[str, Any], options: dict[str, Any], as_json:
     say(f"code {issued['code']} (id {issued['id']}), until {issued['expires_at']}\n{text}")
 
 
-def _new_file(path: Path | None) -> BinaryIO | None:
-    """A file of its owner's alone, because the picture holds the code. UsageError for one that exists, or cannot be made."""
-    if path is None:
-        return None
+def _issue_all(desk: Desk, file: Path, out: Path, good_rows: bool, options: dict[str, Any], as_json: bool) -> None:
+    """Ask for a code for each row of the file. The new file is made first: codes are shown only once."""
+    data, written = file.read_bytes(), _new_file(out)
+    try:
+        answer = desk.post_csv("invitations", data, mode="good-rows" if good_rows else "all-or-nothing")
+    except BaseException as fault:
+        written.close()
+        out.unlink()
+        if isinstance(fault, Refused):
+            _say_faults(fault.problem.get("errors", []))
+        raise
+    rows = [one | {"invitation": invitation(desk, one["code"], options).to_text()} for one in answer["codes"]]
+    with io.TextIOWrapper(written, "utf-8", newline="") as text:
+        table = csv.DictWriter(text, COLUMNS, extrasaction="ignore")
+        table.writeheader()
+        table.writerows(rows)
+    if as_json:
+        return show_json({"invited": len(rows), "errors": answer["errors"], "file": str(out)})
+    _say_faults(answer["errors"])
+    say(f"{len(rows)} invitations are in {out}, {len(answer['errors'])} rows have none")
+
+
+def _say_faults(errors: list[dict[str, Any]]) -> None:
+    for error in errors:
+        say(f"row {error.get('row')}, {error.get('column') or 'all of it'}: {error.get('reason')}")
+
+
+def _new_file(path: Path) -> BinaryIO:
+    """A file of its owner's alone, because it holds codes. UsageError for one that exists, or cannot be made."""
     try:
         return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
     except OSError as fault:

@@ -16,7 +16,6 @@ from rich.table import Table
 from zb.office import Person
 from zb.running import running, someone
 from zb.stack import INGEST, StackError
-from zb_contracts.printable import printable
 
 ADMINISTRATOR: Final = "administrator"
 WIDTH: Final = 150
@@ -51,6 +50,9 @@ class Desk:
     def post(self, path: str, body: object) -> Any:
         return self.person.post(self.url(path), body)
 
+    def post_csv(self, path: str, data: bytes, **query: str) -> Any:
+        return self.person.post_csv(self.url(path), data, **query)
+
     def put(self, path: str, body: object) -> Any:
         return self.person.put(self.url(path), body)
 
@@ -72,14 +74,12 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None
     """A table with a line each; None is an empty cell."""
     table = Table(*columns)
     for row in rows:
-        table.add_row(*("" if value is None else printable(str(value)) for value in row))
+        table.add_row(*("" if value is None else str(value) for value in row))
     _console().print(table)
 
 
 def say(text: str) -> None:
-    """One line or several; nothing in it moves the cursor."""
-    for line in text.split("\n"):
-        _console().print(printable(line))
+    _console().print(text)
 
 
 def _console() -> Console:

@@ -59,12 +59,14 @@ class Office:
 
     def codes(self, devices: int) -> list[str]:
         """A one-time enrolment code for each technician's device, in their order."""
-
-        def code(number: int) -> str:
-            body = {"agency": AGENCY, "technician": self.technician(number)}
-            return str(self.people.administrator.post(self.url(INGEST) + "enrolment-codes", body)["code"])
-
-        return self._all("enrolment codes", code, range(devices))
+        codes: list[str] = []
+        for part in _parts(
+            [{"agency": AGENCY, "technician": self.technician(number)} for number in range(devices)], ROWS_AT_ONCE
+        ):
+            answer = self.people.administrator.post(self.url(INGEST) + "invitations", {"invitations": part})
+            codes += [str(one["code"]) for one in answer["codes"]]
+            self.say("enrolment codes", len(codes), devices)
+        return codes
 
     def plan_day(self, day: int, devices: int, visits: int) -> None:
         """Each technician's work of the day: imported, planned, assigned, and projected when this returns."""

@@ -11,33 +11,20 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from zb.stack import StackError
+from zb_contracts.simulated_fleet import Share
 
 ENDS_S: Final = 30.0
 LAST_WORDS: Final = 2_000
 
 Say = Callable[[str, int, int], None]
 """A phase, and how many devices of how many are through with it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """One process' share of the fleet, as the simulator reads it."""
-
-    seed: int
-    first: int
-    devices: int
-    visits: int
-    whole: int
-    at_once: int
-    ingest_url: str
-    nats_url: str
-    media_url: str
-    folder: str
 
 
 @dataclass
@@ -73,11 +60,11 @@ class Processes:
             return list(threads.map(self._one, range(len(self._running)), [{"do": do, **one} for one in given]))
 
     def _started(self, number: int, share: Share) -> "subprocess.Popen[bytes]":
-        job = self.folder / f"job-{number}.json"
-        job.write_text(json.dumps(asdict(share)))
+        told = self.folder / f"share-{number}.json"
+        told.write_bytes(msgspec.json.encode(share))
         with self._log(number).open("wb") as log:
             return subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-m", "zb_device.simulator", str(job)],
+                [sys.executable, "-m", "zb_device.simulator", str(told)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

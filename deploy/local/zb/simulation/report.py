@@ -24,7 +24,7 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One simulation. Times in seconds or as named; bytes without framing, of the light devices."""
+    """One simulation. Times in seconds or as named; bytes without framing, of the light devices, catalogues included."""
 
     devices: int
     whole_devices: int
@@ -50,6 +50,8 @@ class Report:
     bytes_down_a_device_day: float
     photos: int
     photo_bytes: int
+    catalogues: int
+    """Fetched by the light devices, each once for each of its contents."""
     contacts: int
     connected_max: int
     mishaps: dict[str, int]

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from zb.simulation.office import Office, People
-from zb.simulation.processes import Processes, Share, shares
+from zb.simulation.processes import Processes, shares
 from zb.simulation.report import Report, compared, merged, quantile
 from zb.stack import INGEST, PARTS, StackError, environment_file
+from zb_contracts.simulated_fleet import Share
 
 Say = Callable[[str, int, int], None]
 """A phase, and how many of how many are through with it."""
@@ -107,6 +108,7 @@ class Simulation:
             bytes_down_a_device_day=tally["bytes_down"] / device_days,
             photos=tally["photos"],
             photo_bytes=tally["photo_bytes"],
+            catalogues=tally["catalogues"],
             contacts=tally["contacts"],
             connected_max=tally["connected_max"],
             mishaps=tally["mishaps"],

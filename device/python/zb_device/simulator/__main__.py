@@ -1,4 +1,4 @@
-"""One process of a simulated fleet: `python -m zb_device.simulator JOB.json`, orders and answers as JSON lines.
+"""One process of a simulated fleet: `python -m zb_device.simulator SHARE.json`, orders and answers as JSON lines.
 
 Orders on standard input: `{"do": "enrol", "codes": [...]}`, `{"do": "day", "day": 1}`, `{"do": "drain"}`, `{"do": "report"}`; the
 input's end closes the fleet. Each is answered by lines of progress and one that says it is done, or why not.
@@ -13,20 +13,21 @@ from typing import Any, Final
 import msgspec
 
 from zb_contracts.problems import Problem
+from zb_contracts.simulated_fleet import Share
 from zb_device.faults import DeviceFault
-from zb_device.simulator.fleet import Fleet, Job, Say
+from zb_device.simulator.fleet import Fleet, Say
 
 PROGRESS_S: Final = 1.0
 LINE_BYTES_MAX: Final = 64 << 20
 
 
 def main() -> None:
-    """Run the fleet of the job in the file that is the only argument."""
-    asyncio.run(_serve(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Job)))
+    """Run the share in the file that is the only argument."""
+    asyncio.run(_serve(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Share)))
 
 
-async def _serve(job: Job) -> None:
-    fleet = Fleet(job)
+async def _serve(share: Share) -> None:
+    fleet = Fleet(share)
     reader = asyncio.StreamReader(limit=LINE_BYTES_MAX)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     try:

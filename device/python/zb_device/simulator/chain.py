@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from zb_contracts.envelope import BODY_TYPE, GENESIS, Anchor, Header, SignedEvent, digest, is_summed, sign_event
+from zb_contracts.envelope import BODY_TYPE, GENESIS, Anchor, Header, SignedEvent, digest, is_summed, parse_header, sign_event
 from zb_contracts.events import Body, type_of
 from zb_contracts.keys import SigningKey
-from zb_contracts.times import format_time_ms
+from zb_contracts.times import format_time_ms, parse_time_ms
 from zb_device.ids import uuid7
 
 OPENING: Final = frozenset({"intervention.travel_started.v1"})
@@ -47,6 +47,11 @@ class Chain:
     kept: deque[SignedEvent] = field(default_factory=deque)
     vectors: dict[str, dict[str, int]] = field(default_factory=dict)
     """What the author knows of each stream; it never shrinks."""
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """When the first event without a receipt was recorded, by the device's wall clock; None where there is none."""
+        return parse_time_ms(parse_header(self.kept[0].header).at) if self.kept else None
 
     def write(self, pen: Pen, body: Body, stream: str, visit: str | None) -> str:
         """One more event, signed; its id. `visit` None: the event opens one where its type does."""

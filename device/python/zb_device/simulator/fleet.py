@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import httpx
-import msgspec
 
 from zb_contracts.problems import Problem
+from zb_contracts.simulated_fleet import Share
 from zb_device.enrolment import Places
 from zb_device.faults import DeviceFault
 from zb_device.simulator.members import Head, LightMember, Member
@@ -30,48 +30,30 @@ Say = Callable[[int, int], None]
 """How many of how many members are through with the phase."""
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One process' share of the fleet: members `first` to `first + devices - 1`, the first `whole` of them whole devices."""
-
-    seed: int
-    first: int
-    devices: int
-    visits: int
-    """A device and day."""
-    whole: int
-    at_once: int
-    """Connected at a time."""
-    ingest_url: str
-    nats_url: str
-    media_url: str
-    folder: str
-    """Of the whole devices' stores."""
-
-
 @dataclass
 class Fleet:
-    """The members by their number in the fleet."""
+    """The members of one process by their number in the fleet."""
 
-    job: Job
+    share: Share
     tally: Tally = field(default_factory=Tally)
     members: dict[int, Member] = field(default_factory=dict)
     client: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(limits=HTTP))
 
     @property
     def places(self) -> Places:
-        return Places(self.job.ingest_url, self.job.nats_url, self.job.media_url)
+        return Places(self.share.ingest_url, self.share.nats_url, self.share.media_url)
 
     async def enrol(self, codes: Sequence[str], say: Say) -> None:
         """All of them, each by its own code. A refusal ends the fleet: without its devices there is nothing to see."""
-        await _each(list(enumerate(codes, self.job.first)), self._enrol, ENROLLING_AT_ONCE, say)
+        await _each(list(enumerate(codes, self.share.first)), self._enrol, ENROLLING_AT_ONCE, say)
 
     async def _enrol(self, numbered: tuple[int, str]) -> None:
         number, code = numbered
-        error_ms = wall_error_ms(self.job.seed, number)
+        error_ms = wall_error_ms(self.share.seed, number)
         if error_ms:
             self.tally.mishaps["wrong clock"] += 1
-        if number < self.job.first + self.job.whole:
-            folder = Path(self.job.folder) / f"device-{number}"
+        if number < self.share.first + self.share.whole:
+            folder = Path(self.share.folder) / f"device-{number}"
             self.members[number] = await WholeMember.enrol(self.places, code, folder, self.tally, error_ms)
         else:
             self.members[number] = await LightMember.enrol(self.places, code, self.client, self.tally, error_ms)
@@ -108,7 +90,7 @@ class Fleet:
     async def day(self, day: int, say: Callable[[str], Say]) -> None:
         """A whole day, phase by phase."""
         await self.morning(day, say("morning wave"))
-        for at in range(self.job.visits):
+        for at in range(self.share.visits):
             await self.visit(day, at, say(f"visit {at + 1}"))
         await self.evening(day, say("evening"))
 
@@ -126,7 +108,7 @@ class Fleet:
         await self.client.aclose()
 
     def _days(self, day: int) -> dict[int, Workday]:
-        return {number: workday(self.job.seed, number, day, self.job.visits) for number in self.members}
+        return {number: workday(self.share.seed, number, day, self.share.visits) for number in self.members}
 
     async def _contacts(self, numbers: Iterable[int], crashes: Callable[[int], bool], say: Say, *, photos: bool = False) -> None:
         async def one(number: int) -> None:
@@ -136,7 +118,7 @@ class Fleet:
                 # As on a real device: it stays queued, and the next contact tries again.
                 self.tally.went_wrong(fault)
 
-        await _each(list(numbers), one, self.job.at_once, say)
+        await _each(list(numbers), one, self.share.at_once, say)
 
 
 async def _each(work: Sequence[T], do: Callable[[T], Awaitable[None]], at_once: int, say: Say) -> None:

@@ -1,6 +1,7 @@
 """A device without a store: it sends, asks, and believes nothing that is not signed, as the SDK does; its log is a `Chain`.
 
-Whoever runs it opens and closes the transport and says when there is a network. It asks after a hint, or by its own timer
+It fetches the catalogues of its scope and tells of itself as the SDK does, and keeps of both what it needs to do so once. Whoever
+runs it opens and closes the transport and says when there is a network. It asks after a hint, or by its own timer
 where none comes, and stops when every event of its log has its receipt.
 """
 
@@ -10,12 +11,28 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Final
 
+import msgspec
+
+from zb_contracts.catalogues import PREFIX, read_reference, unpacked
 from zb_contracts.envelope import Anchor, SignedEvent
 from zb_contracts.keys import KeyPurpose
 from zb_contracts.segment import cut_segments, encode_segment, message_id
-from zb_contracts.sync import Receipt, ScopeDelta, SyncAnswer, SyncRequest, Verdict, pack, unpack_document
+from zb_contracts.sync import (
+    CATALOGUES_ASKED_MAX,
+    About,
+    Catalogue,
+    Receipt,
+    ScopeDelta,
+    SyncAnswer,
+    SyncRequest,
+    Verdict,
+    pack,
+    unpack_document,
+)
+from zb_device.about import BATTERY_STEP_PERCENT
 from zb_device.faults import Refused
 from zb_device.keys import DeviceKeys
 from zb_device.settings import LedgerView, Pinned, Session
@@ -28,6 +45,8 @@ HEARD_S: Final = 2.0
 """How long it waits for a hint before it asks by itself; doubles up to HEARD_S_MAX."""
 HEARD_S_MAX: Final = 15.0
 ROUNDS_MAX: Final = 64
+MODEL: Final = "simulated"
+OS: Final = "none"
 
 
 @dataclass
@@ -46,11 +65,21 @@ class LightDevice:
     sent: int = 0
     interventions: deque[str] = field(default_factory=deque)
     """What the scope brought and nobody has visited yet, oldest first."""
+    battery_percent: int | None = None
+    waiting_files: int = 0
+    """What its user would say of it: whoever runs it keeps both."""
     hinted: asyncio.Event = field(default_factory=asyncio.Event)
     ledger: dict[str, bytes] = field(default_factory=dict)
     """The ledger keys in force; empty: those that the pinned root certifies, verified once."""
     _scope: tuple[str, int] = ("", 0)
     _documents: set[str] = field(default_factory=set)
+    _references: dict[str, str] = field(default_factory=dict)
+    """Of the scope's catalogues: document -> the hash of its bytes."""
+    _catalogues: set[str] = field(default_factory=set)
+    """Hashes of the catalogues that came."""
+    _told: About | None = None
+    """What the platform was told last, and answered."""
+    _telling: int = 0
     _published: deque[tuple[int, float]] = field(default_factory=deque)
     """Of each segment without a receipt: its last number, and when it was first published."""
     _anchor: tuple[Anchor, float] | None = None
@@ -91,15 +120,20 @@ class LightDevice:
 
         Unreachable without a network, a Problem for an answer that cannot be believed.
         """
-        until, pause_s, answered = time.monotonic() + patience_s, HEARD_S, set[str]()
+        until, pause_s, answered, offered = time.monotonic() + patience_s, HEARD_S, set[str](), set[str]()
         if await self.send(transport):
             await self._heard(pause_s)
         for _ in range(ROUNDS_MAX):
-            answer = await self._asked(transport)
+            lacking = self._lacking(offered)
+            answer = await self._asked(transport, lacking)
             if answer.gap is not None and answer.gap.nonce not in answered:
                 answered.add(answer.gap.nonce)
                 await self._publish(transport, self.chain.after(answer.gap.first - 1), answer.gap.nonce)
             if answer.more:
+                continue
+            # What this answer did not bring, the next one would not either: once a contact for each.
+            offered |= set(lacking)
+            if self._lacking(offered):
                 continue
             if self.is_settled or time.monotonic() > until:
                 break
@@ -135,9 +169,9 @@ class LightDevice:
 
     # --- Asking ---
 
-    async def _asked(self, transport: Transport) -> SyncAnswer:
+    async def _asked(self, transport: Transport, lacking: tuple[str, ...]) -> SyncAnswer:
         """One question, its answer verified and applied."""
-        epoch, cursor = self._scope
+        (epoch, cursor), news = self._scope, self._news()
         request = SyncRequest(
             nonce=secrets.token_hex(16),
             author=self.pinned.author,
@@ -150,6 +184,8 @@ class LightDevice:
             wants_scope=self.session.technician is not None,
             wants_checkpoint=not self.view.size,
             certificates=tuple(one.name for one in self.pinned.certificates if one.purpose == KeyPurpose.LEDGER),
+            catalogues=lacking,
+            about=news,
         )
         question = pack(request)
         data = await transport.ask(question)
@@ -160,7 +196,41 @@ class LightDevice:
         if answer.refusal is not None:
             raise Refused(f"the server refused to sync: {answer.refusal}", problem=answer.refusal)
         self._apply(answer)
+        self._keep(answer.catalogues, lacking)
+        self._told = news or self._told
         return answer
+
+    def _lacking(self, offered: set[str]) -> tuple[str, ...]:
+        """Catalogues to ask for: of the scope, not here, and not asked for in vain."""
+        wanted = set(self._references.values()) - self._catalogues - offered
+        return tuple(sorted(wanted)[:CATALOGUES_ASKED_MAX])
+
+    def _keep(self, came: Sequence[Catalogue], asked: Sequence[str]) -> None:
+        """The hashes of what came, verified. Bytes that nobody asked for are no catalogue of its."""
+        for one in came:
+            unpacked(one)
+            if one.sha256 in asked:
+                self._catalogues.add(one.sha256)
+                self.tally.catalogues += 1
+
+    def _news(self) -> About | None:
+        """What it tells of itself, where that is not what was answered already."""
+        before, charge = self._told or About(number=0, at_ms=0), self.battery_percent
+        now = About(
+            number=before.number,
+            at_ms=before.at_ms,
+            model=MODEL,
+            os=OS,
+            app=f"zb-device {version('zb-device')}",
+            battery_percent=None if charge is None else charge - charge % BATTERY_STEP_PERCENT,
+            waiting_events=self.chain.head - self.mark,
+            oldest_waiting_ms=self.chain.oldest_ms,
+            waiting_files=self.waiting_files,
+        )
+        if now == before:
+            return None
+        self._telling += 1
+        return msgspec.structs.replace(now, number=self._telling, at_ms=time.time_ns() // 1_000_000 + self.wall_error_ms)
 
     def _ledger_keys(self) -> dict[str, bytes]:
         # Once a device: the root's signature on a key does not change while a fleet runs.
@@ -199,14 +269,18 @@ class LightDevice:
             self.tally.admitted += 1
 
     def _learn(self, delta: ScopeDelta) -> None:
-        """The names of the documents, what their vectors know, and which interventions are new; their content is not kept."""
+        """The names of the documents, what their vectors know, the new interventions, and which catalogues are referred to."""
         if delta.full:
             self._documents.clear()
+            self._references.clear()
         for document in delta.documents:
             self.tally.documents += 1
             if document.content is None:
                 self._documents.discard(document.id)
+                self._references.pop(document.id, None)
                 continue
+            if document.id.startswith(PREFIX):
+                self._references[document.id] = read_reference(document.id, document.content).sha256
             if document.id not in self._documents and document.id.startswith("intervention:"):
                 self.interventions.append(document.id)
             self._documents.add(document.id)

@@ -18,14 +18,13 @@ from zb_device.enrolment import PATH, Invitation, Places, enrolment_request, pin
 from zb_device.keys import DeviceKeys
 from zb_device.sessions import PATH as TOKENS
 from zb_device.sessions import RENEW_BEFORE_MS, post
-from zb_device.simulator.light import LightDevice, nats_transport
+from zb_device.simulator.light import MODEL, LightDevice, nats_transport
 from zb_device.simulator.photos import upload
 from zb_device.simulator.tally import Tally
 from zb_device.simulator.workday import MIME, Photo, Visit, facts, stock_moved
 from zb_device.tokens import verified
 from zb_device.transport import Transport
 
-MODEL: Final = "simulated"
 PATIENCE_S: Final = 120.0
 """How long a contact waits for receipts before the device leaves, to come again later."""
 
@@ -100,10 +99,11 @@ class LightMember:
             self.tally.mishaps["nothing to do"] += 1
             return
         self._last, opened = stream, None
-        pen, van = device.pen, f"stock:van-{device.session.technician}"
+        pen, van, device.battery_percent = device.pen, f"stock:van-{device.session.technician}", visit.battery_percent
         for fact in facts(visit):
             if isinstance(fact, Photo):
                 self.photos.append(fact)
+                device.waiting_files += 1
                 fact = PhotoTaken(file=fact.file(), source="camera")
             line = device.chain.write(pen, fact, stream, opened)
             opened = opened or line
@@ -147,6 +147,7 @@ class LightMember:
             data, device = self.photos[0].bytes(), self.device
             await upload(self.client, device.pinned, device.keys, device.session, data, MIME)
             self.photos.popleft()
+            device.waiting_files -= 1
             self.tally.photos += 1
             self.tally.photo_bytes += len(data)
 

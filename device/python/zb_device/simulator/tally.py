@@ -25,6 +25,7 @@ class Tally(msgspec.Struct):
     foreign: int = 0
     """Receipts that were about another event under the number: there must be none."""
     documents: int = 0
+    catalogues: int = 0
     photos: int = 0
     bytes_up: int = 0
     bytes_down: int = 0

@@ -14,8 +14,10 @@ from zb_contracts.events.fieldwork import PartUsed, PhotoTaken
 from zb_device.clock import machine_clock
 from zb_device.device import Device
 from zb_device.enrolment import Invitation, Places
+from zb_device.policies import Conditions
 from zb_device.recording import Draft
-from zb_device.simulator.members import MODEL, PATIENCE_S, Head
+from zb_device.simulator.light import MODEL
+from zb_device.simulator.members import PATIENCE_S, Head
 from zb_device.simulator.tally import Tally
 from zb_device.simulator.workday import MIME, Photo, Visit, facts, stock_moved
 
@@ -32,6 +34,7 @@ class WholeMember:
     tally: Tally
     wall_error_ms: int
     _visited: list[str] = field(default_factory=list)
+    _charge: int | None = None
 
     @classmethod
     async def enrol(cls, places: Places, code: str, folder: Path, tally: Tally, wall_error_ms: int = 0) -> "WholeMember":
@@ -54,6 +57,8 @@ class WholeMember:
         if stream is None:
             self.tally.mishaps["nothing to do"] += 1
             return
+        self._charge = visit.battery_percent
+        self.device.tell(Conditions(battery_percent=self._charge))
         for fact in facts(visit):
             if isinstance(fact, Photo):
                 await self.device.attach(
@@ -64,7 +69,7 @@ class WholeMember:
                 await self._record(stream, fact)
 
     def _next(self) -> str | None:
-        known = [state.stream for state in self.device.interventions() if state.stream not in self._visited]
+        known = [line.stream for line in self.device.listed() if line.stream not in self._visited]
         if known:
             self._visited.append(known[0])
         return self._visited[-1] if self._visited else None
@@ -87,6 +92,8 @@ class WholeMember:
                 await asyncio.sleep(ASKS_APART_S)
                 await self.device.sync()
             if photos:
+                # In the evening it lies on its charger: a weak battery would keep the photos back.
+                self.device.tell(Conditions(battery_percent=self._charge, charging=True))
                 self.tally.photos += await self.device.upload()
         finally:
             await self.device.offline()

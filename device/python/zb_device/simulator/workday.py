@@ -21,6 +21,8 @@ CRASHES: Final = 0.03
 """Share of contacts in the middle of which the device's process dies."""
 CLOCK_WRONG: Final = 0.04
 CLOCK_ERROR_MS_MAX: Final = 3 * 86_400_000
+CHARGED_PERCENT: Final = (60, 100)
+CHARGE_A_VISIT_PERCENT: Final = (5, 20)
 PHOTO_BYTES: Final = 40_000
 JPEG: Final = (b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00", b"\xff\xd9")
 MIME: Final = "image/jpeg"
@@ -35,6 +37,8 @@ class Visit:
     has_network: bool
     crashes: bool
     seed: str
+    battery_percent: int
+    """What is left when it ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +69,22 @@ class Photo:
 def workday(seed: int, device: int, day: int, visits: int) -> Workday:
     """The day, from 1 on, of one device of the fleet, with so many visits."""
     dice = random.Random(f"{seed}/{device}/{day}")  # noqa: S311 -- a story, no secret
+    charges = _charges(f"{seed}/{device}/{day}/charge", visits)
     lived = tuple(
-        Visit(dice.random() >= VISIT_WITHOUT_NETWORK, dice.random() < CRASHES, f"{seed}/{device}/{day}/{at}")
-        for at in range(visits)
+        Visit(dice.random() >= VISIT_WITHOUT_NETWORK, dice.random() < CRASHES, f"{seed}/{device}/{day}/{at}", charge)
+        for at, charge in enumerate(charges)
     )
     return Workday(arrives=dice.random(), in_dead_zone=_in_dead_zone(seed, device, day), visits=lived)
+
+
+def _charges(seed: str, visits: int) -> list[int]:
+    """The battery after each visit of a day: charged over night, never quite empty."""
+    dice = random.Random(seed)  # noqa: S311 -- a story, no secret
+    left, charges = dice.randint(*CHARGED_PERCENT), []
+    for _ in range(visits):
+        left = max(1, left - dice.randint(*CHARGE_A_VISIT_PERCENT))
+        charges.append(left)
+    return charges
 
 
 def wall_error_ms(seed: int, device: int) -> int:
