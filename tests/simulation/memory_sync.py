@@ -1,23 +1,22 @@
 """What a sync answer is made of, from the stores in memory: `sync.ports` over the simulation's ledger and views."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
 from field_ingest.ledger.appending import Row as LedgerRow
 from field_ingest.ledger.checkpoints import StoredCheckpoint
-from field_ingest.projection.scope_store import Change, Counter
-from field_ingest.sync.ports import Asker, Glance, Heal
+from field_ingest.projection.scope_store import Change
+from field_ingest.sync.ports import Asker, Glance, Heal, Moment, Since
 from field_ingest.sync.receipts import Row
 from tests.simulation.memory_views import MemoryViews, ScopeRow
 from zb_contracts import merkle
 from zb_contracts.keys import SigningKey
 from zb_contracts.merkle import Node, SubtreeHash
 from zb_contracts.notes import Checkpoint, NoteSigner, sign_checkpoint
-from zb_contracts.sync import About, Catalogue
+from zb_contracts.sync import DOCUMENTS_MAX, RECEIPTS_MAX, About, Catalogue
 
 
 class MemorySyncStore:
-    """Ledger and views as the responder sees them; a step is one moment, so a snapshot is the store itself."""
+    """Ledger and views as the responder sees them; a step is one moment."""
 
     def __init__(self, views: MemoryViews, key: SigningKey) -> None:
         self._views, self._ledger, self._key = views, views.ledger, key
@@ -25,13 +24,7 @@ class MemorySyncStore:
         self.sessions: dict[str, tuple[str, int]] = {}
         self.told: dict[str, About] = {}
 
-    @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator["MemorySyncStore"]:
-        """See sync.ports.SyncStore."""
-        yield self
-
-    async def asker(self, author: str, technician: str) -> Asker | None:
-        """See sync.ports.Snapshot."""
+    def _asker(self, author: str, technician: str) -> Asker | None:
         one = self._ledger.authors.get(author)
         if one is None:
             return None
@@ -50,14 +43,14 @@ class MemorySyncStore:
 
     async def glance(self, author: str, technician: str, mark: int) -> Glance | None:
         """See sync.ports.SyncStore."""
-        asker = await self.asker(author, technician)
+        asker = self._asker(author, technician)
         if asker is None:
             return None
         size = len(self._ledger.shards[asker.shard].rows)
         return Glance(
             asker,
             size,
-            has_rows=bool(await self.rows_after(author, mark, size, 1)),
+            has_rows=bool(self._rows_after(author, mark, size, 1)),
             has_lost=False,
             counter=self._views.counters.get(technician),
             asked=self.sessions.get(asker.device or ""),
@@ -89,14 +82,22 @@ class MemorySyncStore:
         """See sync.ports.SyncStore."""
         self.sessions[device] = (technician, asked_ms)
 
-    async def rows_after(self, author: str, mark: int, size: int, limit: int) -> list[Row]:
-        """See sync.ports.Snapshot."""
+    async def moment(self, author: str, technician: str, mark: int, size: int, since: Since | None) -> Moment | None:
+        """See sync.ports.SyncStore."""
+        asker = self._asker(author, technician)
+        if asker is None:
+            return None
+        rows = self._rows_after(author, mark, size, RECEIPTS_MAX + 1)
+        changes = self._changes_after(technician, since) if since else []
+        return Moment(asker, rows, self._views.counters.get(technician), changes)
+
+    def _rows_after(self, author: str, mark: int, size: int, limit: int) -> list[Row]:
         shard = self._ledger.shards[self._ledger.authors[author].shard]
         rows = [row for row in shard.rows[:size] if row.author == author and row.seq > mark]
         return [self._receipted(row) for row in sorted(rows, key=lambda row: (row.seq, row.position))[:limit]]
 
     async def subtrees(self, shard: int, nodes: set[Node]) -> SubtreeHash:
-        """See sync.ports.Snapshot."""
+        """See sync.ports.SyncStore."""
         rows = self._ledger.shards[shard].rows
 
         def subtree(level: int, number: int) -> bytes:
@@ -104,19 +105,18 @@ class MemorySyncStore:
 
         return subtree
 
-    async def counter(self, technician: str) -> Counter | None:
-        """See sync.ports.Snapshot."""
-        return self._views.counters.get(technician)
-
-    async def changes_after(self, technician: str, cursor: int, limit: int, *, tombstones: bool) -> list[Change]:
-        """See sync.ports.Snapshot."""
+    def _changes_after(self, technician: str, since: Since) -> list[Change]:
         rows = [(stream, row) for (name, stream), row in self._views.documents.items() if name == technician]
-        moved = [(stream, row) for stream, row in rows if row.change > cursor and (tombstones or row.state_hash is not None)]
+        moved = [
+            (stream, row)
+            for stream, row in rows
+            if row.change > since.cursor and (since.tombstones or row.state_hash is not None)
+        ]
         moved.sort(key=lambda one: one[1].change)
-        return [self._change(stream, row) for stream, row in moved[:limit]]
+        return [self._change(stream, row) for stream, row in moved[: DOCUMENTS_MAX + 1]]
 
     async def catalogues(self, technician: str, wanted: Sequence[str]) -> list[Catalogue]:
-        """See sync.ports.Snapshot: this office publishes none."""
+        """See sync.ports.SyncStore: this office publishes none."""
         return []
 
     def _change(self, stream: str, row: ScopeRow) -> Change:

@@ -7,7 +7,7 @@ an append completes. What a leaf says is `zb_contracts.ledger_leaf`'s matter.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from zb_chassis.database import Connection
+from zb_chassis.database import Connection, Pool
 from zb_contracts import merkle
 from zb_contracts.merkle import Node, Subtree, SubtreeHash
 
@@ -96,7 +96,7 @@ class TreeMemory:
         self._tiles: dict[tuple[int, int, int], _Tile] = {}  # by shard, height and number; the last used at the end
         self._tiles_max = tiles_max
 
-    async def subtrees(self, connection: Connection, shard: int, nodes: set[Node]) -> SubtreeHash:
+    async def subtrees(self, database: Connection | Pool, shard: int, nodes: set[Node]) -> SubtreeHash:
         """The hash of each of these complete subtrees. KeyError for one that the shard's tree does not have."""
         ends: dict[int, dict[int, int]] = {}  # height -> tile -> how many of its entries the nodes need
         for node in nodes:
@@ -107,7 +107,7 @@ class TreeMemory:
         for height, needed in ends.items():
             kept = {tile: self._tile(shard, height, tile) for tile in needed}
             if lacking := [tile for tile, end in needed.items() if len(kept[tile].entries) < end]:
-                await _fill(connection, shard, height, {tile: kept[tile] for tile in lacking})
+                await _fill(database, shard, height, {tile: kept[tile] for tile in lacking})
             tiles |= {(height, tile): one for tile, one in kept.items()}
         hashes = {node: _hash_in(tiles, node) for node in nodes}
         return lambda level, number: hashes[Node(level, number)]
@@ -136,22 +136,22 @@ def _hash_in(tiles: Mapping[tuple[int, int], _Tile], node: Node) -> bytes:
         raise KeyError(f"the tree has no subtree {node}") from fault
 
 
-async def _fill(connection: Connection, shard: int, height: int, tiles: Mapping[int, _Tile]) -> None:
+async def _fill(database: Connection | Pool, shard: int, height: int, tiles: Mapping[int, _Tile]) -> None:
     """Read what these tiles lack, as far as the tree goes."""
     spans = [(number * TILE_WIDTH + len(tile.entries), (number + 1) * TILE_WIDTH) for number, tile in tiles.items()]
-    for position, found in (await _entries(connection, shard, height, spans)).items():
+    for position, found in (await _entries(database, shard, height, spans)).items():
         number, within = divmod(position, TILE_WIDTH)
         if within == len(tiles[number].entries):  # another reader may have brought it meanwhile
             tiles[number].entries.append(found)
 
 
-async def _entries(connection: Connection, shard: int, height: int, spans: list[tuple[int, int]]) -> dict[int, bytes]:
+async def _entries(database: Connection | Pool, shard: int, height: int, spans: list[tuple[int, int]]) -> dict[int, bytes]:
     """The hashes [first, end) of the tiles at `height`: of leaves at 0, above it the roots of the tiles below."""
     firsts, ends = [first for first, _ in spans], [end for _, end in spans]
     # OFFSET 0 keeps each span a walk along the index. As a plain join it reads the whole shard once a span, as soon as the
     # planner believes the ledger to be as small as it was when it last looked (seen at 1,000 events/s).
     if height == 0:
-        rows = await connection.fetch(
+        rows = await database.fetch(
             """
             SELECT l.position AS number, l.leaf_hash AS hash FROM unnest($2::bigint[], $3::bigint[]) AS span (first, past)
             CROSS JOIN LATERAL (
@@ -164,7 +164,7 @@ async def _entries(connection: Connection, shard: int, height: int, spans: list[
             ends,
         )
     else:
-        rows = await connection.fetch(
+        rows = await database.fetch(
             """
             SELECT t.tile AS number, t.root AS hash FROM unnest($2::bigint[], $3::bigint[]) AS span (first, past)
             CROSS JOIN LATERAL (

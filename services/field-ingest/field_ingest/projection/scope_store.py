@@ -148,30 +148,15 @@ async def note_cut(connection: Connection) -> None:
     await connection.execute("INSERT INTO scope_due (technician) SELECT technician FROM scope_technician WHERE omitted_count > 0")
 
 
-async def counter_of(connection: Connection, technician: str) -> Counter | None:
-    """Where the technician's change order stands; None where nothing was ever in it."""
-    row = await connection.fetchrow(
-        "SELECT epoch, change, documents, omitted, omitted_count FROM scope_technician WHERE technician = $1", technician
-    )
-    return Counter(row[0], row[1], row[2], tuple(row[3]), row[4]) if row else None
-
-
-async def changes_after(connection: Connection, technician: str, cursor: int, limit: int, *, tombstones: bool) -> list[Change]:
-    """The latest change of each document that moved after `cursor`, in order, at most `limit`."""
-    rows = await connection.fetch(
-        """
-        SELECT d.document, d.change, coalesce(CASE WHEN d.state_hash IS NOT NULL THEN s.vector END, d.vector) AS vector,
-            CASE WHEN d.state_hash IS NOT NULL THEN coalesce(s.document, s.state, c.reference) END AS content
+def changes_after(technician: str, cursor: str, *, tombstones: str, limit: str) -> str:
+    """SQL: the rows `Change` of a technician's documents that moved after a cursor, in order. The arguments are expressions."""
+    return f"""
+        SELECT row(d.document, d.change, coalesce(CASE WHEN d.state_hash IS NOT NULL THEN s.vector END, d.vector),
+            CASE WHEN d.state_hash IS NOT NULL THEN coalesce(s.document, s.state, c.reference) END)
         FROM scope_document d LEFT JOIN states s ON s.stream = d.document LEFT JOIN catalogues c ON c.document = d.document
-        WHERE d.technician = $1 AND d.change > $2 AND ($4 OR d.state_hash IS NOT NULL)
-        ORDER BY d.change LIMIT $3
-        """,
-        technician,
-        cursor,
-        limit,
-        tombstones,
-    )
-    return [Change(row["document"], row["change"], row["vector"], row["content"]) for row in rows]
+        WHERE d.technician = {technician} AND d.change > {cursor} AND ({tombstones} OR d.state_hash IS NOT NULL)
+        ORDER BY d.change LIMIT {limit}
+    """  # noqa: S608 parameters' names
 
 
 async def lock(connection: Connection, technicians: Sequence[str], epochs: Sequence[str]) -> dict[str, Order]:

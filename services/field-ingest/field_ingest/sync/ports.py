@@ -1,11 +1,10 @@
 """What a sync answer is made of, as a port: `responder` makes answers from it, `store` fills it from Postgres.
 
-An implementation holds storage only. It promises that everything read in one snapshot is of one moment, that rows below a
-checkpoint's size are there once the checkpoint is, and that a checkpoint, once given, is never taken back.
+An implementation holds storage only. It promises that a `Moment` is of one moment, that rows below a checkpoint's size are
+there once the checkpoint is, and that a checkpoint, once given, is never taken back.
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -66,41 +65,48 @@ class Heal:
     document: SignedDocument
 
 
-class Snapshot(Protocol):
-    """The ledger and the scopes at one moment."""
+@dataclass(frozen=True, slots=True)
+class Since:
+    """From where on a device lacks its scope: changes after `cursor`, with or without those that took documents away."""
 
-    async def asker(self, author: str, technician: str) -> Asker | None:
-        """The author; None where nobody has this name."""
+    cursor: int
+    tombstones: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What an answer tells, all of one moment.
+
+    `rows`: the author's beyond its mark, by (seq, position). `counter`: where the technician's change order stands, None where
+    nothing was ever in it. `changes`: the latest of each document that moved, in order.
+    """
+
+    asker: Asker
+    rows: Sequence[Row]
+    counter: Counter | None
+    changes: Sequence[Change]
+
+
+class SyncStore(Protocol):
+    """Where answers come from."""
+
+    async def glance(self, author: str, technician: str, mark: int) -> Glance | None:
+        """The author, and whether an answer needs more than that; None where nobody has this name."""
         ...
 
-    async def rows_after(self, author: str, mark: int, size: int, limit: int) -> list[Row]:
-        """The author's rows beyond `mark` below position `size`, by (seq, position), at most `limit`."""
-        ...
+    async def moment(self, author: str, technician: str, mark: int, size: int, since: Since | None) -> Moment | None:
+        """Rows beyond `mark` below position `size`, and changes `since` then (none for None); None where nobody has this name.
 
-    async def subtrees(self, shard: int, nodes: set[Node]) -> SubtreeHash:
-        """The hashes of these complete subtrees of the shard's log."""
-        ...
-
-    async def counter(self, technician: str) -> Counter | None:
-        """Where the technician's change order stands; None where nothing was ever in it."""
-        ...
-
-    async def changes_after(self, technician: str, cursor: int, limit: int, *, tombstones: bool) -> list[Change]:
-        """The latest change of each document that moved after `cursor`, in order, at most `limit`."""
+        At most RECEIPTS_MAX rows and DOCUMENTS_MAX changes, and one more of each where there are more.
+        """
         ...
 
     async def catalogues(self, technician: str, wanted: Sequence[str]) -> list[Catalogue]:
         """Those of these catalogues (by hash) to which the technician's scope refers, smallest first."""
         ...
 
-
-class SyncStore(Protocol):
-    """Where answers come from."""
-
-    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]: ...
-
-    async def glance(self, author: str, technician: str, mark: int) -> Glance | None:
-        """The author, and whether an answer needs more than that; None where nobody has this name."""
+    async def subtrees(self, shard: int, nodes: set[Node]) -> SubtreeHash:
+        """The hashes of these complete subtrees of the shard's log, below a checkpoint that was given: they never change."""
         ...
 
     async def checkpoint(self, shard: int) -> StoredCheckpoint | None:

@@ -1,7 +1,7 @@
 """The sync responder: what a device lacks (receipts, proofs, scope), in one answer signed by the ledger's key.
 
 Device and technician come from the subject, which the broker guards; the body may only name an incarnation of that device.
-Everything in an answer is read in one snapshot of the store (`ports`). It knows neither SQL nor transport: see `store`
+What changes in an answer is all of one moment of the store (`ports`). It knows neither SQL nor transport: see `store`
 and `subscriber`.
 """
 
@@ -16,8 +16,8 @@ from field_ingest.ledger.anchors import Anchors
 from field_ingest.ledger.checkpoints import StoredCheckpoint
 from field_ingest.ledger.ledger_keys import LedgerKeys
 from field_ingest.sync import receipts
-from field_ingest.sync.ports import Asker, Glance, Heal, Snapshot, SyncStore
-from field_ingest.sync.scope_delta import Room, ScopeNews, is_current, scope_news
+from field_ingest.sync.ports import Asker, Glance, Heal, Moment, Since, SyncStore
+from field_ingest.sync.scope_delta import Room, fitting_catalogues, scope_delta, since
 from zb_chassis.clock import Clock
 from zb_contracts import merkle
 from zb_contracts.envelope import Anchor
@@ -38,10 +38,12 @@ from zb_contracts.sync import (
     CERTIFICATES_MAX,
     RECEIPTS_MAX,
     REQUEST_BYTES_MAX,
+    Catalogue,
     Command,
     Gap,
     Nonce,
     Receipt,
+    ScopeDelta,
     SyncAnswer,
     SyncRequest,
     Verdict,
@@ -58,7 +60,6 @@ ON_THE_WAY_S: Final = 0.1
 """So long an answer waits for events that the device has sent and the ledger lacks: admission takes less to write them."""
 WAITERS_MAX: Final = 48
 """Answers that may wait at a time; who asks beyond that is answered at once, and asks again."""
-NO_NEWS: Final = ScopeNews()
 WIPED: Final = frozenset({"lost", "stolen"})
 REPLACED: Final = "replaced"
 
@@ -86,7 +87,9 @@ class _News:
     consistency: tuple[bytes, ...] = ()
     healed: Healed | None = None
     is_cut: bool = False
-    scope: ScopeNews = NO_NEWS
+    scope: ScopeDelta | None = None
+    catalogues: tuple[Catalogue, ...] = ()
+    scope_waits: bool = False
 
 
 class _Salvage(msgspec.Struct, frozen=True):
@@ -146,10 +149,9 @@ class SyncResponder:
             await self._store.note_about(request.author, request.about, self._clock())
         heal = await self._healing(glance, request.checkpoint_size)
         proves = heal is not None or request.wants_checkpoint or glance.has_rows
-        wants_scope = _may_read(asker, technician) and request.wants_scope
         news = _News(asker)
-        if proves or (wants_scope and not is_current(request, glance.counter)):
-            news = await self._news(request, asker, technician, heal, proves=proves)
+        if proves or (_may_read(asker, technician) and _wants_news(request, glance)):
+            news = await self._news(request, glance, technician, heal, proves=proves)
         return SyncAnswer(
             nonce=request.nonce,
             author=request.author,
@@ -161,9 +163,9 @@ class SyncResponder:
             consistency=news.consistency,
             gap=_gap(news.asker, request.head),
             commands=_commands(news.asker, request.head),
-            scope=news.scope.delta,
-            catalogues=news.scope.catalogues,
-            more=news.is_cut or news.scope.waits,
+            scope=news.scope,
+            catalogues=news.catalogues,
+            more=news.is_cut or news.scope_waits,
             healed=news.healed,
             certificates=self._lacking(request.certificates),
         )
@@ -197,23 +199,58 @@ class SyncResponder:
             raise Problem(SYNC_CHECKPOINT_AHEAD, claimed=claimed, size=glance.size)
         return None
 
-    async def _news(self, request: SyncRequest, asker: Asker, technician: str, heal: Heal | None, *, proves: bool) -> "_News":
-        """Receipts, proofs and scope, of one moment. The checkpoint is made before it, so every row below it is there."""
-        head = await self._store.checkpoint(asker.shard) if proves else None
-        size = head.size if head else 0
-        async with self._store.snapshot() as snapshot:
-            news = _News(_checked(await snapshot.asker(request.author, technician), request.author, asker.device, technician))
-            room = Room(request.bytes_max - OVERHEAD_BYTES)
-            if head is not None:
-                rows = await snapshot.rows_after(request.author, request.mark, size, RECEIPTS_MAX + 1)
-                taken = rows[: room.fitting([receipts.cost(row, size) for row in rows[:RECEIPTS_MAX]])]
-                news.head, news.is_cut = head, len(taken) < len(rows)
-                old_size = _provable(request.checkpoint_size, size)
-                news.receipts, news.consistency = await _proven(snapshot, asker.shard, taken, old_size, size)
-                news.healed = await _healed(snapshot, asker.shard, heal, size) if heal else None
-            if request.wants_scope and _may_read(news.asker, technician):
-                news.scope = await scope_news(snapshot, technician, request, room)
-            return news
+    async def _news(self, request: SyncRequest, glance: Glance, technician: str, heal: Heal | None, *, proves: bool) -> "_News":
+        """Receipts, proofs and scope. The checkpoint is made before they are read, so every row below it is there."""
+        shard = glance.asker.shard
+        head = await self._store.checkpoint(shard) if proves else None
+        wants_scope = request.wants_scope and _may_read(glance.asker, technician)
+        moment, wanted = await self._moment(request, glance, technician, head.size if head else 0, wants_scope=wants_scope)
+        room = Room(request.bytes_max - OVERHEAD_BYTES)
+        news = _News(moment.asker)
+        if head is not None:
+            await self._prove(news, moment, head, request, heal, room)
+        if wants_scope and _may_read(moment.asker, technician):
+            news.scope, news.scope_waits = scope_delta(moment, wanted, room)
+            if request.catalogues and not news.scope_waits:
+                found = await self._store.catalogues(technician, request.catalogues)
+                news.catalogues, news.scope_waits = fitting_catalogues(found, room)
+        return news
+
+    async def _moment(
+        self, request: SyncRequest, glance: Glance, technician: str, size: int, *, wants_scope: bool
+    ) -> tuple[Moment, Since | None]:
+        """What the answer tells, and from where on it tells of the scope."""
+        wanted = since(request, glance.counter) if wants_scope else None
+        while True:
+            moment = await self._store.moment(request.author, technician, request.mark, size, wanted)
+            _checked(moment.asker if moment else None, request.author, glance.asker.device, technician)
+            assert moment is not None
+            if wanted is None or (now := since(request, moment.counter)) == wanted:
+                return moment, wanted
+            # The technician's order was made anew after the glance.
+            wanted = now
+
+    async def _prove(
+        self, news: "_News", moment: Moment, head: StoredCheckpoint, request: SyncRequest, heal: Heal | None, room: Room
+    ) -> None:
+        rows, shard, size = moment.rows, head.shard, head.size
+        taken = rows[: room.fitting([receipts.cost(row, size) for row in rows[:RECEIPTS_MAX]])]
+        news.head, news.is_cut = head, len(taken) < len(rows)
+        news.receipts, news.consistency = await self._proven(shard, taken, _provable(request.checkpoint_size, size), size)
+        if heal is not None:
+            _, consistency = await self._proven(shard, (), heal.healing.kept, size)
+            news.healed = Healed(document=heal.document, consistency=consistency)
+
+    async def _proven(
+        self, shard: int, rows: Sequence[receipts.Row], old_size: int, size: int
+    ) -> tuple[tuple[Receipt, ...], tuple[bytes, ...]]:
+        """The receipts of these rows with their proofs, and the proof that the log at `size` only adds to that at `old_size`."""
+        nodes = merkle.nodes_for_inclusion([row.position for row in rows], size) if rows else set()
+        if old_size:
+            nodes |= merkle.nodes_for_consistency(old_size, size)
+        hashes = await self._store.subtrees(shard, nodes)
+        consistency = merkle.consistency_proof(old_size, size, hashes) if old_size else ()
+        return receipts.receipts_of(rows, size, hashes), tuple(consistency)
 
     def _lacking(self, known: Sequence[str] = ()) -> tuple[KeyCertificate, ...]:
         """The root's word on ledger keys that the device has not heard; to a device of which nothing is known, all of it."""
@@ -263,32 +300,19 @@ def _is_on_the_way(request: SyncRequest, asker: Asker) -> bool:
     return request.head > asker.mark and asker.stopped_seq is None and asker.gap_nonce is None
 
 
+def _wants_news(request: SyncRequest, glance: Glance) -> bool:
+    """The device has not all of its scope, or lacks a catalogue."""
+    return request.wants_scope and (bool(request.catalogues) or since(request, glance.counter) is not None)
+
+
 def _may_read(asker: Asker, technician: str) -> bool:
     """A drain session, and a device that is revoked, suspended or to be wiped, get receipts and no scope."""
     return technician != DRAIN and asker.revoked_at_ms is None and asker.suspended is None and asker.wipe_order is None
 
 
-async def _proven(
-    snapshot: Snapshot, shard: int, rows: Sequence[receipts.Row], old_size: int, size: int
-) -> tuple[tuple[Receipt, ...], tuple[bytes, ...]]:
-    """The receipts of these rows with their proofs, and the proof that the log at `size` only adds to that at `old_size`."""
-    nodes = merkle.nodes_for_inclusion([row.position for row in rows], size) if rows else set()
-    if old_size:
-        nodes |= merkle.nodes_for_consistency(old_size, size)
-    hashes = await snapshot.subtrees(shard, nodes)
-    consistency = merkle.consistency_proof(old_size, size, hashes) if old_size else ()
-    return receipts.receipts_of(rows, size, hashes), tuple(consistency)
-
-
 def _provable(old_size: int, size: int) -> int:
     """From where a log of this size can be shown to continue; 0 for a head that it never had."""
     return old_size if old_size <= size else 0
-
-
-async def _healed(snapshot: Snapshot, shard: int, heal: Heal, size: int) -> Healed:
-    """The ledger's word that it lost what the device may have verified, and that it goes on from what it kept."""
-    _, consistency = await _proven(snapshot, shard, (), heal.healing.kept, size)
-    return Healed(document=heal.document, consistency=consistency)
 
 
 def _gap(asker: Asker, head: int) -> Gap | None:

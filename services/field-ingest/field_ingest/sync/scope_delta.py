@@ -1,15 +1,15 @@
 """The scope's part of an answer: what moved after the device's cursor, and catalogues that it asked for, as far as there is room.
 
-It reads one snapshot (`ports`). What belongs to a scope was decided in `projection.scope`; who may ask, in `responder`.
+Pure. What belongs to a scope was decided in `projection.scope`; who may ask, in `responder`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from field_ingest.projection.scope_store import Change, Counter
-from field_ingest.sync.ports import Snapshot
+from field_ingest.sync.ports import Moment, Since
 from zb_contracts.sync import DOCUMENTS_MAX, Catalogue, ScopeDelta, ScopeDocument, SyncRequest
 
 NO_ORDER: Final = Counter("none", 0, 0, ())
@@ -37,39 +37,22 @@ class Room:
         return len(costs)
 
 
-@dataclass(frozen=True, slots=True)
-class ScopeNews:
-    """What an answer says of the scope. `waits`: more of it comes in the next round."""
-
-    delta: ScopeDelta | None = None
-    catalogues: tuple[Catalogue, ...] = ()
-    waits: bool = False
-
-
-def is_current(request: SyncRequest, counter: Counter | None) -> bool:
-    """The device has all of the scope, and lacks no catalogue."""
+def since(request: SyncRequest, counter: Counter | None) -> Since | None:
+    """From where on the device lacks changes: all that is there where its order is another one, or it lost or invented
+    documents; None where nothing moved."""
     now = counter or NO_ORDER
-    there = (request.scope_epoch, request.scope_cursor, request.scope_count)
-    return there == (now.epoch, now.change, now.documents) and not request.catalogues
+    if request.scope_epoch != now.epoch or request.scope_cursor > now.change:
+        return Since(0, tombstones=False)
+    if request.scope_cursor < now.change:
+        return Since(request.scope_cursor, tombstones=True)
+    return None if request.scope_count == now.documents else Since(0, tombstones=False)
 
 
-async def scope_news(snapshot: Snapshot, technician: str, request: SyncRequest, room: Room) -> ScopeNews:
-    """The changes that fit, then the catalogues that fit. No delta where nothing moved, or where nothing fits any more."""
-    delta, waits = await _delta(snapshot, technician, request, room)
-    if waits or not request.catalogues:
-        return ScopeNews(delta, waits=waits)
-    found = await snapshot.catalogues(technician, request.catalogues)
-    fit = room.fitting([len(one.packed) + DOCUMENT_BYTES for one in found])
-    return ScopeNews(delta, tuple(found[:fit]), waits=fit < len(found))
-
-
-async def _delta(snapshot: Snapshot, technician: str, request: SyncRequest, room: Room) -> tuple[ScopeDelta | None, bool]:
-    counter = await snapshot.counter(technician) or NO_ORDER
-    full = _needs_all(request, counter)
-    if not full and request.scope_cursor == counter.change:
+def scope_delta(moment: Moment, wanted: Since | None, room: Room) -> tuple[ScopeDelta | None, bool]:
+    """The changes that fit, and whether more wait. No delta where nothing moved, or where nothing fits any more."""
+    if wanted is None:
         return None, False
-    cursor = 0 if full else request.scope_cursor
-    found = await snapshot.changes_after(technician, cursor, DOCUMENTS_MAX + 1, tombstones=not full)
+    counter, found = moment.counter or NO_ORDER, moment.changes
     fit = room.fitting([_cost(change) for change in found[:DOCUMENTS_MAX]])
     documents, more = tuple(_document(change) for change in found[:fit]), fit < len(found)
     if more and not documents:
@@ -78,7 +61,7 @@ async def _delta(snapshot: Snapshot, technician: str, request: SyncRequest, room
         ScopeDelta(
             epoch=counter.epoch,
             cursor=documents[-1].change if more else counter.change,
-            full=full,
+            full=not wanted.tombstones,
             documents=documents,
             count=counter.documents,
             more=more,
@@ -89,11 +72,10 @@ async def _delta(snapshot: Snapshot, technician: str, request: SyncRequest, room
     )
 
 
-def _needs_all(request: SyncRequest, counter: Counter) -> bool:
-    """Another change order, a cursor that this one never gave, or a device that lost or invented documents."""
-    if request.scope_epoch != counter.epoch or request.scope_cursor > counter.change:
-        return True
-    return request.scope_cursor == counter.change and request.scope_count != counter.documents
+def fitting_catalogues(found: Sequence[Catalogue], room: Room) -> tuple[tuple[Catalogue, ...], bool]:
+    """The first of these for which there is room, and whether more wait."""
+    fit = room.fitting([len(one.packed) + DOCUMENT_BYTES for one in found])
+    return tuple(found[:fit]), fit < len(found)
 
 
 def _cost(change: Change) -> int:

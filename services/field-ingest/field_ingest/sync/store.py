@@ -1,12 +1,11 @@
-"""What a sync answer is made of, from Postgres: all SQL of the responder, one repeatable-read snapshot an answer,
-and before it one statement that says whether anything is new.
+"""What a sync answer is made of, from Postgres: all SQL of the responder, one statement that says whether anything is new,
+and one that reads it.
 
 It implements `ports`; what an answer says is `responder`'s matter. It writes nothing but who asked last and what
 a device told of itself.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Final
 
 from field_ingest.devices import about
@@ -15,14 +14,13 @@ from field_ingest.ledger.checkpoints import Checkpoints, StoredCheckpoint
 from field_ingest.ledger.tree import TreeMemory
 from field_ingest.projection import scope_store
 from field_ingest.projection.scope_store import Change, Counter
-from field_ingest.sync.ports import Asker, Glance, Heal
+from field_ingest.sync.ports import Asker, Glance, Heal, Moment, Since
 from field_ingest.sync.receipts import Row
-from zb_chassis.database import Connection, Pool
+from zb_chassis.database import Pool
 from zb_contracts.merkle import Node, SubtreeHash
-from zb_contracts.sync import About, Catalogue
+from zb_contracts.sync import DOCUMENTS_MAX, RECEIPTS_MAX, About, Catalogue
 
 _ROW: Final = "position, kind, event_id, author, seq, stream, header_hash, signature, received_at_ms, facts, code"
-
 
 _ASKER: Final = """
     a.device, a.shard, a.mark, a.revoked_at_ms, a.revoked_cause, a.stopped_seq, a.stopped_code, a.stopped_message, a.gap_nonce,
@@ -37,54 +35,24 @@ _ASKER: Final = """
 """
 _ASKER_COLUMNS: Final = 14
 
-
-class PostgresSnapshot:
-    """One connection inside its transaction, beside what its store remembers of the trees."""
-
-    def __init__(self, connection: Connection, memory: TreeMemory) -> None:
-        self._connection, self._memory = connection, memory
-
-    async def asker(self, author: str, technician: str) -> Asker | None:
-        row = await self._connection.fetchrow(
-            f"SELECT {_ASKER} FROM authors a WHERE a.author = $1",  # noqa: S608 a constant of this module
-            author,
-            technician,
-        )
-        return Asker(*row) if row else None
-
-    async def rows_after(self, author: str, mark: int, size: int, limit: int) -> list[Row]:
-        rows = await self._connection.fetch(
-            f"""
-            SELECT r.position, r.kind, r.event_id, r.seq, r.header_hash, r.signature, r.received_at_ms, r.facts, r.code,
+# One statement, because it is one moment and one way to the database and back.
+_MOMENT: Final = f"""
+    SELECT {_ASKER}, t.epoch, t.change, t.documents, t.omitted, t.omitted_count,
+        ARRAY(
+            SELECT row(r.position, r.kind, r.event_id, r.seq, r.header_hash, r.signature, r.received_at_ms, r.facts, r.code,
                 r.kind = 'held' AND EXISTS (
                     SELECT 1 FROM lifted f WHERE (f.event_id, f.author, f.seq, f.stream)
-                        = (r.event_id, r.author, r.seq, r.stream)) AS lifted
+                        = (r.event_id, r.author, r.seq, r.stream)))
             FROM (
-                (SELECT {_ROW} FROM ledger WHERE author = $1 AND seq > $2 AND chained AND position < $3
-                    ORDER BY seq LIMIT $4)
+                (SELECT {_ROW} FROM ledger WHERE author = $1 AND seq > $3 AND chained AND position < $4 ORDER BY seq LIMIT $5)
                 UNION ALL
-                (SELECT {_ROW} FROM ledger WHERE author = $1 AND seq > $2 AND NOT chained AND position < $3
-                    ORDER BY seq LIMIT $4)
-            ) r ORDER BY r.seq, r.position LIMIT $4
-            """,  # noqa: S608 a constant of this module
-            author,
-            mark,
-            size,
-            limit,
-        )
-        return [Row(*row) for row in rows]
-
-    async def subtrees(self, shard: int, nodes: set[Node]) -> SubtreeHash:
-        return await self._memory.subtrees(self._connection, shard, nodes)
-
-    async def counter(self, technician: str) -> Counter | None:
-        return await scope_store.counter_of(self._connection, technician)
-
-    async def changes_after(self, technician: str, cursor: int, limit: int, *, tombstones: bool) -> list[Change]:
-        return await scope_store.changes_after(self._connection, technician, cursor, limit, tombstones=tombstones)
-
-    async def catalogues(self, technician: str, wanted: Sequence[str]) -> list[Catalogue]:
-        return await scope_store.catalogues_of(self._connection, technician, wanted)
+                (SELECT {_ROW} FROM ledger WHERE author = $1 AND seq > $3 AND NOT chained AND position < $4
+                    ORDER BY seq LIMIT $5)
+            ) r ORDER BY r.seq, r.position LIMIT $5),
+        ARRAY({scope_store.changes_after("$2", "$6", tombstones="$7", limit="$8")})
+    FROM authors a LEFT JOIN scope_technician t ON t.technician = $2
+    WHERE a.author = $1
+"""  # noqa: S608 constants of this package
 
 
 class PostgresSyncStore:
@@ -93,10 +61,34 @@ class PostgresSyncStore:
     def __init__(self, pool: Pool, checkpoints: Checkpoints) -> None:
         self._pool, self._checkpoints, self._memory = pool, checkpoints, TreeMemory()
 
-    @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[PostgresSnapshot]:
-        async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-            yield PostgresSnapshot(connection, self._memory)
+    async def moment(self, author: str, technician: str, mark: int, size: int, since: Since | None) -> Moment | None:
+        row = await self._pool.fetchrow(
+            _MOMENT,
+            author,
+            technician,
+            mark,
+            size,
+            RECEIPTS_MAX + 1,
+            since.cursor if since else None,
+            since.tombstones if since else False,
+            DOCUMENTS_MAX + 1,
+        )
+        if row is None:
+            return None
+        epoch, change, documents, omitted, omitted_count, rows, changes = row[_ASKER_COLUMNS:]
+        return Moment(
+            Asker(*row[:_ASKER_COLUMNS]),
+            [Row(*one) for one in rows],
+            None if epoch is None else Counter(epoch, change, documents, tuple(omitted), omitted_count),
+            [Change(*one) for one in changes],
+        )
+
+    async def catalogues(self, technician: str, wanted: Sequence[str]) -> list[Catalogue]:
+        async with self._pool.acquire() as connection:
+            return await scope_store.catalogues_of(connection, technician, wanted)
+
+    async def subtrees(self, shard: int, nodes: set[Node]) -> SubtreeHash:
+        return await self._memory.subtrees(self._pool, shard, nodes)
 
     async def glance(self, author: str, technician: str, mark: int) -> Glance | None:
         row = await self._pool.fetchrow(

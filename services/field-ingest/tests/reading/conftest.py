@@ -187,11 +187,16 @@ class Company:
         while await self.scopes.step() is not None:
             pass
 
+    def sync_store(self) -> PostgresSyncStore:
+        """What answers are made of."""
+        return PostgresSyncStore(self.pool, self.checkpoints)
+
     def responder(self, pause: Pause | None = None) -> SyncResponder:
         """A sync responder with the company's ledger key; `pause` is what happens while it waits."""
         numbers = itertools.count(1)
-        store = PostgresSyncStore(self.pool, self.checkpoints)
-        return SyncResponder(store, self.ledger_keys, clock=self.clock, new_id=lambda: f"anchor-{next(numbers)}", pause=pause)
+        return SyncResponder(
+            self.sync_store(), self.ledger_keys, clock=self.clock, new_id=lambda: f"anchor-{next(numbers)}", pause=pause
+        )
 
 
 async def admit(connection: Any, events: Any, now_ms: int) -> None:

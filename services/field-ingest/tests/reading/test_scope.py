@@ -6,6 +6,7 @@ import pytest
 
 from field_ingest.projection import scope_store
 from field_ingest.projection.scope import OMITTED_LISTED_MAX, Member, ScopeLimits, select
+from field_ingest.sync.ports import Moment, Since
 from zb_contracts import canonical
 from zb_contracts.events.fieldwork import CommentAdded, Done, Started
 from zb_contracts.events.office import Assigned, InterventionCreated, Planned, Policy
@@ -29,17 +30,23 @@ def site() -> SiteRegistered:
     )
 
 
+async def moment(company: Any, technician: str, cursor: int = 0) -> Moment:
+    """What an answer would tell the technician."""
+    author = await company.pool.fetchval("SELECT author FROM authors LIMIT 1")
+    found = await company.sync_store().moment(author, technician, 0, 0, Since(cursor, tombstones=True))
+    assert found is not None
+    return found
+
+
 async def changes(company: Any, technician: str, cursor: int = 0) -> list[tuple[str, bool]]:
     """What moved after the cursor, in order: document and whether it is alive."""
-    async with company.pool.acquire() as connection:
-        found = await scope_store.changes_after(connection, technician, cursor, 1000, tombstones=True)
+    found = (await moment(company, technician, cursor)).changes
     assert [change.change for change in found] == sorted({change.change for change in found})
     return [(change.document, change.content is not None) for change in found]
 
 
 async def counter(company: Any, technician: str) -> scope_store.Counter:
-    async with company.pool.acquire() as connection:
-        found = await scope_store.counter_of(connection, technician)
+    found = (await moment(company, technician)).counter
     assert found is not None
     return found
 
@@ -182,8 +189,7 @@ async def test_a_vans_stock_comes_with_whole_quantities_and_its_newest_movements
     for _ in range(25):
         await company.record(camille, "stock:van-camille", StockMoved(part="p-1", quantity="-1", cause="used"))
     await company.project()
-    async with company.pool.acquire() as connection:
-        found = await scope_store.changes_after(connection, "camille", 0, 10, tombstones=True)
+    found = (await moment(company, "camille")).changes
     assert [change.document for change in found] == ["stock:van-camille"]
     assert found[0].content is not None
     document = canonical.decode(found[0].content)

@@ -7,9 +7,7 @@ import msgspec
 import pytest
 import zstandard
 
-from field_ingest.ledger.tree import TreeMemory
 from field_ingest.sync.responder import ON_THE_WAY_S
-from field_ingest.sync.store import PostgresSnapshot
 from zb_contracts import canonical, merkle, notes, subjects
 from zb_contracts.events.fieldwork import CommentAdded, Started
 from zb_contracts.events.office import Assigned, EventAdmitted, InterventionCreated
@@ -114,10 +112,10 @@ async def test_a_new_checkpoint_is_shown_to_continue_the_last_one(
 async def test_rows_that_a_checkpoint_does_not_cover_get_no_receipt_from_it(company: Any, camille: Any) -> None:
     for text in ("one", "two"):
         await company.record(camille, BOILER, CommentAdded(text=text))
-    async with company.pool.acquire() as connection:
-        snapshot = PostgresSnapshot(connection, TreeMemory())
-        assert [row.seq for row in await snapshot.rows_after(camille.name, 0, 1, 10)] == [1]
-        assert [row.seq for row in await snapshot.rows_after(camille.name, 0, 2, 10)] == [1, 2]
+    store = company.sync_store()
+    for size in (1, 2):
+        moment = await store.moment(camille.name, "camille", 0, size, None)
+        assert [row.seq for row in moment.rows] == list(range(1, size + 1))
 
 
 async def test_a_fork_is_receipted_beside_the_event_that_stands(company: Any, camille: Any, asking: Asking) -> None:
