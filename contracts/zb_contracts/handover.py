@@ -6,10 +6,14 @@ some minutes. It holds no key material and reads no clock.
 """
 
 import base64
+from collections.abc import Iterator
 from typing import Annotated, Final, Literal
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import GCM
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from zb_contracts.enrolment import TrustedKey, certificate_of
@@ -28,7 +32,10 @@ CHUNK_TYPE: Final = "application/vnd.zoneblanche.sealed-chunk"
 """`Content-Type` of a part that is one encrypted chunk; its `Upload-Offset` is that of the bytes in the clear."""
 CHUNK_BYTES: Final = 1024 * 1024
 """In the clear; the last chunk of a file is shorter."""
+PIECE_BYTES: Final = 64 * 1024
 NONCE_BYTES: Final = 12
+FILE_BYTES_MAX: Final = 2**31
+"""As events may name a file."""
 CHUNK_OVERHEAD_BYTES: Final = NONCE_BYTES + 16
 
 
@@ -50,7 +57,7 @@ class Handover(_Message):
     v: Literal[1] = 1
     device: Id
     sha256: Sha256
-    length_bytes: Annotated[int, Field(ge=1, le=2**31)]
+    length_bytes: Annotated[int, Field(ge=1, le=FILE_BYTES_MAX)]
     box: Base64
     ends_ms: Annotated[int, Field(ge=0, le=2**53 - 1)]
 
@@ -91,7 +98,16 @@ def passed_on(escrow_private: bytes, box: str, recipient_public: bytes) -> str:
 
 def sealed_chunk(key: bytes, nonce: bytes, sha256: str, number: int, part: bytes) -> bytes:
     """Chunk `number` (0, 1 ...) of a file, encrypted: nonce, AES-256-GCM."""
-    return nonce + AESGCM(key).encrypt(nonce, part, _name(sha256, number))
+    return b"".join(sealed_pieces(key, nonce, sha256, number, part))
+
+
+def sealed_pieces(key: bytes, nonce: bytes, sha256: str, number: int, part: bytes | memoryview) -> Iterator[bytes]:
+    """The same chunk in pieces of PIECE_BYTES, for whoever writes it while others wait."""
+    encryptor = Cipher(AES(key), GCM(nonce)).encryptor()
+    encryptor.authenticate_additional_data(_name(sha256, number))
+    for at in range(0, len(part), PIECE_BYTES):
+        yield (b"" if at else nonce) + encryptor.update(part[at : at + PIECE_BYTES])
+    yield encryptor.finalize() + encryptor.tag
 
 
 def opened_chunk(key: bytes, sha256: str, number: int, data: bytes) -> bytes:

@@ -35,6 +35,7 @@ class Message:
     """One message as it came.
 
     `tries` counts its deliveries from 1, `message_id` is its Nats-Msg-Id, `sequence` its place in the stream (0: in none).
+    `is_relayed`: its subject is a depot's word, not that of the hub's broker.
     """
 
     subject: str
@@ -42,6 +43,7 @@ class Message:
     tries: int = 1
     message_id: str = ""
     sequence: int = 0
+    is_relayed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

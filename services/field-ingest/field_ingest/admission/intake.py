@@ -33,6 +33,7 @@ from zb_chassis.consuming import UNKNOWN_CODE, DeadLetters, Subscription, put_of
 from zb_chassis.telemetry import continued
 from zb_contracts.problems import SEGMENT_AHEAD
 from zb_contracts.segment import MESSAGE_ID_HEADER
+from zb_contracts.subjects import DEPOTS
 
 PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 DELIVERIES_MAX: Final = 4 * TRIES_MAX
@@ -58,7 +59,7 @@ log: Final = structlog.get_logger(__name__)
 class Intake:
     """The subscribers of admission: `readings` are the shards' of this process (routing.py).
 
-    `noted` is told of each batch once it was decided (flood.py counts it); `pause` takes seconds.
+    `noted` is told, of each batch once it was decided, what its senders sent (flood.py counts it); `pause` takes seconds.
     """
 
     def __init__(
@@ -148,7 +149,7 @@ class Intake:
             except LedgerAway as fault:
                 log.warning("the ledger is away, the batch waits", messages=len(messages), error=str(fault))
             else:
-                self._noted(messages)
+                self._noted([one for one, became in zip(messages, dispositions, strict=True) if _is_its_senders(one, became)])
                 return dispositions
             for raw in raws:
                 await raw.in_progress()
@@ -188,7 +189,13 @@ class Intake:
 def _message(raw: Msg) -> Message:
     meta = raw.metadata
     message_id = (raw.headers or {}).get(MESSAGE_ID_HEADER, "")
-    return Message(as_published(raw.subject), raw.data, meta.num_delivered, message_id, meta.sequence.stream)
+    relayed = meta.stream == DEPOTS.name
+    return Message(as_published(raw.subject), raw.data, meta.num_delivered, message_id, meta.sequence.stream, relayed)
+
+
+def _is_its_senders(message: Message, became: Disposition) -> bool:
+    """Whether the device of the subject sent this. A depot may say anything of a device: only what it newly signed is its own."""
+    return not message.is_relayed or (isinstance(became, Done) and became.admitted + became.held + became.refused > 0)
 
 
 def _pause_s(tries: int) -> float:

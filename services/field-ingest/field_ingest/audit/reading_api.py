@@ -135,12 +135,17 @@ async def _state_then(pool: Pool, intervention: str, known: str | None, occurred
 
 
 async def readable(pool: Pool, intervention: str, caller: Principal, action: str, at_ms: int) -> Current:
-    """The intervention's state, for a caller of its agency, noted in the access log. INPUT_NOT_FOUND, WRONG_AGENCY."""
+    """The intervention's state, for a caller of its agency, noted in the access log. INPUT_NOT_FOUND, WRONG_AGENCY.
+
+    What belongs to no agency (yet) is for those of all agencies.
+    """
     stream = f"intervention:{intervention}"
     async with pool.acquire() as connection:
         current = await current_state(connection, stream)
     agency = current.state.fields.get("agency") if isinstance(current.state, InterventionState) else None
-    if agency is not None:
+    if agency is None:
+        caller.check_all_agencies()
+    else:
         caller.check_agency(agency.value)
     await access_log.record(pool, caller, action, stream, at_ms=at_ms)
     return current

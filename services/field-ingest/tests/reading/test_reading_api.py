@@ -111,6 +111,17 @@ async def test_every_refusal_has_its_name(
     assert answer.json()["code"] == code
 
 
+async def test_what_belongs_to_no_agency_is_for_those_of_all(
+    reading: httpx.AsyncClient, provider: str, company: Any, camille: Any
+) -> None:
+    """A device may have recorded before the office said whose the intervention is."""
+    await company.record(camille, f"intervention:{BOILER}", CommentAdded(text="it leaks"))
+    await company.project()
+    path = f"/v1/interventions/{BOILER}/state"
+    assert (await reading.get(path, headers=await bearer(provider, "nora"))).json()["code"] == "access.wrong_agency"
+    assert (await reading.get(path, headers=await bearer(provider, "alix"))).status_code == 200
+
+
 @pytest.mark.usefixtures("boiler")
 async def test_an_auditor_reads_the_hash_and_how_far_the_projection_is(reading: httpx.AsyncClient, provider: str) -> None:
     headers = await bearer(provider, "alix")

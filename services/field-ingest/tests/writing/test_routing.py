@@ -14,9 +14,10 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NoAnswer
+from nats.js.api import StreamSource, SubjectTransform
 from nats.js.errors import APIError, NotFoundError
 
-from field_ingest.admission.admitting import Done
+from field_ingest.admission.admitting import Done, Message
 from field_ingest.admission.dead_letters import letter, retry
 from field_ingest.admission.intake import Intake
 from field_ingest.admission.routing import ROUTED, as_published, prepare_consumers, prepare_streams, readings, route_of, transform
@@ -25,7 +26,7 @@ from zb_chassis.broker import Watch, faststream_broker
 from zb_chassis.consuming import DeadLetters
 from zb_chassis.streams import ensure_streams, stream_config
 from zb_contracts.segment import MESSAGE_ID_HEADER, encode_segment, message_id
-from zb_contracts.subjects import FIELD, OFFICE
+from zb_contracts.subjects import DEPOTS, FIELD, OFFICE
 
 SHARDS = 4
 DEADLINE_S = 20.0
@@ -171,8 +172,9 @@ async def two(empty_house: Any) -> Any:
 class Worker:
     """An admission worker of some shards, as a process of its own would be: own connections, own consumer loops."""
 
-    def __init__(self, broker: Any, house: Any, shards: tuple[int, ...]) -> None:
-        self._house, self._shards, self._server = house, shards, broker
+    def __init__(self, broker: Any, house: Any, shards: tuple[int, ...], *, depots: bool = False) -> None:
+        self._house, self._shards, self._server, self._depots = house, shards, broker, depots
+        self.noted: list[Message] = []
 
     async def __aenter__(self) -> "Worker":
         credentials = self._server.credentials("field-ingest")
@@ -180,9 +182,10 @@ class Worker:
         self._client = await self._server.connect("field-ingest")
         self._subscriber = faststream_broker(self._server.url, credentials, self._watch)
         jetstream = self._client.jetstream()
-        wanted = readings(self._shards, batch_max=8, ack_wait_s=10)
+        wanted = readings(self._shards, batch_max=8, ack_wait_s=10, depots=self._depots)
         await prepare_consumers(jetstream, wanted)
-        Intake(self._house.admission, DeadLetters(jetstream, "field-ingest"), wanted).subscribe(self._subscriber)
+        letters = DeadLetters(jetstream, "field-ingest")
+        Intake(self._house.admission, letters, wanted, noted=self.noted.extend).subscribe(self._subscriber)
         await self._subscriber.start()
         return self
 
@@ -228,6 +231,34 @@ async def test_two_workers_of_one_shard_admit_everything_once_and_in_order(broke
             await until(lambda pen=pen: admitted(two, pen, 12))
     for pen in pens:
         assert [row["seq"] for row in await two.rows(pen)] == list(range(1, 13))
+
+
+async def test_a_depot_cannot_have_a_device_suspended_by_sending_in_its_name(broker: Any, routed: Any, two: Any) -> None:
+    """The subject of what a depot's store gives is that depot's word: only what a device newly signed counts as sent by it."""
+    pen = await two.hire(ONE)
+    shard = shard_of(ONE, 2)
+    await routed.add_stream(name="STORE", subjects=["store.*"])
+    as_sent = SubjectTransform("store.*", f"field.v1.{shard}.{{{{wildcard(1)}}}}")
+    await routed.add_stream(name=DEPOTS.name, sources=[StreamSource("STORE", subject_transforms=[as_sent])])
+    segment = encode_segment(pen.writes(3))
+    async with Worker(broker, two, (shard,), depots=True) as worker:
+        for data in (b"forged", segment, segment, b"forged again"):
+            await routed.publish(f"store.{ONE}", data)
+        await until(lambda: settled(routed, f"field-ingest-{shard}", 4))
+        assert [(one.subject, one.data) for one in worker.noted] == [(pen.subject, segment)]
+        await send(routed, pen, pen.writes(1))
+        await routed.publish(pen.subject, b"its own nonsense")
+        await until(lambda: admitted(two, pen, 4))
+        await until(lambda: said(worker, 3))
+
+
+async def settled(streams: Any, durable: str, count: int) -> bool:
+    info = await streams.consumer_info(DEPOTS.name, durable)
+    return bool(info.ack_floor.stream_seq == count)
+
+
+async def said(worker: Worker, count: int) -> bool:
+    return len(worker.noted) == count
 
 
 async def test_a_message_on_another_shards_route_lands_in_its_authors_shard(broker: Any, routed: Any, two: Any) -> None:

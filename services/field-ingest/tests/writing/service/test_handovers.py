@@ -47,6 +47,21 @@ async def test_it_is_given_where_an_event_of_this_very_device_names_the_file(off
     assert (await unproven.post(office, PATH, asked(device))).json()["code"] == "access.device_proof_invalid"
 
 
+async def test_an_event_that_no_schema_reads_says_no_impossible_length(office: Any, device: Any) -> None:
+    await device.enrol(office)
+    client = await device.connect(office)
+    for length in (-1, 0, 2**40):
+        body = canonical.encode({"file": {"sha256": PHOTO, "length_bytes": length}})
+        await device.send(client, [device.pen.write("intervention.photo_taken.v9", body)])
+    await office.until_mark(device.answer["author"], 3)
+    refused = await device.post(office, PATH, asked(device))
+    assert (refused.status_code, refused.json()["code"]) == (404, "media.unnamed")
+    await device.send(client, [device.pen.write("intervention.photo_taken.v2", BODY)])
+    await office.until_mark(device.answer["author"], 4)
+    await client.close()
+    assert (await device.post(office, PATH, asked(device))).status_code == 200
+
+
 async def test_a_box_that_is_not_for_escrow_hands_nothing_over_and_a_revoked_device_hands_over_its_own(
     office: Any, device: Any
 ) -> None:
