@@ -48,7 +48,7 @@ class Technician:
     def _interventions(self) -> list[str]:
         """What the technician can see, or when it is locked remembers."""
         seen = [] if self.handset.is_locked else self.handset.reading.ids("intervention")
-        return sorted({*seen, *self.handset.opened.own.streams("intervention")})
+        return sorted({*seen, *self.handset.opened.own.newest("intervention")})
 
     def _is_begun(self, stream: str) -> bool:
         visit = self.handset.parts.log.visit(stream, self.handset.technician)
@@ -69,10 +69,10 @@ class Technician:
         self.photos += 1
         data = f"photo {self.photos} of {self.handset.author}".encode()
         media = self.handset.parts.media
-        prepared = media.known(described(data, MIME)) or media.prepare(data, MIME, self.handset.reader_box())
+        file = described(data, MIME)
+        prepared = media.known(file) or media.prepare(data, file, self.handset.reader_box())
         body = fieldwork.PhotoTaken(file=prepared.file, source="camera")
-        known = media.item(prepared.file.sha256) is not None
-        self.handset.record([self.draft(stream, body)], None if known else prepared)
+        self.handset.record([self.draft(stream, body)], prepared)
         return []
 
     def part(self, stream: str) -> list[Draft]:

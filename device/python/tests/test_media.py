@@ -8,7 +8,7 @@ import pytest
 from zb_contracts.events.fieldwork import Started
 from zb_device.commands import run
 from zb_device.faults import FileInvalid, RecordInvalid, Refused, StoreDamaged, Unreachable
-from zb_device.media import CHUNK_BYTES, MediaState
+from zb_device.media import CHUNK_BYTES, MediaState, described
 from zb_device.uploads import TRIES_MAX
 
 BOILER = "intervention:leaky-boiler"
@@ -44,7 +44,7 @@ async def test_a_photo_is_encrypted_queued_and_named_by_its_event(device, pictur
 
 
 async def test_bytes_without_an_event_are_tidied_away_and_an_event_never_lacks_bytes(device, picture, platform):
-    prepared = device.parts.media.prepare(PHOTO, "image/jpeg", device.reader_box())
+    prepared = device.parts.media.prepare(PHOTO, described(PHOTO, "image/jpeg"), device.reader_box())
     assert len(chunks(device)) == 3
     assert device.parts.media.item(prepared.file.sha256) is None
     assert device.parts.media.tidy() == 3

@@ -1,10 +1,12 @@
-"""Opening an encrypted SQLite file so that a commit is durable and a wrong key or damaged page is a named fault.
+"""Opening an encrypted SQLite file so that a commit is durable, and a wrong key, a damaged page or a full disk is a named fault.
 
-SQLCipher with a raw key (32 bytes), WAL, `synchronous=FULL`. It knows no table: `log` and `reading` bring their schema.
+SQLCipher with a raw key (32 bytes), WAL, `synchronous=FULL`. The fault has its name whichever statement meets it: a page may be
+damaged that nobody reads for days. It knows no table: `log` and `reading` bring their schema.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import wraps
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +14,7 @@ from typing import Any, Final
 from sqlcipher3 import dbapi2
 
 from zb_contracts.problems import NEWER_DATA, Problem
-from zb_device.faults import DiskFull, StoreDamaged
+from zb_device.faults import DeviceFault, DiskFull, StoreDamaged
 
 BUSY_TIMEOUT_MS: Final = 5_000
 CHECKPOINT_PAGES: Final = 4_000
@@ -20,10 +22,43 @@ CHECKPOINT_PAGES: Final = 4_000
 SCHEMA_VERSIONS: Final[Mapping[str, int]] = {"device": 5, "read": 3, "catalogues": 1}
 """The newest version of each schema: `sql/<schema>.sql`. `sql/<schema>.<n>.sql` brings one of version n - 1 to n."""
 
-Connection = Any
-"""A sqlcipher3 connection; the library has no types."""
-
 Row = tuple[Any, ...]
+
+
+def _naming(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The cursor's method, with names for the faults of the file."""
+
+    @wraps(method)
+    def named(cursor: Any, *values: Any) -> Any:
+        try:
+            return method(cursor, *values)
+        except dbapi2.DatabaseError as fault:
+            name = _named(fault, cursor.connection.path)
+            if name is None:
+                raise
+            raise name from fault
+
+    return named
+
+
+class _Cursor(dbapi2.Cursor):  # type: ignore[misc]
+    """Rows are read from the file one by one, so each step may meet the fault."""
+
+    execute = _naming(dbapi2.Cursor.execute)
+    executemany = _naming(dbapi2.Cursor.executemany)
+    executescript = _naming(dbapi2.Cursor.executescript)
+    fetchone = _naming(dbapi2.Cursor.fetchone)
+    fetchall = _naming(dbapi2.Cursor.fetchall)
+    __next__ = _naming(dbapi2.Cursor.__next__)
+
+
+class Connection(dbapi2.Connection):  # type: ignore[misc]
+    """An open database. DiskFull and StoreDamaged name what is wrong with its file; other faults are the caller's own."""
+
+    path: Path
+
+    def cursor(self, factory: type = _Cursor) -> Any:
+        return super().cursor(factory)
 
 
 def open_database(path: Path, key: bytes, schema: str) -> Connection:
@@ -31,7 +66,10 @@ def open_database(path: Path, key: bytes, schema: str) -> Connection:
 
     StoreDamaged on a wrong key or a damaged file, NEWER_DATA for one of a newer version.
     """
-    connection = dbapi2.connect(str(path), isolation_level=None, cached_statements=256)
+    # Its journals get the mode of the file.
+    path.touch(mode=0o600)
+    connection: Connection = dbapi2.connect(str(path), isolation_level=None, cached_statements=256, factory=Connection)
+    connection.path = path
     try:
         connection.execute(f"pragma key = \"x'{key.hex()}'\"")
         connection.execute("pragma journal_mode = wal")
@@ -40,22 +78,18 @@ def open_database(path: Path, key: bytes, schema: str) -> Connection:
         connection.execute("pragma secure_delete = on")
         connection.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
         connection.execute(f"pragma busy_timeout = {BUSY_TIMEOUT_MS}")
-        _ensure_schema(connection, path, schema)
-    except dbapi2.DatabaseError as fault:
-        connection.close()
-        raise _named(fault, path) from fault
+        _ensure_schema(connection, schema)
     except BaseException:
         connection.close()
         raise
-    path.chmod(0o600)
     return connection
 
 
-def _ensure_schema(connection: Connection, path: Path, schema: str) -> None:
+def _ensure_schema(connection: Connection, schema: str) -> None:
     (version,) = connection.execute("pragma user_version").fetchone()
     newest = SCHEMA_VERSIONS[schema]
     if version > newest:
-        raise Problem(NEWER_DATA, place=path.name, found=version, known=newest)
+        raise Problem(NEWER_DATA, place=connection.path.name, found=version, known=newest)
     if version == 0:
         _run(connection, f"{schema}.sql", newest)
     for number in range(version + 1 if version else newest + 1, newest + 1):
@@ -70,18 +104,15 @@ def _run(connection: Connection, name: str, version: int) -> None:
 
 @contextmanager
 def transaction(connection: Connection) -> Iterator[Connection]:
-    """Everything inside commits together, durably, or not at all. DiskFull and StoreDamaged name what stopped it."""
+    """Everything inside commits together, durably, or not at all."""
+    connection.execute("begin immediate")
     try:
-        connection.execute("begin immediate")
-        try:
-            yield connection
-            connection.execute("commit")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("rollback")
-            raise
-    except dbapi2.DatabaseError as fault:
-        raise _named(fault, None) from fault
+        yield connection
+        connection.execute("commit")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("rollback")
+        raise
 
 
 def emptied(connection: Connection) -> None:
@@ -89,22 +120,19 @@ def emptied(connection: Connection) -> None:
     connection.execute("pragma wal_checkpoint(truncate)").fetchall()
 
 
-def check_integrity(connection: Connection, path: Path) -> None:
+def check_integrity(connection: Connection) -> None:
     """Read and authenticate every page. StoreDamaged names the first that fails."""
-    try:
-        faults = [row[0] for row in connection.execute("pragma cipher_integrity_check").fetchall()]
-        faults += [row[0] for row in connection.execute("pragma quick_check").fetchall() if row[0] != "ok"]
-    except dbapi2.DatabaseError as fault:
-        raise _named(fault, path) from fault
+    faults = [row[0] for row in connection.execute("pragma cipher_integrity_check").fetchall()]
+    faults += [row[0] for row in connection.execute("pragma quick_check").fetchall() if row[0] != "ok"]
     if faults:
-        raise StoreDamaged(f"{path.name} is damaged: {faults[0]}")
+        raise StoreDamaged(f"{connection.path.name} is damaged: {faults[0]}")
 
 
-def _named(fault: Exception, path: Path | None) -> Exception:
+def _named(fault: Exception, path: Path) -> DeviceFault | None:
+    """None where the fault is not the file's."""
     text = str(fault)
-    place = path.name if path else "the store"
     if "full" in text:
         return DiskFull("the disk is full: nothing was recorded; free some space and try again")
     if "not a database" in text or "malformed" in text or "disk I/O" in text:
-        return StoreDamaged(f"{place} cannot be read ({text}): wrong key, damaged or half copied. Do not delete it")
-    return fault
+        return StoreDamaged(f"{path.name} cannot be read ({text}): wrong key, damaged or half copied. Do not delete it")
+    return None

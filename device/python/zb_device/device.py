@@ -15,11 +15,12 @@ from typing import Any, Final, Self
 import httpx
 
 from zb_contracts.events import Body
+from zb_contracts.events.values import File
 from zb_contracts.merge.state import InterventionState
 from zb_device.background import RETRY_S_MAX
 from zb_device.clock import Clock, machine_clock
 from zb_device.database import transaction
-from zb_device.enrolment import Invitation, enrol
+from zb_device.enrolment import Invitation, enrol, finish
 from zb_device.faults import DeviceFault, Locked, Wiped
 from zb_device.folder import Folder, Parts
 from zb_device.guard import Guard
@@ -35,11 +36,11 @@ from zb_device.reading import ALL, Listed, ReadModel, Which
 from zb_device.recording import Draft, Recorded, recorded
 from zb_device.reporting import status
 from zb_device.rounds import Rounds
-from zb_device.settings import LockPolicy, SignedIn
+from zb_device.settings import LockPolicy, Settings, SignedIn
 from zb_device.standing import LISTED, Outbox, outbox
 from zb_device.syncing import SyncReport
 from zb_device.transport import NatsTransport, Transport
-from zb_device.vault import Unlocked, stretch
+from zb_device.vault import Unlocked, Vault, stretch
 
 CONNECT_TIMEOUT_S: Final = 5.0
 
@@ -109,20 +110,27 @@ class Device(Handles):
     ) -> "Device":
         """A new device in `path`, unlocked for the technician whom the code names (if it names one).
 
-        A repetition with the same code goes on where a lost answer or a crash left it.
+        A repetition with the same code goes on where a lost answer or a crash left it. AlreadyEnrolled, PinTooWeak, Unreachable,
+        or Refused with the server's code.
         """
         clock = clock or machine_clock()
         folder = Folder.open(path, create=True)
         try:
+            # Before the code is used up: it is good for one device.
+            Vault(folder.connection, Settings(folder.connection), folder.secret).check_strength(pin)
             async with httpx.AsyncClient() as client:
                 await enrol(folder.connection, clock, invitation, client)
             device = cls(folder, clock, transport)
         except BaseException:
             folder.close()
             raise
-        signed_in = device.parts.settings.get(SignedIn)
-        if signed_in is not None:
-            await device.sign_in(signed_in.technician, pin)
+        try:
+            if device.technician is not None:
+                await device.sign_in(device.technician, pin)
+            finish(folder.connection)
+        except BaseException:
+            await device.close()
+            raise
         return device
 
     async def close(self) -> None:
@@ -237,25 +245,39 @@ class Device(Handles):
 
         def also() -> None:
             self.parts.deposits.add(drafts, technician, reader, now_ms)
-            if attachment is not None and self.parts.media.item(attachment.file.sha256) is None:
+            if attachment is not None:
                 self.parts.media.enqueue(attachment, now_ms)
 
+        if self._open is not None:
+            # Before the event: a disk that is full by then must not deny what was recorded.
+            self._open.reading.keys.put(made_here(drafts))
         events = self.parts.recorder.record(drafts, actor=technician, reader=reader, known=self._known, also=also)
         if self._open is not None:
             self._open.own.remember(events)
-            self._open.reading.keys.put(made_here(drafts))
         self.network.recorded(attachment is not None)
         return [recorded(event) for event in events]
 
     async def attach(self, data: bytes, mime: str, drafts: Callable[[Prepared], Sequence[Draft]]) -> list[Recorded]:
         """The bytes first, encrypted and durable; then the events that name them, and the queue row with them."""
         async with self._attaching:
-            media = self.parts.media
-            prepared = media.known(await asyncio.to_thread(described, data, mime))
-            if prepared is None:
-                prepared = await asyncio.to_thread(media.prepare, data, mime, self.reader_box())
-            events = await self.record_all(drafts(prepared), prepared)
-            return [replace(event, sha256=prepared.file.sha256) for event in events]
+            media, file = self.parts.media, await asyncio.to_thread(described, data, mime)
+            prepared = media.known(file) or await self._written(data, file)
+            try:
+                events = await self.record_all(drafts(prepared), prepared)
+            except BaseException:
+                media.discard(prepared)
+                raise
+            return [replace(event, sha256=file.sha256) for event in events]
+
+    async def _written(self, data: bytes, file: File) -> Prepared:
+        writing = asyncio.ensure_future(asyncio.to_thread(self.parts.media.prepare, data, file, self.reader_box()))
+        try:
+            return await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            # A thread ends when it has written: until then nobody else may write the same chunks under another key.
+            await asyncio.wait([writing])
+            self.parts.media.tidy()
+            raise
 
     def reader_box(self) -> ReaderBox | None:
         """To whom new events and files are sealed beside escrow."""

@@ -95,9 +95,7 @@ class Ending:
                 self.settings.put(WipeOrder(order=wipe.order, at_once=wipe.at_once, read_models=count))
             self.settings.forget(KeptSessions)
             self.settings.forget(ReadingSuspension)
-            self.vault.forget_all()
-            Leavings(self.connection).forget_readers()
-            self.media.forget_readers()
+            self.vault.forget()
         emptied(self.connection)
         self.tidy()
 

@@ -51,14 +51,16 @@ def invited(text: str, *, model: str | None = None) -> Invitation:
     return Invitation(read.code, Places(read.ingest.rstrip("/"), read.nats, read.media.rstrip("/")), model, read.root)
 
 
-async def enrol(connection: Connection, clock: Clock, invitation: Invitation, client: httpx.AsyncClient) -> Pinned:
-    """Send the code and keep what came back, whole or not at all.
+async def enrol(connection: Connection, clock: Clock, invitation: Invitation, client: httpx.AsyncClient) -> None:
+    """Send the code and keep what came back, whole or not at all. The same call again goes on, until `finish`.
 
-    AlreadyEnrolled, Unreachable (the same call again goes on), or Refused with the server's code.
+    AlreadyEnrolled, Unreachable, or Refused with the server's code.
     """
     settings = Settings(connection)
     if settings.get(Pinned) is not None:
-        raise AlreadyEnrolled("this folder holds an enrolled device: use another folder for another device")
+        if settings.get(Pending) != Pending(code=invitation.code):
+            raise AlreadyEnrolled("this folder holds an enrolled device: use another folder for another device")
+        return
     keys = _keys(connection, settings, invitation)
     body = enrolment_request(keys, invitation).model_dump_json(exclude_none=True).encode()
     answer = await post(client, invitation.places.ingest_url + PATH, body, EnrolmentAnswer)
@@ -74,8 +76,12 @@ async def enrol(connection: Connection, clock: Clock, invitation: Invitation, cl
             settings.put(SignedIn(technician=answer.technician))
         if invitation.model:
             settings.put(Host(model=invitation.model))
-        settings.forget(Pending)
-    return pinned
+
+
+def finish(connection: Connection) -> None:
+    """Whoever the code names can work with the device: the same code once more is a mistake from now on."""
+    with transaction(connection):
+        Settings(connection).forget(Pending)
 
 
 def _keys(connection: Connection, settings: Settings, invitation: Invitation) -> DeviceKeys:
@@ -83,18 +89,10 @@ def _keys(connection: Connection, settings: Settings, invitation: Invitation) ->
     stored, pending = settings.get(StoredKeys), settings.get(Pending)
     if stored is not None and pending is not None and pending.code == invitation.code:
         return DeviceKeys.from_stored(stored)
-    keys, places = DeviceKeys.generate(), invitation.places
+    keys = DeviceKeys.generate()
     with transaction(connection):
         settings.put(keys.stored())
-        settings.put(
-            Pending(
-                code=invitation.code,
-                ingest_url=places.ingest_url,
-                nats_url=places.nats_url,
-                media_url=places.media_url,
-                model=invitation.model,
-            )
-        )
+        settings.put(Pending(code=invitation.code))
     return keys
 
 

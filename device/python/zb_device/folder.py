@@ -20,7 +20,7 @@ from zb_device.clock import Clock
 from zb_device.database import Connection, check_integrity, open_database
 from zb_device.deposits import Deposits
 from zb_device.ending import Ending
-from zb_device.faults import DeviceBusy, NotEnrolled, StoreDamaged, Wiped
+from zb_device.faults import DeviceBusy, NotEnrolled, Wiped
 from zb_device.incarnations import Closed, Succession, closed_incarnations
 from zb_device.keys import DeviceKeys, StoredKeys
 from zb_device.log import Log
@@ -49,22 +49,22 @@ class Folder:
     connection: Connection
     catalogues: Catalogues
     _lock: int
+    is_wiped: bool = False
 
     @classmethod
     def open(cls, path: Path, *, create: bool = False) -> "Folder":
-        """DeviceBusy when another process has it, NotEnrolled when there is no device, StoreDamaged when it cannot be read."""
-        if (path / WIPED_FILE).exists():
-            _finish_wipe(path)
-            if not create:
-                raise Wiped(f"the device in {path} was wiped by order ({(path / WIPED_FILE).read_text().strip()})")
-            (path / WIPED_FILE).unlink()
-        if not create and not (path / SECRET_FILE).exists():
-            if (path / DATABASE_FILE).exists():
-                raise StoreDamaged(f"{path / SECRET_FILE} is missing: the store cannot be opened without it")
+        """DeviceBusy when another process has it, NotEnrolled when there is no device, Wiped when there was one, StoreDamaged
+        when it cannot be read."""
+        if not create and not any((path / name).exists() for name in (SECRET_FILE, DATABASE_FILE, WIPED_FILE)):
             raise NotEnrolled(f"there is no device in {path}: enrol one first")
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = _locked(path)
         try:
+            if (path / WIPED_FILE).exists():
+                _finish_wipe(path)
+                if not create:
+                    raise Wiped(f"the device in {path} was wiped by order ({(path / WIPED_FILE).read_text().strip()})")
+                (path / WIPED_FILE).unlink()
             secret = BoundSecret.create(path) if create else BoundSecret.read(path)
             connection = open_database(path / DATABASE_FILE, secret.derive("device.db"), "device")
         except BaseException:
@@ -74,15 +74,12 @@ class Folder:
 
     def check(self) -> None:
         """Read and authenticate every page of the log's database. StoreDamaged names the first that fails."""
-        check_integrity(self.connection, self.path / DATABASE_FILE)
-
-    @property
-    def is_wiped(self) -> bool:
-        return (self.path / WIPED_FILE).exists()
+        check_integrity(self.connection)
 
     def wipe(self, word: str) -> None:
         """Destroy everything but `word`. From its first step on it is finished at the next opening, if not now."""
         durably_written(self.path / WIPED_FILE, word.encode())
+        self.is_wiped = True
         self.catalogues.close()
         self.connection.close()
         _finish_wipe(self.path)

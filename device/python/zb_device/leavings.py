@@ -44,10 +44,6 @@ class Leavings:
         row = self.connection.execute("select state from log where incarnation = ? and seq = ?", (incarnation, seq)).fetchone()
         return EventState(row[0]) if row else None
 
-    def forget_readers(self) -> None:
-        """In the caller's transaction: no technician opens an event here again; the boxes for escrow stay."""
-        self.connection.execute("update log set reader = null, for_reader = null where for_reader is not null")
-
     def drop_held(self) -> int:
         """In the caller's transaction: drop the bytes of held events, of which the device has receipts; how many.
 

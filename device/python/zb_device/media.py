@@ -7,6 +7,7 @@ them, verified, and not before. Uploading is `uploads`' matter.
 import errno
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 
 from zb_contracts.events.values import File
 from zb_contracts.faults import CryptoFault, SealBroken
-from zb_contracts.handover import CHUNK_BYTES, NONCE_BYTES, opened_chunk, sealed_chunk
+from zb_contracts.handover import CHUNK_BYTES, NONCE_BYTES, opened_chunk, sealed_pieces
 from zb_contracts.keys import WrapKey, open_sealed, seal_to
 from zb_device.bound_secret import sync_folder
 from zb_device.database import Connection, transaction
@@ -26,7 +27,6 @@ from zb_device.log import ReaderBox
 
 FILE_BYTES_MAX: Final = 64 * 1024 * 1024
 FOLDER: Final = "media"
-_DISK_FULL: Final = errno.ENOSPC
 
 
 class MediaState(StrEnum):
@@ -79,36 +79,41 @@ class MediaStore:
         self._escrow = escrow_public
         self._folder.mkdir(mode=0o700, exist_ok=True)
 
-    def prepare(self, data: bytes, mime: str, reader: ReaderBox | None) -> Prepared:
+    def prepare(self, data: bytes, file: File, reader: ReaderBox | None) -> Prepared:
         """Encrypt and write the chunks, durable before this returns. Touches no database: it may run in a thread.
 
-        Only for a file that has no row yet: another key would make the bytes that wait unreadable.
+        `file` is how `described` names the bytes. Only for one that is not `known`: another key would make the bytes that wait
+        unreadable. DiskFull, with nothing of it left on the disk.
         """
-        file = described(data, mime)
         key = AESGCM.generate_key(256)
         chunks = -(-len(data) // CHUNK_BYTES)
         try:
             for number in range(chunks):
-                part = data[number * CHUNK_BYTES : (number + 1) * CHUNK_BYTES]
-                self._write(file.sha256, number, sealed_chunk(key, os.urandom(NONCE_BYTES), file.sha256, number, part))
+                part = memoryview(data)[number * CHUNK_BYTES : (number + 1) * CHUNK_BYTES]
+                self._write(file.sha256, number, sealed_pieces(key, os.urandom(NONCE_BYTES), file.sha256, number, part))
             sync_folder(self._folder)
         except OSError as fault:
-            if fault.errno != _DISK_FULL:
+            self._remove(file.sha256)
+            if fault.errno != errno.ENOSPC:
                 raise
             raise DiskFull("the disk is full: the file was not attached; free some space and try again") from fault
         for_reader = seal_to(reader.public, key) if reader else None
         return Prepared(file, chunks, seal_to(self._escrow, key), for_reader, reader.technician if reader else None)
 
     def known(self, file: File) -> Prepared | None:
-        """A file that was attached before: the same bytes travel once."""
-        row = self._db.execute("select chunks, for_escrow, for_reader, reader from media where sha256 = ?", (file.sha256,))
-        found = row.fetchone()
+        """A file that was attached before: the same bytes travel once. One that failed may be attached anew."""
+        found = self._db.execute(
+            "select chunks, for_escrow, for_reader, reader from media where sha256 = ? and state <> 'failed'", (file.sha256,)
+        ).fetchone()
         return Prepared(file, *found) if found else None
 
     def enqueue(self, prepared: Prepared, attached_ms: int) -> None:
-        """Inside the transaction of the event that names the file."""
+        """Inside the transaction of the event that names the file. One that is `known` stays as it is."""
+        if self.known(prepared.file):
+            return
         self._db.execute(
-            "insert into media (sha256, length_bytes, mime, chunks, reader, for_escrow, for_reader, state, attached_ms)"
+            "insert or replace into media"
+            " (sha256, length_bytes, mime, chunks, reader, for_escrow, for_reader, state, attached_ms)"
             " values (?, ?, ?, ?, ?, ?, ?, 'queued', ?)",
             (
                 prepared.file.sha256,
@@ -121,6 +126,11 @@ class MediaStore:
                 attached_ms,
             ),
         )
+
+    def discard(self, prepared: Prepared) -> None:
+        """No event came to name it: its chunks go, unless another event named the file before."""
+        if self.item(prepared.file.sha256) is None:
+            self._remove(prepared.file.sha256)
 
     def item(self, sha256: str) -> MediaItem | None:
         row = self._db.execute(f"select {_COLUMNS} from media where sha256 = ?", (sha256,)).fetchone()  # noqa: S608
@@ -156,11 +166,11 @@ class MediaStore:
         return bytes(box)
 
     def sealed_chunk(self, sha256: str, number: int) -> bytes:
-        """One chunk as it lies here, encrypted. StoreDamaged where it is missing."""
+        """One chunk as it lies here, encrypted. StoreDamaged where it is missing or cannot be read."""
         try:
             return self._path(sha256, number).read_bytes()
-        except FileNotFoundError as fault:
-            raise StoreDamaged(f"chunk {number} of {sha256} is missing") from fault
+        except OSError as fault:
+            raise StoreDamaged(f"chunk {number} of {sha256} cannot be read: {fault.strerror}") from fault
 
     # --- The upload's progress ---
 
@@ -193,18 +203,14 @@ class MediaStore:
                 (code, message[:500], sha256),
             )
 
-    def stored(self, sha256: str, stored_ms: int) -> None:
+    def stored(self, sha256: str) -> None:
         """The server holds the bytes, verified: ours go."""
         with transaction(self._db) as db:
             db.execute(
-                "update media set state = 'stored', stored_ms = ?, code = null, message = null where sha256 = ?",
-                (stored_ms, sha256),
+                "update media set state = 'stored', code = null, message = null where sha256 = ?",
+                (sha256,),
             )
         self._remove(sha256)
-
-    def forget_readers(self) -> None:
-        """In the caller's transaction: no technician opens a file here again; the keys for escrow stay."""
-        self._db.execute("update media set reader = null, for_reader = null where for_reader is not null")
 
     def left(self) -> tuple[int, int]:
         """How many files the server does not hold, and their bytes."""
@@ -226,12 +232,14 @@ class MediaStore:
     def _path(self, sha256: str, number: int) -> Path:
         return self._folder / f"{sha256}.{number}"
 
-    def _write(self, sha256: str, number: int, data: bytes) -> None:
+    def _write(self, sha256: str, number: int, pieces: Iterable[bytes]) -> None:
         temporary = self._path(sha256, number).with_suffix(f".{number}-new")
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            for piece in pieces:
+                file.write(piece)
+                file.flush()
+                # Piece by piece, because an event that is recorded meanwhile waits for disk and interpreter behind it.
+                os.fdatasync(file.fileno())
         temporary.rename(self._path(sha256, number))
 
     def _chunk(self, key: bytes, sha256: str, number: int) -> bytes:

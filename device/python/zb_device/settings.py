@@ -141,13 +141,9 @@ class Testified(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):
-    """An enrolment that was sent: the same keys and code are sent again until an answer comes."""
+    """An enrolment that is not finished: the same keys and code are sent again until an answer comes and somebody can sign in."""
 
     code: str
-    ingest_url: str
-    nats_url: str
-    media_url: str
-    model: str | None
 
 
 class Unregistered(msgspec.Struct, frozen=True, kw_only=True):

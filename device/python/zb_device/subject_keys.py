@@ -4,7 +4,7 @@ A key opens what stands in documents and own events. It is forgotten when custod
 device gets is custody's matter; fetching them is `key_exchange`'s.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -38,8 +38,10 @@ class SubjectKeys:
     def __init__(self, connection: Connection) -> None:
         self._db = connection
 
-    def put(self, keys: Iterable[HeldKey]) -> None:
+    def put(self, keys: Sequence[HeldKey]) -> None:
         """Hold these as well."""
+        if not keys:
+            return
         with transaction(self._db) as db:
             db.executemany(
                 "insert or replace into subject_keys (kid, key, subject, purpose, used_from_ms, used_until_ms)"

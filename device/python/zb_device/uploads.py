@@ -121,7 +121,7 @@ class Uploader:
             if offset == item.length_bytes:
                 # The answer to the last part may have been another server's: ask once more before our bytes go.
                 if await self._offset(client, url) == item.length_bytes:
-                    self.media.stored(item.sha256, self.real_ms())
+                    self.media.stored(item.sha256)
                     return True
                 break
             offset = await self._send_part(client, url, item, reader, offset)

@@ -34,6 +34,8 @@ ARGON2_LANES: Final = 1
 SALT_BYTES: Final = 16
 NONCE_BYTES: Final = 12
 DATABASE_KEY_BYTES: Final = 32
+BOXED: Final = ("log", "media", "key_deposits")
+"""Tables with boxes for a reader, in the columns `reader` and `for_reader`."""
 
 
 class _Secrets(msgspec.Struct, frozen=True):
@@ -123,9 +125,22 @@ class Vault:
                 (reader.technician, reader.public, reader.salt, reader.wrapped),
             )
 
-    def forget_all(self) -> None:
-        """In the caller's transaction: nobody reads here again. What was sealed to these keys only opens for escrow."""
-        self._db.execute("delete from readers")
+    def forget(self, technician: str | None = None) -> None:
+        """In the caller's transaction: the technician (None: whoever) reads nothing of what is here again.
+
+        The keys go, and with them every box for them, which would pass for damage under the technician's next keys. What is
+        sealed to escrow stays.
+        """
+        who = {"technician": technician}
+        self._db.execute("delete from readers where :technician is null or technician = :technician", who)
+        for table in BOXED:
+            self._db.execute(
+                f"update {table} set reader = null, for_reader = null"  # noqa: S608
+                " where for_reader is not null and (:technician is null or reader = :technician)",
+                who,
+            )
+        # What was boxed for nobody else can be handed in by nobody.
+        self._db.execute("delete from key_deposits where for_custody is null and for_reader is null")
 
     def rewrap(self, reader: NewReader) -> None:
         """Another PIN for keys that are there."""
@@ -137,15 +152,20 @@ class Vault:
 
     def salt(self, technician: str, clock: Clock) -> bytes:
         """For `stretch`, if a try is allowed now. NoTechnician or PinBlocked else."""
+        return self._allowed(technician, clock)[0]
+
+    def _allowed(self, technician: str, clock: Clock) -> tuple[bytes, bytes]:
+        """Salt and wrapped keys, if a try is allowed now."""
         row = self._db.execute(
-            "select salt, wait_ms, wait_boot, wait_from_ms from readers where technician = ?", (technician,)
+            "select salt, wrapped, wait_ms, wait_boot, wait_from_ms from readers where technician = ?", (technician,)
         ).fetchone()
         if row is None:
             raise NoTechnician(f"{technician} has no read model on this device")
-        left_ms = self._left_ms(technician, clock, *row[1:])
+        salt, wrapped, *wait = row
+        left_ms = self._left_ms(technician, clock, *wait)
         if left_ms > 0:
             raise PinBlocked(f"too many wrong PINs: try again in {(left_ms + 999) // 1000} s")
-        return bytes(row[0])
+        return bytes(salt), bytes(wrapped)
 
     def _left_ms(self, technician: str, clock: Clock, wait_ms: int, boot: str, from_ms: int) -> int:
         """Of the pause that wrong tries cost. Nobody knows how long a device was off: after a reboot it begins anew."""
@@ -162,8 +182,9 @@ class Vault:
 
     def open(self, technician: str, stretched: bytes, clock: Clock) -> Unlocked:
         """The technician's keys. WrongPin is counted durably before this returns; beyond FREE_TRIES each one costs time, and with
-        TRIES_MAX the keys are destroyed: ReadingDestroyed."""
-        (wrapped,) = self._db.execute("select wrapped from readers where technician = ?", (technician,)).fetchone()
+        TRIES_MAX the keys are destroyed: ReadingDestroyed. NoTechnician or PinBlocked as `salt`, asked again here: others may
+        have tried while this one was stretched."""
+        _, wrapped = self._allowed(technician, clock)
         key = self._key(technician, stretched)
         try:
             plain = AESGCM(key).decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], technician.encode())
@@ -181,7 +202,7 @@ class Vault:
                 "update readers set tries = tries + 1 where technician = ? returning tries", (technician,)
             ).fetchone()
             if tries >= TRIES_MAX:
-                db.execute("delete from readers where technician = ?", (technician,))
+                self.forget(technician)
             elif tries >= FREE_TRIES:
                 wait_s = min(BACKOFF_S_MAX, BACKOFF_FIRST_S << min(tries - FREE_TRIES, 10))
                 db.execute(
