@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import uuid4
 
+import msgspec
 import structlog
 from nats.aio.client import Client
 from nats.errors import TimeoutError as NoAnswer
@@ -34,6 +35,21 @@ log: Final = structlog.get_logger(__name__)
 
 class DepotRefused(RuntimeError):
     """A depot's store did not do what it was asked; the message is its own."""
+
+
+class _Fault(msgspec.Struct, frozen=True):
+    err_code: int = 0
+    description: str = ""
+
+
+class _Word(msgspec.Struct, frozen=True):
+    """What a store's API answers, as far as it is read here. A depot's broker may answer anything."""
+
+    error: _Fault | None = None
+    config: dict[str, Any] = {}
+
+
+_word: Final = msgspec.json.Decoder(_Word)
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -96,16 +112,16 @@ class Stores:
         """Make the depot's store, or bring it up to date; whether it was made. NoAnswer while its way is down, DepotRefused."""
         there = await self._ask(depot, "INFO", None)
         wanted = stream_config(DEPOT).as_dict()
-        if there.get("error", {}).get("err_code") == NO_SUCH_STREAM:
+        if there.error is not None and there.error.err_code == NO_SUCH_STREAM:
             # Numbers never come twice: what fetches would take those of a new store for what it has had of the lost one.
             _checked(await self._ask(depot, "CREATE", wanted | {"first_seq": self.clock()}))
             return True
-        before = _checked(there)["config"]
+        before = _checked(there).config
         if any(before.get(key) != value for key, value in wanted.items()):
             _checked(await self._ask(depot, "UPDATE", before | wanted))
         return False
 
-    async def _ask(self, depot: str, verb: str, config: dict[str, Any] | None) -> dict[str, Any]:
+    async def _ask(self, depot: str, verb: str, config: dict[str, Any] | None) -> _Word:
         """One word with the store's API. Its answer comes where the depot may publish: not to our inbox."""
         here = f"{subjects.depot_way(depot)}.word.{uuid4().hex}"
         answers = await self.client.subscribe(here, max_msgs=1)
@@ -115,12 +131,14 @@ class Stores:
             data = (await answers.next_msg(timeout=ANSWER_TIMEOUT_S)).data
             if not data:  # nobody listens: the way is down
                 raise NoAnswer
-            return dict(json.loads(data))
+            return _word.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
+            raise DepotRefused(f"what it answered is no store's word: {fault}") from fault
         finally:
             await answers.unsubscribe()
 
 
-def _checked(answer: dict[str, Any]) -> dict[str, Any]:
-    if "error" in answer:
-        raise DepotRefused(f"{answer['error'].get('description')} ({answer['error'].get('err_code')})")
+def _checked(answer: _Word) -> _Word:
+    if answer.error is not None:
+        raise DepotRefused(f"{answer.error.description} ({answer.error.err_code})")
     return answer

@@ -16,10 +16,11 @@ import httpx
 import pytest
 import pytest_asyncio
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NoAnswer
 
-from field_ingest.admission.depots import Stores
+from field_ingest.admission.depots import DepotRefused, Stores
 from tests.fixtures.broker import Broker
 from tests.fixtures.ears import DEADLINE_S, Ears
 from zb.depot_access import Depot
@@ -224,6 +225,29 @@ async def test_who_has_a_depots_credentials_is_confined_at_the_hub(
         await ears.heard("permissions violation for subscription", subject)
     ears.stopping = True
     await thief.close()
+
+
+async def test_what_a_hostile_depot_answers_ends_nothing_at_the_hub(depot: Site, broker: Broker) -> None:
+    """Whoever has its credentials answers for its store: the round over all depots goes on, whatever the answer is."""
+    await depot.cable.cut()
+    await depot.until_up(0)
+    thief = await broker.connect(depot.hub.layout.depot_credentials(Depot(LYON))["core"])
+    ingest = await broker.connect("field-ingest")
+    said = [b"[1]", b"nonsense", b'{"error": "x"}', b'{"config": 7}', b"[" * 5_000, b"\xff", b'{"error": {"description": "no"}}']
+    words = iter(said)
+
+    async def answer(message: Msg) -> None:
+        await thief.publish(message.reply, next(words))
+
+    await thief.subscribe(f"$JS.{LYON}.API.STREAM.INFO.DEPOT", cb=answer)
+    await thief.flush()
+    for _ in said:
+        with pytest.raises(DepotRefused):
+            await Stores(ingest, [LYON], system_clock).ensure(LYON)
+    await ingest.close()
+    await thief.close()
+    await depot.cable.mend()
+    await depot.until_up()
 
 
 async def test_a_session_that_ends_is_cut_at_the_depot_too(office: Any, device: Any, depot: Site) -> None:
