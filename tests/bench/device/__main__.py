@@ -21,7 +21,7 @@ from tests.bench.ledger.machine import Machine
 from tests.bench.ledger.report import Target
 
 PARTS: Final = ("append", "open", "sync", "fleet", "connections", "peer")
-ON_SERVERS: Final = ("sync", "fleet", "connections", "peer")
+ON_SERVERS: Final = ("connections", "fleet", "sync", "peer")
 DEVICES: Final = 10_000
 DEVICES_MAX: Final = 100_000
 
@@ -45,6 +45,7 @@ def main(devices: int, at_once: int, connections: int, seed: int, only: tuple[st
     if page is not None:
         figures.into_page(page, json.loads((folder / "device.json").read_text()))
         return
+    folder = folder.absolute()  # the peer runs in a folder of its own
     folder.mkdir(parents=True, exist_ok=True)
     bench = Bench(folder, devices, min(connections, devices), at_once, Backlogs(folder, seed))
     try:
@@ -83,6 +84,10 @@ class Bench:
         news, compared = self._backlogs.news(self._say), self._backlogs.compared(peer.DEVICES, self._say)
         with Machine(self._folder / "machine", [*agencies, news, compared]).running() as machine:
             await machine.register_devices()
+            if "connections" in parts:
+                self._say(f"{self._connections:,} connections held")
+                held = await fleet.hold(machine, agencies, self._connections)
+                self._found("connections", held, figures.held(held))
             machine.start_work()
             wanted = {"sync": [news], "peer": [compared], "fleet": agencies}
             await fleet.plan(machine, [one for part, each in wanted.items() if part in parts for one in each], self._say)
@@ -90,10 +95,6 @@ class Bench:
                 self._say(f"a day's backlog of {self._devices:,} devices, {self._at_once} connected at a time")
                 found = await fleet.measure(machine, agencies, self._say, at_once=self._at_once)
                 self._found("fleet", found, figures.backlog(found))
-            if "connections" in parts:
-                self._say(f"{self._connections:,} connections held")
-                held = await fleet.hold(machine, agencies, self._connections)
-                self._found("connections", held, figures.held(held))
             if "sync" in parts:
                 self._say("bytes of a sync")
                 counted = await wire.measure(machine, news, self._backlogs.changes())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.bench.device.fleet import COMPANY, Backlog, Held
+from tests.bench.device.ours import Side
 from tests.bench.device.peer import Compared
 from tests.bench.device.store import PHOTOS, Append, Opening
 from tests.bench.device.wire import Bytes
@@ -107,7 +108,15 @@ def peer(found: Compared) -> list[Target]:
         Target("peer: bytes on the wire an event, down", other.down / other.events, "bytes"),
         Target("ours: CPU of all servers an event", ours.server_cpu_s * 1e6 / ours.events, "us"),
         Target("peer: CPU of its server an event", other.server_cpu_s * 1e6 / other.events, "us"),
-        Target(f"peer: bytes up for a photo of {found.photo_bytes:,}", found.peer_photo_up, "bytes"),
+        *(row for name, side in (("ours", found.our_photos), ("peer", found.peer_photos)) for row in _photos(name, side, found)),
+    ]
+
+
+def _photos(name: str, side: Side, found: Compared) -> list[Target]:
+    return [
+        Target(f"{name}: bytes up for a photo of {found.photo_bytes:,}", side.up / side.events, "bytes"),
+        Target(f"{name}: {side.events} photos stored", side.converged_s, "s"),
+        Target(f"{name}: CPU of all servers a photo", side.server_cpu_s * 1e3 / side.events, "ms"),
     ]
 
 

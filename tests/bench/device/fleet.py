@@ -21,7 +21,7 @@ from tests.bench.ledger.machine import Machine
 from tests.bench.ledger.publishing import Job as Publishing
 from tests.bench.ledger.publishing import publish_apart
 from tests.bench.ledger.throughput import rows
-from tests.bench.ledger.watching import Observed, quantile, watched
+from tests.bench.ledger.watching import Observed, memory_bytes, quantile, watched
 
 PROCESSES: Final = 2
 AT_ONCE: Final = 300
@@ -106,10 +106,13 @@ async def measure(
 
 
 async def hold(machine: Machine, agencies: Sequence[AgencyFiles], connections: int) -> Held:
-    """Memory of the broker with so many devices connected, less what it had before, for each."""
+    """Memory of the broker with so many devices connected, less what it had before, for each.
+
+    Of a broker to which nobody connected yet: one that gave up as many keeps their memory for the next.
+    """
     broker = machine.processes()["nats-server"][0]
     jobs = _jobs(machine, _first(agencies, connections), 1, None, hold=True)
-    before = broker.memory_info().rss
+    before = memory_bytes(broker)
     processes = [await _started(machine.folder, number, job) for number, job in enumerate(jobs)]
     held = 0
     try:
@@ -117,7 +120,7 @@ async def hold(machine: Machine, agencies: Sequence[AgencyFiles], connections: i
             assert process.stdout is not None
             line = await asyncio.wait_for(process.stdout.readline(), HELD_S)
             held += json.loads(line or b'{"held": 0}')["held"]
-        after = broker.memory_info().rss
+        after = memory_bytes(broker)
     finally:
         for process in processes:
             assert process.stdin is not None

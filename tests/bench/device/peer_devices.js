@@ -6,11 +6,11 @@
 "use strict";
 
 const fs = require("fs");
+require("events").defaultMaxListeners = 0; // every database of the run listens to the same "destroyed"
 const PouchDB = require("pouchdb-core")
   .plugin(require("pouchdb-adapter-memory"))
   .plugin(require("pouchdb-adapter-http"))
   .plugin(require("pouchdb-replication"));
-PouchDB.setMaxListeners(0); // every database of the run listens to the same "destroyed"
 
 async function recorded(device) {
   const local = new PouchDB(device.name, { adapter: "memory" });

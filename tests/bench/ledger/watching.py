@@ -32,7 +32,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Resident bytes by part, when the ledger had `ledger` rows."""
+    """Bytes by part, as `memory_bytes` counts them, when the ledger had `ledger` rows."""
 
     ledger: int
     resident: Mapping[str, int]
@@ -121,7 +121,7 @@ async def _sample(connection: "asyncpg.Connection[asyncpg.Record]", processes: C
         assert row is not None
         seen.positions.append(Position(at, row["ledger"], row["projected"]))
         if number % PROCESSES_EVERY == 0:
-            resident = {part: sum(_resident(one) for one in members) for part, members in processes().items()}
+            resident = {part: sum(memory_bytes(one) for one in members) for part, members in processes().items()}
             seen.memory.append(Memory(row["ledger"], resident))
         number += 1
         await asyncio.sleep(max(0.0, EVERY_S - (time.time() - at)))
@@ -135,8 +135,9 @@ def _cpu(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def _resident(process: psutil.Process) -> int:
+def memory_bytes(process: psutil.Process) -> int:
+    """Its proportional set: what processes share, as PostgreSQL's do their buffers, counts once over all of them."""
     try:
-        return int(process.memory_info().rss)
+        return int(process.memory_full_info().pss)
     except psutil.NoSuchProcess:
         return 0

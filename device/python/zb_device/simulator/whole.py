@@ -94,7 +94,8 @@ class WholeMember:
             if photos:
                 # In the evening it lies on its charger: a weak battery would keep the photos back.
                 self.device.tell(Conditions(battery_percent=self._charge, charging=True))
-                self.tally.photos += await self.device.upload()
+                stored = await self.device.upload()
+                self.tally.photos += stored
         finally:
             await self.device.offline()
             self.device.online()
