@@ -67,26 +67,27 @@ class Doorway:
         self._world = line.world
         self.is_refused: Callable[[], bool] = lambda: False
 
-    async def post(self, url: str, *, content: bytes, headers: dict[str, str], timeout: float) -> httpx.Response:
+    async def request(self, method: str, url: str, *, content: bytes, params: dict[str, str] | None, **_: Any) -> httpx.Response:
         """One request. httpx.ConnectError when it or its answer is lost."""
+        if method == "GET":
+            return self._time(params or {})
         if url == STATEMENT_PATH:
             # There is no custody here. No dice are thrown for it, so that the seeds that are kept mean what they meant.
-            status, answer = _refused(INPUT_NOT_FOUND.code)
-            return httpx.Response(status, content=answer, request=httpx.Request("POST", f"http://ingest{url}"))
+            return _response(*_refused(INPUT_NOT_FOUND.code))
         await self._world.pause(self._world.dice.randint(20, 400))
         if not self._line.up or self._world.faults.bites("request lost"):
             raise httpx.ConnectError("no network")
         status, answer = self._tokens(content) if url == "/v1/tokens" else self._incarnations(content)
         if self._world.faults.bites("answer lost"):
             raise httpx.ConnectError("no answer")
-        return httpx.Response(status, content=answer, request=httpx.Request("POST", f"http://ingest{url}"))
+        return _response(status, answer)
 
-    async def get(self, url: str, *, params: dict[str, str], timeout: float) -> httpx.Response:
+    def _time(self, params: dict[str, str]) -> httpx.Response:
         """The time, signed, where there is a network."""
         if not self._line.up:
             raise httpx.ConnectError("no network")
         answer = sign_time(params["nonce"], self._world.now_ms, LEDGER).model_dump_json()
-        return httpx.Response(200, text=answer, request=httpx.Request("GET", f"http://ingest{url}"))
+        return _response(200, answer.encode())
 
     def _tokens(self, content: bytes) -> tuple[int, bytes]:
         asked = TokenRequest.model_validate_json(content)
@@ -131,6 +132,10 @@ class Doorway:
     def _is_revoked(self, device: str) -> bool:
         authors = self._ingest.ledger.authors.values()
         return any(author.device == device and author.revoked_at_ms is not None for author in authors)
+
+
+def _response(status: int, content: bytes) -> httpx.Response:
+    return httpx.Response(status, content=content, request=httpx.Request("POST", "http://ingest"))
 
 
 def _refused(code: str) -> tuple[int, bytes]:

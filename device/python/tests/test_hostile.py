@@ -23,7 +23,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 
-import httpx
 import msgspec
 import pytest
 import zstandard
@@ -116,7 +115,7 @@ async def speaker() -> AsyncIterator[Callable[[bytes, Iterable[bytes]], Awaitabl
 
 async def test_an_http_answer_without_an_end_is_refused_and_not_gathered(speaker):
     url = await speaker(b"", itertools.repeat(bytes(65_536)))
-    async with httpx.AsyncClient() as client:
+    async with http.bounded_client() as client:
         with pytest.raises(Refused) as caught:
             await answered(client, "POST", url, {}, timeout_s=5)
     assert (caught.value.problem, caught.value.may_retry) == ("http.answer", True)
@@ -125,7 +124,7 @@ async def test_an_http_answer_without_an_end_is_refused_and_not_gathered(speaker
 async def test_an_http_answer_is_never_unpacked(speaker):
     bomb = gzip.compress(bytes(1 << 24))
     url = await speaker(b"Content-Encoding: gzip\r\n", [bomb])
-    async with httpx.AsyncClient() as client:
+    async with http.bounded_client() as client:
         assert (await answered(client, "GET", url, {}, timeout_s=5)).content == bomb
 
 
@@ -133,7 +132,7 @@ async def test_a_server_that_drips_is_left_after_a_time(speaker, monkeypatch):
     monkeypatch.setattr(http, "EXCHANGE_S_MAX", 0.2)
     monkeypatch.setattr(http, "ANSWER_BYTES_MAX", 1 << 40)
     url = await speaker(b"", itertools.repeat(b"."))
-    async with httpx.AsyncClient() as client:
+    async with http.bounded_client() as client:
         with pytest.raises(Unreachable):
             await answered(client, "GET", url, {}, timeout_s=5)
 

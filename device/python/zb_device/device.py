@@ -10,9 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
-
-import httpx
+from typing import Any, Self
 
 from zb_contracts.events import Body
 from zb_contracts.events.values import File
@@ -25,6 +23,7 @@ from zb_device.faults import DeviceFault, Locked, Wiped
 from zb_device.folder import Folder, Parts
 from zb_device.guard import Guard
 from zb_device.handles import Handles
+from zb_device.http import bounded_client
 from zb_device.local_state import LocalState
 from zb_device.log import ReaderBox
 from zb_device.media import Prepared, described
@@ -42,8 +41,6 @@ from zb_device.syncing import SyncReport
 from zb_device.transport import NatsTransport, Transport
 from zb_device.vault import Unlocked, Vault, stretch
 
-CONNECT_TIMEOUT_S: Final = 5.0
-
 
 class Device(Handles):
     """An enrolled device. Make it with `enrol` or `open`, and close it, or use it in an `async with`."""
@@ -54,7 +51,7 @@ class Device(Handles):
         self.clock = clock
         self._folder = folder
         self._open: Opened | None = None
-        self._client = httpx.AsyncClient(timeout=httpx.Timeout(30.0, connect=CONNECT_TIMEOUT_S), follow_redirects=False)
+        self._client = bounded_client()
         self._attaching = asyncio.Lock()
         self._guard = Guard(clock, lambda: self.parts.reading_right, self.parts.vault.idle_s, self.lock)
         rounds = Rounds(lambda: self.parts, self._reopen, lambda: self._open, self.lock, self._client, self._destroy)
@@ -118,7 +115,7 @@ class Device(Handles):
         try:
             # Before the code is used up: it is good for one device.
             Vault(folder.connection, Settings(folder.connection), folder.secret).check_strength(pin)
-            async with httpx.AsyncClient() as client:
+            async with bounded_client() as client:
                 await enrol(folder.connection, clock, invitation, client)
             device = cls(folder, clock, transport)
         except BaseException:
@@ -385,10 +382,10 @@ class Device(Handles):
     def _reopen(self) -> None:
         """The store goes on under another author or other keys."""
         self._parts = Parts.of(self._folder, self.clock)
+
     def uploaded(self) -> bool:
         """The evidence store has had its word on every photo and signature."""
         return self.network.uploaded()
-
 
     def _destroy(self, order: str) -> None:
         """The wipe of this order was attested."""

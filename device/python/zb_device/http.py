@@ -1,4 +1,4 @@
-"""One HTTP request of the device and its whole answer, within a size and a time: the way may be a stranger's.
+"""The device's way to HTTP: a request and its whole answer, within a size and a time, because the way may be a stranger's.
 
 An answer is as long as it is sent, never unpacked, and read no further than its limit. What it says is the caller's matter.
 """
@@ -16,6 +16,37 @@ ANSWER_BYTES_MAX: Final = 256 * 1024
 EXCHANGE_S_MAX: Final = 600.0
 """Of a whole request with its answer. Each step has its own, shorter time, which a server that drips never lets pass."""
 NO_PARAMETERS: Final[Mapping[str, str]] = {}
+OF_TRANSFER: Final = ("content-encoding", "transfer-encoding")
+"""Headers by which an answer would be unpacked after all."""
+
+
+def bounded_client() -> httpx.AsyncClient:
+    """A client for strangers' servers; close it."""
+    return httpx.AsyncClient(transport=_Bounded(), follow_redirects=False)
+
+
+class _Bounded(httpx.AsyncHTTPTransport):
+    """Brings an answer whole and as it was sent. Refused (`http.answer`) for one that is too long."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        async with asyncio.timeout(EXCHANGE_S_MAX):
+            response = await super().handle_async_request(request)
+            try:
+                content = await _read(response, request.url)
+            finally:
+                await response.aclose()
+        told = {name: value for name, value in response.headers.items() if name not in OF_TRANSFER}
+        return httpx.Response(response.status_code, headers=told, content=content)
+
+
+async def _read(response: httpx.Response, url: httpx.URL) -> bytes:
+    content = bytearray()
+    async for block in response.aiter_raw():
+        content += block
+        if len(content) > ANSWER_BYTES_MAX:
+            text = f"the answer of {url} has more than {ANSWER_BYTES_MAX} bytes"
+            raise Refused(text, problem="http.answer", may_retry=True)
+    return bytes(content)
 
 
 async def answered(
@@ -28,34 +59,9 @@ async def answered(
     parameters: Mapping[str, str] = NO_PARAMETERS,
     timeout_s: float,
 ) -> httpx.Response:
-    """The answer, whatever its status. Unreachable without one; Refused (`http.answer`) for one that is too long."""
-    asked = client.build_request(
-        method,
-        url,
-        content=body,
-        params=parameters or None,
-        headers={**headers, "Accept-Encoding": "identity"},
-        timeout=timeout_s,
-    )
+    """The answer, whatever its status. Unreachable without one; Refused by the client's limits."""
+    said = {**headers, "Accept-Encoding": "identity"}
     try:
-        async with asyncio.timeout(EXCHANGE_S_MAX):
-            response = await client.send(asked, stream=True)
-            try:
-                content = await _read(response, url)
-            finally:
-                await response.aclose()
+        return await client.request(method, url, content=body, params=parameters or None, headers=said, timeout=timeout_s)
     except (httpx.HTTPError, TimeoutError) as fault:
         raise Unreachable(f"{url} cannot be reached: {fault or type(fault).__name__}") from fault
-    # Without the headers of the transfer, by which it would be unpacked after all.
-    told = {name: value for name, value in response.headers.items() if name not in ("content-encoding", "transfer-encoding")}
-    return httpx.Response(response.status_code, headers=told, content=content, request=asked)
-
-
-async def _read(response: httpx.Response, url: str) -> bytes:
-    content = bytearray()
-    async for block in response.aiter_raw():
-        content += block
-        if len(content) > ANSWER_BYTES_MAX:
-            text = f"the answer of {url} has more than {ANSWER_BYTES_MAX} bytes"
-            raise Refused(text, problem="http.answer", may_retry=True)
-    return bytes(content)
