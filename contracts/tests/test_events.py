@@ -36,9 +36,16 @@ def test_an_unknown_type_is_opaque() -> None:
     assert isinstance(read_body("intervention.teleported.v1", b"{}"), Opaque)
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b"null", b"[" * 5000, b'{"text":NaN}', b'{"text":"\\ud800"}'])
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[]", b"\xff", b"null", b"[" * 5000, b'{"text":NaN}', b'{"text":"\\ud800"}', b'{"text":"a\\u0000"}']
+)
 def test_hostile_bytes_are_opaque(data: bytes) -> None:
     assert isinstance(read_body("intervention.comment_added.v1", data), Opaque)
+
+
+def test_a_text_with_a_nul_is_written_by_nobody() -> None:
+    with pytest.raises(ValueError, match="a text has no NUL"):
+        CommentAdded(text="read off a barcode\0")
 
 
 def test_only_devices_write_what_happens_on_site() -> None:

@@ -5,16 +5,24 @@ Numbers are integers or decimal strings, because canonical JSON has no floats. P
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from zb_contracts.events.registry import Body
 from zb_contracts.sealed import SealedValue
 
+
+def storable(text: str) -> str:
+    """The text. ValueError for one with a NUL: no database of ours holds one, so a state with it would reach nobody."""
+    if "\0" in text:
+        raise ValueError("a text has no NUL")
+    return text
+
+
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,64}$")]
 Uuid = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(storable)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=4000), AfterValidator(storable)]
 Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Decimal = Annotated[str, StringConstraints(pattern=r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,9})?$")]
 """An exact decimal as text; no exponent, no leading zeros."""

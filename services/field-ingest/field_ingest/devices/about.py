@@ -4,6 +4,7 @@ It is the device's word, for those who look after it; nothing is decided by it.
 """
 
 from zb_chassis.database import Connection, Pool
+from zb_contracts.printable import printable
 from zb_contracts.sync import About
 
 
@@ -41,9 +42,7 @@ async def tell(connection: Connection | Pool, author: str, told: About, *, now_m
         author,
         told.number,
         now_ms,
-        told.model,
-        told.os,
-        told.app,
+        *(text and printable(text) for text in (told.model, told.os, told.app)),
         told.battery_percent,
         told.at_ms - now_ms,
         told.waiting_events,
