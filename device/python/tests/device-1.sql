@@ -1,4 +1,4 @@
--- Turns a store of version 4 back into one of version 1, as stores were before incarnations.
+-- Turns a store of today back into one of version 1, as stores were before incarnations.
 begin immediate;
 drop table key_deposits;
 create table head_1 (
@@ -28,13 +28,16 @@ create table log_1 (
     retryable integer not null default 0,
     dealt_with integer not null default 0
 );
-insert into log_1 select seq, id, header_sha256, length_bytes, reader, for_escrow, for_reader, state, recorded_ms,
-    settled_ms, position, code, message, retryable, dealt_with from log;
+insert into log_1 (seq, id, header_sha256, length_bytes, reader, for_escrow, for_reader, state, recorded_ms,
+    settled_ms, position, code, message, dealt_with)
+select seq, id, header_sha256, 0, reader, for_escrow, for_reader, state, recorded_ms,
+    settled_ms, position, code, message, dealt_with from log;
 drop table log;
 alter table log_1 rename to log;
 create index log_open on log (seq) where state in ('queued', 'received');
 create index log_visible on log (seq) where state in ('held', 'refused') and dealt_with = 0;
 drop table incarnations;
+alter table media add column stored_ms integer;
 alter table readers drop column wait_ms;
 alter table readers drop column wait_boot;
 alter table readers drop column wait_from_ms;

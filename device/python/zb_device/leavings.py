@@ -29,14 +29,16 @@ class Leavings:
         head = self.connection.execute("select seq from head where incarnation = ?", (incarnation,)).fetchone()
         unsent, unreceipted = self.connection.execute(
             "select count(*) filter (where state = 'queued'), count(*) filter (where state = 'received')"
-            " from log where incarnation = ?",
+            " from log where incarnation = ? and state <> 'admitted'",
             (incarnation,),
         ).fetchone()
         return Left(int(head[0]) if head else 0, int(unsent), int(unreceipted))
 
     def are_settled(self) -> bool:
         """Whether the ledger has said a word on every event of every incarnation."""
-        row = self.connection.execute("select 1 from log where state in ('queued', 'received') limit 1").fetchone()
+        row = self.connection.execute(
+            "select 1 from log where state <> 'admitted' and state in ('queued', 'received') limit 1"
+        ).fetchone()
         return row is None
 
     def state_of(self, incarnation: int, seq: int) -> EventState | None:
@@ -49,5 +51,7 @@ class Leavings:
 
         Only where nobody reads here again: the ledger has them, and nobody is left to show them to.
         """
-        cursor = self.connection.execute("update log set for_escrow = null where state = 'held' and for_escrow is not null")
+        cursor = self.connection.execute(
+            "update log set for_escrow = null where state <> 'admitted' and state = 'held' and for_escrow is not null"
+        )
         return int(cursor.rowcount)

@@ -23,6 +23,9 @@ KEEP_MS: Final = 7 * 86_400_000
 OUTGOING_MAX: Final = 1024
 """Events that one round reads for sending."""
 
+_OPEN: Final = "state <> 'admitted'"
+"""As the index `log_open` says it: what matters here is found without reading years of work that is done."""
+
 _VERDICTS: Final = {
     Verdict.ADMITTED: EventState.ADMITTED,
     Verdict.DUPLICATE: EventState.ADMITTED,
@@ -86,15 +89,14 @@ class Log(Logbook):
         before_ms = self.head().at_ms
         for event in events:
             self._db.execute(
-                "insert into log (incarnation, seq, id, stream, header_sha256, length_bytes, reader, for_escrow, for_reader,"
-                " state, recorded_ms, clock_went_back) values (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?)",
+                "insert into log (incarnation, seq, id, stream, header_sha256, reader, for_escrow, for_reader,"
+                " state, recorded_ms, clock_went_back) values (?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?)",
                 (
                     self.incarnation,
                     event.header.seq,
                     event.header.id,
                     event.header.stream,
                     event.header_hash.hex(),
-                    sum(map(len, event.signed)),
                     reader.technician if reader else None,
                     seal_event(self._escrow, event.signed),
                     seal_event(reader.public, event.signed) if reader else None,
@@ -166,7 +168,7 @@ class Log(Logbook):
 
     def outgoing(self, first: int | None = None) -> list[Outgoing]:
         """What waits to be sent, in order: queued events, or after a gap answer everything from `first` on."""
-        where = "state = 'queued'" if first is None else "seq >= :first and for_escrow is not null"
+        where = f"{_OPEN} and state = 'queued'" if first is None else "seq >= :first and for_escrow is not null"
         rows = self._db.execute(
             "select seq, header_sha256, for_escrow, for_reader, reader from log"  # noqa: S608
             f" where incarnation = :incarnation and {where} order by seq limit :limit",
@@ -186,10 +188,7 @@ class Log(Logbook):
 
         The ledger's mark does not tell: what an old copy of a store wrote lies at numbers below it, and may be lost as well.
         """
-        row = self._db.execute(
-            "select 1 from log where incarnation = ? and state = 'received' limit 1", (self.incarnation,)
-        ).fetchone()
-        return row is not None
+        return self._first("'received'") is not None
 
     def note_ledger_mark(self, ledger_mark: int, server_ms: int) -> int:
         """The ledger's mark, and since when (server time) it has stood still although the broker has more; 0: it has not."""
@@ -205,7 +204,10 @@ class Log(Logbook):
 
     def send_again(self, ledger_mark: int) -> None:
         """What the broker took, and the ledger never answered, waits to be sent once more."""
-        self._db.execute("update log set state = 'queued' where incarnation = ? and state = 'received'", (self.incarnation,))
+        self._db.execute(
+            f"update log set state = 'queued' where incarnation = ? and {_OPEN} and state = 'received'",  # noqa: S608
+            (self.incarnation,),
+        )
         self._put_progress(ledger_mark, 0)
 
     def _put_progress(self, ledger_mark: int, stalled_since_ms: int) -> None:
@@ -221,15 +223,12 @@ class Log(Logbook):
 
     def is_settled(self) -> bool:
         """Whether the ledger's last word on every event is known: none waits for it, or for a supervisor."""
-        row = self._db.execute(
-            "select 1 from log where incarnation = ? and state in ('queued', 'received', 'held') limit 1", (self.incarnation,)
-        ).fetchone()
-        return row is None
+        return self._first("'queued', 'received', 'held'") is None
 
     def agreed(self) -> int:
         """Up to here, contiguous, the ledger has the same events: its receipts said so, and none of them was a fork."""
         (first,) = self._db.execute(
-            "select min(seq) from log where incarnation = ?"
+            f"select min(seq) from log where incarnation = ? and {_OPEN}"  # noqa: S608
             " and (state in ('queued', 'received') or (state = 'refused' and code in (?, ?)))",
             (self.incarnation, FORK.code, LINK_BROKEN.code),
         ).fetchone()
@@ -244,11 +243,16 @@ class Log(Logbook):
         return self._before_first("'queued', 'received', 'held'")
 
     def _before_first(self, states: str) -> int:
-        (waiting,) = self._db.execute(
-            f"select min(seq) from log where incarnation = ? and state in ({states})",  # noqa: S608
+        waiting = self._first(states)
+        return waiting - 1 if waiting is not None else self.head().seq
+
+    def _first(self, states: str) -> int | None:
+        """The lowest number in one of these states."""
+        row = self._db.execute(
+            f"select seq from log where incarnation = ? and {_OPEN} and state in ({states}) order by seq limit 1",  # noqa: S608
             (self.incarnation,),
         ).fetchone()
-        return int(waiting) - 1 if waiting is not None else self.head().seq
+        return int(row[0]) if row else None
 
     # --- Receipts ---
 
@@ -261,7 +265,7 @@ class Log(Logbook):
             return False
         if row[2] != EventState.ADMITTED:
             self._db.execute(
-                "update log set state = ?, settled_ms = ?, position = ?, code = ?, message = ?, retryable = 0 where id = ?",
+                "update log set state = ?, settled_ms = ?, position = ?, code = ?, message = ? where id = ?",
                 (_VERDICTS[receipt.verdict], settled_ms, receipt.position, receipt.code, receipt.message, receipt.id),
             )
         return True
@@ -275,7 +279,7 @@ class Log(Logbook):
         (gone,) = self._db.execute("select count(*) from log where position >= ? and for_escrow is null", (kept,)).fetchone()
         cursor = self._db.execute(
             "update log set state = case when incarnation = ? and seq <= ? then 'received' else 'queued' end,"
-            " settled_ms = null, position = null, code = null, message = null, retryable = 0"
+            " settled_ms = null, position = null, code = null, message = null"
             " where position >= ? and for_escrow is not null",
             (self.incarnation, ledger_mark, kept),
         )
@@ -284,8 +288,7 @@ class Log(Logbook):
     def note_waiting(self, receipt: Receipt) -> None:
         """The chain waits at this event and a retry can help: it stays in the outbox, with the reason."""
         self._db.execute(
-            "update log set code = ?, message = ?, retryable = 1"
-            " where incarnation = ? and seq = ? and state in ('queued', 'received')",
+            "update log set code = ?, message = ? where incarnation = ? and seq = ? and state in ('queued', 'received')",
             (receipt.code, receipt.message, self.incarnation, receipt.seq),
         )
 

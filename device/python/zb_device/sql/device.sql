@@ -31,7 +31,6 @@ create table log (
     id text not null unique,
     stream text,
     header_sha256 text not null,
-    length_bytes integer not null,
     reader text,
     for_escrow blob,
     for_reader blob,
@@ -42,14 +41,14 @@ create table log (
     position integer,
     code text,
     message text,
-    retryable integer not null default 0,
     dealt_with integer not null default 0,
     primary key (incarnation, seq)
 );
 
-create index log_open on log (incarnation, seq) where state in ('queued', 'received');
+-- A query that names the condition of an index uses it.
+create index log_open on log (incarnation, seq) where state <> 'admitted';
+create index log_kept on log (incarnation, seq) where state = 'admitted' and for_escrow is not null;
 create index log_stream on log (stream, incarnation, seq) where for_reader is not null;
-create index log_visible on log (incarnation, seq) where state in ('held', 'refused') and dealt_with = 0;
 
 create table streams (
     stream text primary key,
@@ -88,8 +87,7 @@ create table media (
     tries integer not null default 0,
     code text,
     message text,
-    attached_ms integer not null,
-    stored_ms integer
+    attached_ms integer not null
 ) without rowid;
 
 -- Keys of data subjects that were made here and that custody does not have yet, in boxes.
