@@ -72,7 +72,7 @@ class MemorySyncStore:
         """See sync.ports.SyncStore: this ledger never loses a row."""
         return None
 
-    async def note_about(self, author: str, told: About, now_ms: int) -> None:
+    async def note_about(self, author: str, told: About, head: int, now_ms: int) -> None:
         """See sync.ports.SyncStore."""
         before = self.told.get(author)
         if before is None or before.number < told.number:

@@ -16,7 +16,7 @@ async def begin(connection: Connection, device: str, incarnation: int, *, model:
         VALUES ($1, $2, 0, $3, $4, 0, 0)
         ON CONFLICT (device) DO UPDATE SET incarnation = excluded.incarnation, number = 0, told_at_ms = excluded.told_at_ms,
             model = coalesce(excluded.model, device_about.model), os = NULL, app = NULL, battery_percent = NULL,
-            clock_offset_ms = NULL, waiting_events = 0, oldest_waiting_ms = NULL, waiting_files = 0
+            clock_offset_ms = NULL, waiting_events = 0, oldest_waiting_ms = NULL, waiting_files = 0, head = NULL
         """,
         device,
         incarnation,
@@ -25,18 +25,19 @@ async def begin(connection: Connection, device: str, incarnation: int, *, model:
     )
 
 
-async def tell(connection: Connection | Pool, author: str, told: About, *, now_ms: int) -> None:
-    """Keep what the device of this author told, unless something newer is there."""
+async def tell(connection: Connection | Pool, author: str, told: About, *, head: int, now_ms: int) -> None:
+    """Keep what the device of this author told when `head` was its newest event, unless something newer is there."""
     await connection.execute(
         """
         INSERT INTO device_about AS t (device, incarnation, number, told_at_ms, model, os, app, battery_percent, clock_offset_ms,
-            waiting_events, oldest_waiting_ms, waiting_files)
-        SELECT a.device, coalesce(a.incarnation, 1), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 FROM authors a WHERE a.author = $1
+            waiting_events, oldest_waiting_ms, waiting_files, head)
+        SELECT a.device, coalesce(a.incarnation, 1), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM authors a
+        WHERE a.author = $1
         ON CONFLICT (device) DO UPDATE SET incarnation = excluded.incarnation, number = excluded.number,
             told_at_ms = excluded.told_at_ms, model = coalesce(excluded.model, t.model), os = excluded.os, app = excluded.app,
             battery_percent = excluded.battery_percent, clock_offset_ms = excluded.clock_offset_ms,
             waiting_events = excluded.waiting_events, oldest_waiting_ms = excluded.oldest_waiting_ms,
-            waiting_files = excluded.waiting_files
+            waiting_files = excluded.waiting_files, head = excluded.head
         WHERE (t.incarnation, t.number) < (excluded.incarnation, excluded.number)
         """,
         author,
@@ -48,4 +49,5 @@ async def tell(connection: Connection | Pool, author: str, told: About, *, now_m
         told.waiting_events,
         told.oldest_waiting_ms,
         told.waiting_files,
+        head,
     )

@@ -85,7 +85,10 @@ async def _count_standings(connection: Connection, real_ms: int) -> None:
 
 
 async def _count_waiting(connection: Connection, now_ms: int) -> None:
-    """Of devices that nobody revoked: when each was heard last, or enrolled, and what it said of its oldest event."""
+    """Of devices that nobody revoked: when each was heard last, or enrolled, and what it said of its oldest event.
+
+    What the ledger took since it said so waits no more.
+    """
     row = await connection.fetchrow(
         """
         SELECT count(*) FILTER (WHERE silent_ms >= 24 * $2::bigint) AS silent_24,
@@ -94,7 +97,8 @@ async def _count_waiting(connection: Connection, now_ms: int) -> None:
             count(*) FILTER (WHERE silent_ms < $2 AND waits_ms >= 24 * $2) AS stuck,
             max(waits_ms) AS longest_ms
         FROM (
-            SELECT $1::bigint - coalesce(o.asked_ms, a.registered_at_ms) AS silent_ms, $1 - t.oldest_waiting_ms AS waits_ms
+            SELECT $1::bigint - coalesce(o.asked_ms, a.registered_at_ms) AS silent_ms,
+                CASE WHEN a.mark >= t.head THEN NULL ELSE $1 - t.oldest_waiting_ms END AS waits_ms
             FROM authors a
             LEFT JOIN sync_session o ON o.device = a.device LEFT JOIN device_about t ON t.device = a.device
             WHERE a.kind = 'device' AND a.revoked_at_ms IS NULL

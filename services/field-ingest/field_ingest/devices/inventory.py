@@ -1,7 +1,7 @@
 """The inventory: each device with what it told of itself, what the ledger knows of it, and how it stands. Reads only.
 
 A device is its newest incarnation here; the earlier ones are listed where one device is shown. What a device tells is its word
-and may be old: each answer says when it was told.
+and may be old: each answer says when it was told. Events that the ledger took since then wait no more, whatever was told.
 """
 
 from dataclasses import dataclass
@@ -26,8 +26,10 @@ _FLEET: Final = """
         w.ordered_by AS wipe_ordered_by, w.ordered_at_ms AS wipe_ordered_at_ms, p.wipe,
         device_standing(a.revoked_cause, s.cause IS NOT NULL, p.wipe) AS standing,
         o.technician AS seen_with, o.asked_ms AS seen_at_ms,
-        t.told_at_ms, t.model, t.os, t.app, t.battery_percent, t.clock_offset_ms, t.waiting_events, t.oldest_waiting_ms,
-        t.waiting_files, c.documents, c.bytes, c.omitted_count,
+        t.told_at_ms, t.model, t.os, t.app, t.battery_percent, t.clock_offset_ms, t.waiting_files,
+        CASE WHEN a.mark >= t.head THEN 0 ELSE least(t.waiting_events, t.head - a.mark) END AS waiting_events,
+        CASE WHEN a.mark >= t.head THEN NULL ELSE t.oldest_waiting_ms END AS oldest_waiting_ms,
+        c.documents, c.bytes, c.omitted_count,
         (SELECT count(*) FROM holds h JOIN authors b USING (author)
             WHERE b.device = a.device AND h.admitted_by IS NULL) AS held
     FROM authors a

@@ -60,7 +60,7 @@ class Wanted:
         """Without the rows that are wrong after all."""
         wrong = {fault.row: fault for fault in faults}
         rows = {number: row for number, row in self.rows.items() if number not in wrong}
-        return Wanted(rows, (*self.faults, *wrong.values()))
+        return Wanted(rows, tuple(sorted((*self.faults, *wrong.values()), key=lambda fault: fault.row)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ CREATE TABLE tokens (
     expires_at_ms bigint NOT NULL
 );
 CREATE INDEX tokens_expires ON tokens (expires_at_ms);
+CREATE INDEX tokens_author ON tokens (author, issued_at_ms);
 
 -- Who ever had a session on a device, for good: the tokens themselves are forgotten once they can be of no use.
 CREATE TABLE device_people (
@@ -136,7 +137,8 @@ CREATE TABLE device_about (
     clock_offset_ms bigint,                    -- its wall clock less ours, when it told
     waiting_events bigint NOT NULL,            -- without a receipt
     oldest_waiting_ms bigint,                  -- when the first of them was recorded, by its clock
-    waiting_files bigint NOT NULL
+    waiting_files bigint NOT NULL,
+    head bigint                                -- its newest event then: once the ledger has that, none of them waits
 );
 
 -- The one word for how a device stands. Code computes the same (standing.py), and a test holds both equal.

@@ -117,7 +117,7 @@ class SyncStore(Protocol):
         """The newest loss of the shard's log; None for a log that never lost anything."""
         ...
 
-    async def note_about(self, author: str, told: About, now_ms: int) -> None:
+    async def note_about(self, author: str, told: About, head: int, now_ms: int) -> None:
         """Remember what the author's device told of itself, unless something newer is remembered."""
         ...
 

@@ -146,7 +146,7 @@ class SyncResponder:
         await self._note_session(glance, device, technician)
         if request.about is not None:
             # Before the answer: a device that gets one need not tell this again.
-            await self._store.note_about(request.author, request.about, self._clock())
+            await self._store.note_about(request.author, request.about, request.head, self._clock())
         heal = await self._healing(glance, request.checkpoint_size)
         proves = heal is not None or request.wants_checkpoint or glance.has_rows
         news = _News(asker)

@@ -124,8 +124,8 @@ class PostgresSyncStore:
     async def heal(self, shard: int) -> Heal | None:
         return await healing.newest(self._pool, shard)
 
-    async def note_about(self, author: str, told: About, now_ms: int) -> None:
-        await about.tell(self._pool, author, told, now_ms=now_ms)
+    async def note_about(self, author: str, told: About, head: int, now_ms: int) -> None:
+        await about.tell(self._pool, author, told, head=head, now_ms=now_ms)
 
     async def note_session(self, device: str, technician: str, asked_ms: int) -> None:
         await self._pool.execute(

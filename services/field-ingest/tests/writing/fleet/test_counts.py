@@ -29,7 +29,7 @@ async def test_the_fleet_is_counted_as_an_operator_needs_it(house: Any) -> None:
         await heard(house, device, hours_ago)
         if device in ("stuck", "away"):
             told = About(number=1, at_ms=house.now_ms, waiting_events=2, oldest_waiting_ms=house.now_ms - 30 * HOUR_MS)
-            await about.tell(house.pool, pen.author, told, now_ms=house.now_ms)
+            await about.tell(house.pool, pen.author, told, head=2, now_ms=house.now_ms)
     await house.hire("lost")
     await house.pool.execute("UPDATE authors SET revoked_at_ms = $1, revoked_cause = 'lost' WHERE device = 'lost'", house.now_ms)
     await house.pool.execute("UPDATE authors SET login_key = 'U-' || device WHERE device IS NOT NULL")
@@ -52,3 +52,15 @@ async def test_the_fleet_is_counted_as_an_operator_needs_it(house: Any) -> None:
     await FleetCounts(house.pool, house.clock, house.clock).count()
     assert gauge("wipes_waiting_seconds") == 0
     assert gauge("devices", standing="retired") == 1
+
+
+async def test_a_device_whose_events_have_arrived_is_not_stuck(house: Any) -> None:
+    pen = await house.hire("back")
+    await heard(house, "back", 0)
+    told = About(number=1, at_ms=house.now_ms, waiting_events=2, oldest_waiting_ms=house.now_ms - 30 * HOUR_MS)
+    await about.tell(house.pool, pen.author, told, head=2, now_ms=house.now_ms)
+    await FleetCounts(house.pool, house.clock, house.clock).count()
+    assert (gauge("devices_stuck"), gauge("oldest_waiting_seconds")) == (1, 30 * 3_600)
+    await house.deliver(pen, pen.writes(2))
+    await FleetCounts(house.pool, house.clock, house.clock).count()
+    assert (gauge("devices_stuck"), gauge("oldest_waiting_seconds")) == (0, 0)
