@@ -19,7 +19,7 @@ from zb_contracts import subjects
 from zb_contracts.enrolment import PROOF_AGE_MAX_S, TokenAnswer, TokenRequest, request_statement
 from zb_contracts.faults import SealMalformed
 from zb_contracts.keys import nkey_user_public, verify
-from zb_contracts.problems import DEVICE_PROOF_INVALID, DEVICE_PROOF_TIME, DEVICE_REVOKED, FORBIDDEN, Problem
+from zb_contracts.problems import DEVICE_PROOF_INVALID, DEVICE_PROOF_TIME, DEVICE_REVOKED, FORBIDDEN, RATE_LIMITED, Problem
 from zb_contracts.sealed import from_base64url
 from zb_contracts.times import format_time_ms, parse_time_ms
 
@@ -28,6 +28,9 @@ HOURS_MAX: Final = 72
 KEPT_MS: Final = 90 * 86_400_000
 """How long a token is remembered after its end. An event that names one later is noted with the fact `unknown`; who ever had a
 session on the device is remembered for good (device_people)."""
+TOKENS_MAX: Final = 1_000
+"""Of one incarnation within WINDOW_MS: a device whose sessions are refused asks for a drain every five minutes."""
+WINDOW_MS: Final = 86_400_000
 PRUNED_MAX: Final = 100
 """Forgotten tokens for each new one: more than come, and never a long transaction."""
 
@@ -107,7 +110,7 @@ class Tokens:
 
         A technician's own device needs nothing else; a device of a pool needs its technician as `person`. Problems:
         DEVICE_PROOF_INVALID, DEVICE_PROOF_TIME, FORBIDDEN for another's technician, DEVICE_REVOKED for more than a drain,
-        DEVICE_WIPING, DEVICE_SUSPENDED.
+        DEVICE_WIPING, DEVICE_SUSPENDED, RATE_LIMITED.
         """
         found = await self.proven(connection, request.device, proof, "POST", "/v1/tokens", body)
         if request.technician is not None:
@@ -116,6 +119,7 @@ class Tokens:
         await suspensions.check(connection, found.device, self._clock(), is_drain=request.technician is None)
         if request.technician not in (None, _technician(found, person)) or request.technician == subjects.DRAIN:
             raise Problem(FORBIDDEN, roles=f"technician {request.technician}")
+        await _check_count(connection, found.author, self._clock() - WINDOW_MS)
         session = await self.mint(connection, found.author, found.device, found.login_key, request.technician)
         return TokenAnswer(token=session.token, expires_at=format_time_ms(session.expires_at_ms))
 
@@ -148,6 +152,13 @@ class Tokens:
         if age_ms > PROOF_AGE_MAX_S * 1000:
             raise Problem(DEVICE_PROOF_TIME, time=proof.time, now=format_time_ms(self._clock()), limit_s=PROOF_AGE_MAX_S)
         return request_statement(method, path, body, proof.time), signature
+
+
+async def _check_count(connection: Connection, author: str, since_ms: int) -> None:
+    """Each is kept for months: RATE_LIMITED for a device that fills the table."""
+    count = await connection.fetchval("SELECT count(*) FROM tokens WHERE author = $1 AND issued_at_ms > $2", author, since_ms)
+    if count >= TOKENS_MAX:
+        raise Problem(RATE_LIMITED, seconds=3_600)
 
 
 async def _note(

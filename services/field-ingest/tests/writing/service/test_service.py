@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 from nats.errors import Error as NatsError
 
+from field_ingest.devices.tokens import TOKENS_MAX
 from zb_chassis.claims import decode
 from zb_contracts import subjects
 from zb_contracts.enrolment import PROOF_AGE_MAX_S
@@ -86,6 +87,13 @@ async def test_only_the_agencys_administrator_issues_codes(office: Any) -> None:
     assert [answer.status_code for answer in (elsewhere, auditor, nobody)] == [403, 403, 401]
 
 
+async def test_another_agencys_administrator_is_not_told_how_far_a_device_is(office: Any, device: Any) -> None:
+    await device.enrol(office)
+    place = f"/v1/ledger/{device.answer['author']}"
+    asked = [await office.ask(who, "GET", place) for who in ("elsewhere", "administrator", "auditor")]
+    assert [answer.status_code for answer in asked] == [404, 200, 200]
+
+
 async def test_a_device_renews_its_session_with_its_login_key_alone(office: Any, device: Any) -> None:
     await device.enrol(office)
     session = await device.token(office, "camille")
@@ -94,6 +102,23 @@ async def test_a_device_renews_its_session_with_its_login_key_alone(office: Any,
     assert decode(drain.json()["token"], now=time.time()).tags == ("t:drain",)
     client = await device.connect(office, session.json()["token"])
     await client.close()
+
+
+async def test_a_device_does_not_fill_the_table_of_sessions(office: Any, device: Any) -> None:
+    await device.enrol(office)
+    connection = await asyncpg.connect(office.service.environment["ZB_INGEST_DATABASE_URL"])
+    await connection.execute(
+        "INSERT INTO tokens (token_id, author, issued_at_ms, expires_at_ms)"
+        " SELECT 't-' || n, $1, $2, $2 FROM generate_series(2, $3) n",
+        device.answer["author"],
+        time.time_ns() // 1_000_000,
+        TOKENS_MAX,
+    )
+    refused = await device.token(office, "camille")
+    assert (refused.status_code, refused.json()["code"]) == (429, "system.rate_limited")
+    await connection.execute("DELETE FROM tokens WHERE token_id = 't-2'")
+    assert (await device.token(office, "camille")).status_code == 200
+    await connection.close()
 
 
 async def test_a_session_of_another_technician_or_a_stale_proof_is_refused(office: Any, device: Any) -> None:
