@@ -11,11 +11,12 @@ from typing import Any, Final, TypeVar
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from zb.office import Person
 from zb.running import running, someone
 from zb.stack import INGEST, StackError
+from zb_contracts.printable import printable
 
 ADMINISTRATOR: Final = "administrator"
 WIDTH: Final = 150
@@ -71,15 +72,18 @@ def show_json(answer: object) -> None:
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table with a line each; None is an empty cell."""
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row))
+    """A table with a line each; None is an empty cell. The first cell is what the next command is told: it is never cut."""
+    cells = [["" if value is None else printable(str(value)) for value in row] for row in rows]
+    table = Table(Column(columns[0], no_wrap=True, min_width=max((len(row[0]) for row in cells), default=0)), *columns[1:])
+    for row in cells:
+        table.add_row(*row)
     _console().print(table)
 
 
 def say(text: str) -> None:
-    _console().print(text)
+    """One line or several; nothing in it moves the cursor."""
+    for line in text.split("\n"):
+        _console().print(printable(line))
 
 
 def _console() -> Console:

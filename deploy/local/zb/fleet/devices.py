@@ -86,7 +86,7 @@ def _lines(device: dict[str, Any]) -> list[str]:
     scope, last = device["scope"], device["last_event"]
     lines = [
         f"{device['device']} of {device['agency']}, {device['technician'] or 'of the pool'}: {device['standing']}",
-        f"    told {device['told_at']}: {device['model']}, {device['os']}, app {device['app']}, "
+        f"    told {device['told_at']}: {device['model'] or 'make unknown'}, {device['os']}, app {device['app']}, "
         f"battery {_percent(device) or 'unknown'}, clock {device['clock_offset_ms']} ms off, "
         f"{_waiting(device) or 'nothing waits'}",
         f"    seen {device['seen_at']} with {device['seen_with']}; scope {scope['documents']} documents, {scope['bytes']} bytes, "
