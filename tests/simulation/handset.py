@@ -130,7 +130,7 @@ class Handset:
         self.disks = [log, pages]
         wrap = wrap_key_of(self.technician)
         own = OwnEvents(self.parts.log, wrap, self.technician)
-        self.opened = Opened(Unlocked(self.technician, wrap, _read_key(self.technician)), reading, own)
+        self.opened = Opened(Unlocked(self.technician, wrap, _read_key(self.technician)), reading, own, lambda: self.parts)
         client: Any = self.doorway
         self.rounds = Rounds(lambda: self.parts, self._reopen, self._at_hand, self._lock, client, self._destroy)
 

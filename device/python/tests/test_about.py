@@ -5,7 +5,6 @@ import pytest
 from zb_contracts.events.fieldwork import Started
 from zb_device.faults import Unreachable
 from zb_device.policies import Conditions
-from zb_device.settings import Host
 
 BOILER = "intervention:0192f000-0000-7000-8000-0000000000b1"
 
@@ -52,12 +51,12 @@ async def test_events_without_a_receipt_are_told_with_their_age_and_told_settled
 
 
 async def test_the_host_says_better_what_the_device_is(device, platform):
-    device.parts.about.describe(Host(model="CT-60\n rugged " + "x" * 80, app="Tournée 4.2"))
+    device.describe(model="CT-60\n rugged " + "x" * 80, app="Tournée 4.2")
     await device.sync()
     [one] = told(platform)
     assert (one.model, one.app) == ("CT-60 rugged " + "x" * 51, "Tournée 4.2")
     assert one.os
-    device.parts.about.describe(Host(app="Tournée 4.3"))
+    device.describe(app="Tournée 4.3")
     await device.sync()
     newest = told(platform)[-1]
     assert (newest.model, newest.app) == (one.model, "Tournée 4.3")

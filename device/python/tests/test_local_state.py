@@ -12,9 +12,12 @@ from zb_contracts.events.registry import type_of
 from zb_contracts.merge.causality import MergeEvent
 from zb_contracts.merge.fold import fold
 from zb_contracts.merge.headers import narrowed
-from zb_contracts.times import format_time_ms
+from zb_contracts.times import format_time_ms, parse_time_ms
 from zb_device.commands import run
 from zb_device.faults import InterventionUnknown, Locked, RecordInvalid, VisitRefused
+from zb_device.listed import Listed, Which
+from zb_device.reading import ReadModel
+from zb_device.standing import Standing
 
 BOILER = "intervention:leaky-boiler"
 UUID = "01900000-0000-7000-8000-00000000000{}"
@@ -154,3 +157,71 @@ async def test_a_locked_device_records_and_does_not_show(device):
 async def test_a_stream_that_nobody_knows_is_said_to_be_unknown(device):
     with pytest.raises(InterventionUnknown):
         device.intervention("no-such-thing")
+
+
+# --- The list of the day ---
+
+TWO_MS, DAY_MS = parse_time_ms("2026-11-22T14:00:00.000Z"), 86_400_000
+PLANNED_LINE = Listed(
+    stream=BOILER, planned_ms=TWO_MS, status="assigned", title="Leaky boiler", reference="R-1", kind="repair", site="site-1"
+)
+
+
+async def test_the_list_shows_what_was_recorded_a_moment_ago_and_opens_nothing_else(device, platform, monkeypatch):
+    for name in ("dry-cellar", "slow-lift"):
+        platform.put_document(f"intervention:{name}", platform.own_events(f"intervention:{name}"))
+    platform.put_document(BOILER, PLANNED)
+    await device.sync()
+    assert device.listed()[0] == PLANNED_LINE
+    await device.record(Started(), stream=BOILER)
+    looked_at: list[str] = []
+    document = ReadModel.document
+    monkeypatch.setattr(ReadModel, "document", lambda model, stream: looked_at.append(stream) or document(model, stream))
+
+    started, *others = device.listed()
+    assert started == msgspec.structs.replace(PLANNED_LINE, status="in_progress", pending=True)
+    assert [line.id for line in others] == ["dry-cellar", "slow-lift"]
+    assert looked_at == [BOILER]
+
+
+async def test_once_the_document_covers_all_the_list_opens_none(device, platform, monkeypatch):
+    await device.record(Started(), stream=BOILER)
+    await device.sync()
+    platform.put_document(BOILER, [*PLANNED, *platform.own_events(BOILER)])
+    await device.sync()
+    monkeypatch.setattr(ReadModel, "document", None)
+    assert device.listed() == [msgspec.structs.replace(PLANNED_LINE, status="in_progress")]
+
+
+async def test_a_list_by_status_and_day_goes_by_what_the_technician_did(device, platform):
+    platform.put_document(BOILER, PLANNED)
+    await device.sync()
+    await device.record(Started(), stream=BOILER)
+    await device.record(Started(), stream="intervention:dry-cellar")
+    assert device.listed(which=Which(status="assigned", limit=1)) == []
+    assert [line.id for line in device.listed(which=Which(status="in_progress"))] == ["leaky-boiler", "dry-cellar"]
+    for from_ms, expected in ((TWO_MS, ["leaky-boiler"]), (TWO_MS + 1, []), (TWO_MS - DAY_MS, [])):
+        day = Which(from_ms=from_ms, until_ms=from_ms + DAY_MS - (from_ms < TWO_MS))
+        assert [line.id for line in device.listed(which=day)] == expected
+    (line,) = [one for one in await run(device, "list", {"planned_from": "2026-11-22T00:00:00.000Z"})]
+    assert (line["intervention"], line["planned_at"], line["pending"]) == ("leaky-boiler", "2026-11-22T14:00:00.000Z", True)
+
+
+async def test_what_the_ledger_refused_whole_is_in_no_list_and_stands_in_the_way_of_none(device, platform):
+    """A list, and an outbox, used to fail for the one stream of which nothing stood."""
+    platform.refuse[1] = "event.type_not_allowed"
+    await device.record(Started(), stream=BOILER)
+    await device.sync()
+    assert device.listed() == []
+    (event,) = device.outbox().events
+    assert (event.state, event.stream) == (Standing.REFUSED, BOILER)
+
+
+async def test_a_screen_gets_personal_values_open_and_a_program_sealed(device, platform):
+    await device.site("site-1").change(contact="Odile Martin", notes="mind the dog")
+    shown = device.shown("site:site-1")
+    assert {name: register["value"] for name, register in shown["fields"].items()} == {
+        "contact": "Odile Martin",
+        "notes": "mind the dog",
+    }
+    assert "Odile" not in repr(device.state("site:site-1"))

@@ -226,7 +226,7 @@ async def test_two_technicians_have_two_read_models_and_neither_reads_the_other(
     await device.sign_in("tech-bert", "another passphrase")
 
     assert device.opened().reading.ids("intervention") == []
-    assert device.interventions() == []
+    assert device.listed() == []
     assert {path.name for path in (tmp_path / "device").glob("read-*.db")} == {"read-tech-anna.db", "read-tech-bert.db"}
     made = await device.record(CommentAdded(text="written by bert"), stream=BOILER)
     await device.unlock(PIN, "tech-anna")

@@ -15,6 +15,7 @@ from zb_contracts.signed import sign_document
 from zb_contracts.sync import ANSWER_TYPE, Command, ScopeDelta, SyncAnswer, Verdict, answer_payload
 from zb_device.faults import Refused, Unreachable
 from zb_device.log import EventState
+from zb_device.recording import Draft
 from zb_device.reporting import open_entries, status
 from zb_device.syncing import RESEND_AFTER_MS
 
@@ -332,3 +333,15 @@ async def test_the_header_says_what_the_clocks_said(device, platform, hands):
     assert header.trusted_ms == platform.server_ms + 60_000
     assert header.at_ms == platform.server_ms + 60_000 - 3_600_000
     assert (header.boot, header.anchor.id) == ("boot-1", "anchor-0")
+
+
+async def test_the_oldest_of_more_than_a_thousand_unsent_events_is_known(device, hands, platform):
+    """A month in a dead zone: the status used to look at the newest thousand."""
+    platform.connected = False
+    first = await device.record(Started(), stream=BOILER)
+    hands.pass_ms(30 * 86_400_000)
+    for _ in range(63):
+        await device.record_all([Draft(BOILER, CommentAdded(text="still here"))] * 16)
+    shown = status(device)
+    assert (shown["events"]["queued"], shown["events"]["oldest_unsettled_at"]) == (1_009, first.at)
+    assert shown["waits"] == [{"what": "events", "for": "turn", "count": 1_009, "oldest_s": 30 * 86_400}]

@@ -17,6 +17,7 @@ from zb_contracts.envelope import digest
 from zb_contracts.sync import About
 from zb_device.clock import Clock
 from zb_device.database import Connection, transaction
+from zb_device.logbook import EventState, Logbook
 from zb_device.media import MediaStore
 from zb_device.settings import AboutTold, Host, Settings
 
@@ -59,9 +60,7 @@ class AboutDevice:
             self.settings.put(msgspec.structs.replace(self.settings.get(Host) or Host(), **said))
 
     def _now(self) -> About:
-        events, oldest_ms = self.connection.execute(
-            "select count(*), min(recorded_ms) from log where state in ('queued', 'received')"
-        ).fetchone()
+        waiting = [one for one in Logbook(self.connection).waiting() if one.state is not EventState.HELD]
         host, battery = self.settings.get(Host) or Host(), self.battery_percent
         return About(
             number=0,
@@ -70,8 +69,8 @@ class AboutDevice:
             os=_short(host.os or f"{platform.system()} {platform.release()}"),
             app=_short(host.app or f"zb-device {version('zb-device')}"),
             battery_percent=None if battery is None else battery - battery % BATTERY_STEP_PERCENT,
-            waiting_events=events,
-            oldest_waiting_ms=oldest_ms,
+            waiting_events=sum(one.count for one in waiting),
+            oldest_waiting_ms=min((one.oldest_ms for one in waiting), default=None),
             waiting_files=len(self.media.waiting()),
         )
 

@@ -1,7 +1,8 @@
 """`zb-device`: everything that the SDK does, from a command line. It is made of the register of commands.
 
-One-shot commands open the device, do one thing and close it; `serve` stays. Faults are one sentence on standard error and exit
-code 1. The PIN comes from ZB_DEVICE_PIN or a prompt, never from an argument, which other processes could read.
+One-shot commands open the device, do one thing and close it; `serve` stays. A refusal is one line on standard error; the exit
+code says whether the same command may succeed later. The PIN comes from ZB_DEVICE_PIN or a prompt, never from an argument, which
+other processes could read. What people see of an answer is `screens`' matter.
 """
 
 import asyncio
@@ -11,28 +12,36 @@ import sys
 import typing
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
 from pydantic.fields import FieldInfo
 
+from zb_contracts.merge.wording import Language
 from zb_contracts.printable import printable
 from zb_contracts.problems import Problem
 from zb_device.background import RETRY_S_MAX
 from zb_device.clock import Clock, machine_clock, story_clock
-from zb_device.command_register import COMMANDS, Command
+from zb_device.command_register import COMMANDS, Command, Section, told
 from zb_device.commands import run
 from zb_device.device import Device
 from zb_device.enrolment import Invitation, Places, invited
 from zb_device.faults import DeviceFault
+from zb_device.policies import Conditions, Link
+from zb_device.screens import shown
 from zb_device.serve import serve
+from zb_device.wording import FAULTS
 
 PIN_VARIABLE: Final = "ZB_DEVICE_PIN"
 SECRETS: Final = {"pin": ("PIN", PIN_VARIABLE), "new_pin": ("new PIN", "ZB_DEVICE_NEW_PIN")}
 """Arguments that are never read from the command line: what to ask for, and which variable may hold it."""
 SERVED_ONLY: Final = frozenset({"lock", "unlock", "online", "offline", "wait", "tell"})
 """What changes or awaits a running process has no meaning in one that ends at once."""
+REFUSED: Final = 1
+LATER: Final = 75
+"""As sysexits.h has it: the same command may succeed later, and nothing is lost meanwhile."""
 Json = dict[str, Any]
 
 
@@ -42,19 +51,61 @@ class Options:
 
     folder: Path
     clock: Clock
+    conditions: Conditions
     json: bool
+    language: Language
 
 
-@click.group()
+class Sections(click.Group):
+    """A group whose help has its commands in the sections of the register."""
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        for section in Section:
+            names = [name for name in self.list_commands(context) if _section(name) is section]
+            rows = [(name, self.commands[name].get_short_help_str(limit=100)) for name in names]
+            with formatter.section(section):
+                formatter.write_dl(rows)
+
+
+def _section(name: str) -> Section:
+    command = COMMANDS.get(name.replace("-", "_"))
+    return command.section if command else Section.DEVICE
+
+
+def _of_this_place() -> Language:
+    return "fr" if (os.environ.get("LC_ALL") or os.environ.get("LANG") or "").startswith("fr") else "en"
+
+
+@click.group(cls=Sections, epilog="Exit codes: 0 done, 1 refused, 2 wrong usage, 75 may succeed later.")
 @click.option("--folder", type=click.Path(path_type=Path), envvar="ZB_DEVICE_FOLDER", required=True, help="the device's folder")
-@click.option("--clock-file", type=click.Path(path_type=Path), envvar="ZB_DEVICE_CLOCK_FILE", help="a told story's clock offset")
-@click.option("--wall-error-ms", type=int, default=0, help="how wrong the wall clock is")
-@click.option("--json", "as_json", is_flag=True, help="answer in JSON")
+@click.option("--json", "as_json", is_flag=True, help="answer in JSON, refusals too")
+@click.option("--language", type=click.Choice(["en", "fr"]), envvar="ZB_DEVICE_LANGUAGE", help="of pages (default: LANG)")
+@click.option(
+    "--link",
+    type=click.Choice([one.value for one in Link]),
+    default="unmetered",
+    help="what photos may go by (default: unmetered)",
+)
+@click.option("--battery-percent", type=click.IntRange(0, 100), help="charge, where photos are to wait for it")
+@click.option("--clock-file", type=click.Path(path_type=Path), envvar="ZB_DEVICE_CLOCK_FILE", hidden=True, help="a story's clock")
+@click.option("--wall-error-ms", type=int, default=0, hidden=True, help="how wrong the wall clock is")
+@click.version_option(package_name="zb-device", prog_name="zb-device")
 @click.pass_context
-def main(context: click.Context, folder: Path, clock_file: Path | None, wall_error_ms: int, as_json: bool) -> None:
+def main(
+    context: click.Context,
+    /,
+    folder: Path,
+    as_json: bool,
+    language: Language | None,
+    link: str,
+    battery_percent: int | None,
+    clock_file: Path | None,
+    wall_error_ms: int,
+) -> None:
     """Record field work that survives a dead zone."""
     clock = story_clock(clock_file, wall_error_ms=wall_error_ms) if clock_file else machine_clock(wall_error_ms=wall_error_ms)
-    context.obj = Options(folder, clock, as_json)
+    conditions = Conditions(link=Link(link), battery_percent=battery_percent)
+    context.obj = Options(folder, clock, conditions, as_json, language or _of_this_place())
 
 
 @main.command()
@@ -79,7 +130,7 @@ def enrol(
         async with await Device.enrol(options.folder, invited, _secret("pin"), clock=options.clock) as device:
             return {"device": device.parts.pinned.device, "technician": device.technician}
 
-    _show(options, _run(work()))
+    _show(options, "enrol", _run(options, work()))
 
 
 def _invited(text: str | None, typed: dict[str, str | None]) -> Invitation:
@@ -107,21 +158,13 @@ def serve_command(options: Options, _json: bool, offline: bool, retry_s_max: flo
 
     async def work() -> None:
         async with Device.open(options.folder, clock=options.clock, unlock=os.environ.pop(PIN_VARIABLE, None)) as device:
+            device.tell(options.conditions)
             if offline:
                 await device.offline()
             device.start(retry_s_max=retry_s_max)
             await serve(device, sys.stdout)
 
-    _run(work())
-
-
-@main.command()
-@click.argument("command", metavar="COMMAND")
-@click.argument("arguments", nargs=-1, metavar="[NAME=VALUE]...")
-@click.pass_obj
-def do(options: Options, command: str, arguments: tuple[str, ...]) -> None:
-    """Any command of `serve`, with arguments as NAME=VALUE (VALUE may be JSON)."""
-    _one(options, command, dict(_pair(text) for text in arguments))
+    _run(options, work())
 
 
 # --- The register's commands ---
@@ -130,7 +173,8 @@ def do(options: Options, command: str, arguments: tuple[str, ...]) -> None:
 def _made(command: Command) -> click.Command:
     fields = command.arguments.model_fields
     parameters: list[click.Parameter] = [
-        click.Argument([name], required=fields[name].is_required()) for name in command.positional
+        click.Argument([name], required=fields[name].is_required(), metavar=_kind(fields[name].annotation))
+        for name in command.positional
     ]
     parameters += [_option(name, field) for name, field in fields.items() if name not in {*command.positional, *SECRETS}]
 
@@ -147,7 +191,22 @@ def _option(name: str, field: FieldInfo) -> click.Option:
         if field.is_required():
             return click.Option([f"--{_dashed(name)}/--no-{_dashed(name)}"], required=True)
         return click.Option([f"--{_dashed(name)}"], is_flag=True, default=None)
-    return click.Option([f"--{_dashed(name)}"], required=field.is_required())
+    default = None if field.is_required() or field.default in (None, "") else f"default: {field.default}"
+    return click.Option([f"--{_dashed(name)}"], required=field.is_required(), metavar=_kind(field.annotation), help=default)
+
+
+def _kind(annotation: Any) -> str | None:
+    """What stands for the value in the help: the words that are possible, or what it is."""
+    kinds = [kind for kind in typing.get_args(annotation) or (annotation,) if kind is not type(None)]
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        kinds = list(annotation)
+    if len(kinds) == 1 and typing.get_args(kinds[0]):
+        return _kind(kinds[0])
+    if all(isinstance(kind, str) for kind in kinds):
+        return f"[{'|'.join(kinds)}]"
+    if kinds in ([int], [float]):
+        return None
+    return "FILE" if Path in kinds else "JSON" if _may_be_json(annotation) else None
 
 
 def _dashed(name: str) -> str:
@@ -175,21 +234,26 @@ def _one(options: Options, name: str, arguments: Json) -> None:
         if pin is None and name in COMMANDS and COMMANDS[name].reads:
             pin = _secret("pin")
         async with Device.open(options.folder, clock=options.clock, unlock=pin) as device:
+            device.tell(options.conditions)
             return await run(device, name, arguments)
 
-    _show(options, _run(work()))
+    _show(options, name, _run(options, work()))
 
 
-def _run(work: Coroutine[Any, Any, Any]) -> Any:
+def _run(options: Options, work: Coroutine[Any, Any, Any]) -> Any:
     try:
         return asyncio.run(work)
     except (DeviceFault, Problem) as fault:
-        _fail(fault)
+        _fail(options, fault)
 
 
-def _fail(fault: DeviceFault | Problem) -> NoReturn:
-    click.echo(printable(f"{fault} ({fault.code})"), err=True)
-    sys.exit(1)
+def _fail(options: Options, fault: DeviceFault | Problem) -> NoReturn:
+    said = told(fault)
+    code = said.get("problem", fault.code)
+    general = FAULTS.get(fault.code, {}).get(options.language, "") if options.language != "en" else ""
+    text = json.dumps(said, ensure_ascii=False) if options.json else f"{general} {fault} ({code})".strip()
+    click.echo(printable(text), err=True)
+    sys.exit(LATER if fault.retryable else REFUSED)
 
 
 def _secret(name: str) -> str:
@@ -197,18 +261,8 @@ def _secret(name: str) -> str:
     return os.environ.get(variable) or str(click.prompt(asked, hide_input=True, err=True))
 
 
-def _pair(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise click.UsageError(f"not NAME=VALUE: {text}")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
-
-
-def _show(options: Options, result: Any) -> None:
-    click.echo(json.dumps(result, ensure_ascii=False) if options.json else json.dumps(result, ensure_ascii=False, indent=2))
+def _show(options: Options, name: str, result: Any) -> None:
+    click.echo(json.dumps(result, ensure_ascii=False) if options.json else shown(name, result, options.language))
 
 
 for _command in COMMANDS.values():

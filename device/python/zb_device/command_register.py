@@ -8,19 +8,33 @@ import inspect
 import typing
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from zb_contracts.problems import Problem
 from zb_device.attachments import Picture
 from zb_device.bodies import first_error
 from zb_device.device import Device
-from zb_device.faults import CommandInvalid
+from zb_device.faults import CommandInvalid, DeviceFault, Refused
 
 Json = dict[str, Any]
 Handler = Callable[[Device, Any], Awaitable[Any]]
+
+
+class Section(StrEnum):
+    """Where a command stands in the help."""
+
+    DEVICE = "This device"
+    PEOPLE = "Who works with it"
+    READING = "Reading (asks for the PIN)"
+    WORK = "Recording on an intervention"
+    PLACES = "Recording on sites, equipment, stock, the day"
+    OUTCOME = "What became of it"
+    NETWORK = "The network"
 
 
 class Arguments(BaseModel):
@@ -41,6 +55,7 @@ class Command:
     arguments: type[Arguments]
     handler: Handler
     about: str
+    section: Section
     positional: tuple[str, ...]
     reads: bool
 
@@ -49,19 +64,31 @@ COMMANDS: Final[dict[str, Command]] = {}
 
 
 def command(
-    name: str, arguments: type[Arguments] = NoArguments, *, about: str, positional: tuple[str, ...] = (), reads: bool = False
+    name: str,
+    section: Section,
+    arguments: type[Arguments] = NoArguments,
+    *,
+    about: str,
+    positional: tuple[str, ...] = (),
+    reads: bool = False,
 ) -> Callable[[Handler], Handler]:
     """Register a handler."""
 
     def register(handler: Handler) -> Handler:
-        COMMANDS[name] = Command(name, arguments, handler, about, positional, reads)
+        COMMANDS[name] = Command(name, arguments, handler, about, section, positional, reads)
         return handler
 
     return register
 
 
 def command_of(
-    name: str, method: Callable[..., Any], on: Callable[[Device, Any], Any], subject: dict[str, Any], *, reads: bool = False
+    name: str,
+    section: Section,
+    method: Callable[..., Any],
+    on: Callable[[Device, Any], Any],
+    subject: dict[str, Any],
+    *,
+    reads: bool = False,
 ) -> None:
     """Register a method of one of the SDK's classes. `on` gives its object for the arguments `subject` (name -> default)."""
     hints = typing.get_type_hints(method)
@@ -82,7 +109,7 @@ def command_of(
 
     about = (inspect.getdoc(method) or f"{name.replace('_', ' ').capitalize()}.").split("\n")[0]
     model = create_model(f"{name}_arguments", __base__=Arguments, **fields)
-    COMMANDS[name] = Command(name, model, handler, about, tuple(positional), reads)
+    COMMANDS[name] = Command(name, model, handler, about, section, tuple(positional), reads)
 
 
 async def run(device: Device, name: str, arguments: Json) -> Any:
@@ -95,3 +122,9 @@ async def run(device: Device, name: str, arguments: Json) -> Any:
     except ValidationError as fault:
         raise CommandInvalid(f"{name}: {first_error(fault)}") from fault
     return await one.handler(device, checked)
+
+
+def told(fault: DeviceFault | Problem) -> Json:
+    """What a program is told of a refusal. `problem` is the server's own code, where it was the server that refused."""
+    said: Json = {"ok": False, "code": fault.code, "message": str(fault), "retryable": fault.retryable}
+    return said | {"problem": fault.problem} if isinstance(fault, Refused) else said

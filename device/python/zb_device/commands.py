@@ -10,37 +10,31 @@ import msgspec
 from pydantic import Field
 
 from zb_contracts.envelope import ParsedEvent
-from zb_contracts.merge.state import InterventionState
 from zb_contracts.times import TimeText, format_time_ms, parse_time_ms
 from zb_device import field_commands
-from zb_device.command_register import Arguments, Json, NoArguments, command, run
+from zb_device.command_register import Arguments, Json, NoArguments, Section, command, run
 from zb_device.device import Device
 from zb_device.faults import CommandInvalid
+from zb_device.listed import Listed, Which
 from zb_device.local_state import LocalState
 from zb_device.policies import Conditions, Link, policy_of
-from zb_device.reading import Which
 from zb_device.reporting import listing, status
-from zb_device.settings import IDLE_LOCK_S_MAX, IDLE_LOCK_S_MIN, Host
+from zb_device.settings import IDLE_LOCK_S_MAX, IDLE_LOCK_S_MIN
 
 __all__ = ["field_commands", "run"]
 
 WAIT_S_MAX: Final = 600.0
 
 
-@command("status", about="Who this device is, what waits for what, and what was refused.")
+@command("status", Section.OUTCOME, about="Who this device is, what waits for what, and what was refused.")
 async def status_command(device: Device, _: NoArguments) -> Json:
     return status(device)
 
 
-@command("check", about="Read every page of the log.")
+@command("check", Section.DEVICE, about="Read every page of the log.")
 async def check(device: Device, _: NoArguments) -> Json:
     device.check()
     return {"whole": True}
-
-
-@command("list", about="The interventions of the scope.", reads=True)
-async def list_command(device: Device, _: NoArguments) -> list[Json]:
-    return [summary(state) for state in device.interventions()]
 
 
 class Show(Arguments):
@@ -52,6 +46,7 @@ class Show(Arguments):
 
 @command(
     "show",
+    Section.READING,
     Show,
     about="The merged local state, with what the server has not covered yet.",
     positional=("intervention",),
@@ -68,12 +63,12 @@ class Documents(Arguments):
     kind: str = "intervention"
 
 
-@command("documents", Documents, about="The documents of a kind in the scope.", positional=("kind",), reads=True)
+@command("documents", Section.READING, Documents, about="The documents of a kind in the scope.", positional=("kind",), reads=True)
 async def documents(device: Device, arguments: Documents) -> list[str]:
     return device.documents(arguments.kind)
 
 
-class Listed(Arguments):
+class Listing(Arguments):
     """Of which kind, in which status, and planned from when until when (RFC 3339, UTC), the end not included."""
 
     kind: str = "intervention"
@@ -82,21 +77,19 @@ class Listed(Arguments):
     planned_until: TimeText | None = None
 
 
-@command("listed", Listed, about="Lines of the scope by planned time, no document read.", positional=("kind",), reads=True)
-async def listed(device: Device, arguments: Listed) -> list[Json]:
+@command(
+    "list",
+    Section.READING,
+    Listing,
+    about="Lines of the scope by planned time: the interventions, or another KIND.",
+    positional=("kind",),
+    reads=True,
+)
+async def list_command(device: Device, arguments: Listing) -> list[Json]:
     from_ms, until_ms = (
         None if text is None else parse_time_ms(text) for text in (arguments.planned_from, arguments.planned_until)
     )
-    lines = device.listed(arguments.kind, Which(arguments.status, from_ms, until_ms))
-    return [
-        {
-            "id": line.id,
-            "planned_at": None if line.planned_ms is None else format_time_ms(line.planned_ms),
-            "status": line.status,
-            "title": line.title,
-        }
-        for line in lines
-    ]
+    return [_line(arguments.kind, line) for line in device.listed(arguments.kind, Which(arguments.status, from_ms, until_ms))]
 
 
 class SharedCatalogue(Arguments):
@@ -106,7 +99,14 @@ class SharedCatalogue(Arguments):
     name: str
 
 
-@command("catalogue", SharedCatalogue, about="A shared catalogue of the scope.", positional=("kind", "name"), reads=True)
+@command(
+    "catalogue",
+    Section.READING,
+    SharedCatalogue,
+    about="A shared catalogue of the scope.",
+    positional=("kind", "name"),
+    reads=True,
+)
 async def catalogue(device: Device, arguments: SharedCatalogue) -> Json:
     return {"catalogue": device.catalogue(arguments.kind, arguments.name)}
 
@@ -118,7 +118,7 @@ class Outbox(Arguments):
     limit: int = Field(default=200, ge=1, le=10_000)
 
 
-@command("outbox", Outbox, about="Events and files that wait, or that a person has to see.")
+@command("outbox", Section.OUTCOME, Outbox, about="Events and files that wait, or that a person has to see.")
 async def outbox(device: Device, arguments: Outbox) -> Json:
     return listing(device, everything=arguments.all, limit=arguments.limit)
 
@@ -129,7 +129,9 @@ class Dealt(Arguments):
     event: str
 
 
-@command("dealt", Dealt, about="A person has read what became of a held or refused EVENT.", positional=("event",))
+@command(
+    "dealt", Section.OUTCOME, Dealt, about="A person has read what became of a held or refused EVENT.", positional=("event",)
+)
 async def dealt(device: Device, arguments: Dealt) -> Json:
     return {"dealt_with": device.deal_with(arguments.event)}
 
@@ -144,7 +146,7 @@ class Unlock(Arguments):
     technician: str | None = None
 
 
-@command("unlock", Unlock, about="Open the read model of a technician.")
+@command("unlock", Section.PEOPLE, Unlock, about="Open the read model of a technician.")
 async def unlock(device: Device, arguments: Unlock) -> Json:
     await device.unlock(arguments.pin, arguments.technician)
     return {"technician": device.technician}
@@ -157,7 +159,7 @@ class ChangePin(Arguments):
     new_pin: str
 
 
-@command("change_pin", ChangePin, about="Another PIN or passphrase for who works here.")
+@command("change_pin", Section.PEOPLE, ChangePin, about="Another PIN or passphrase for who works here.")
 async def change_pin(device: Device, arguments: ChangePin) -> Json:
     await device.change_pin(arguments.pin, arguments.new_pin)
     return {"technician": device.technician}
@@ -170,7 +172,12 @@ class LockChoice(Arguments):
     idle_s: int | None = Field(default=None, ge=IDLE_LOCK_S_MIN, le=IDLE_LOCK_S_MAX)
 
 
-@command("lock_policy", LockChoice, about="What opens reading for who signs in from now on, and when it locks by itself.")
+@command(
+    "lock_policy",
+    Section.PEOPLE,
+    LockChoice,
+    about="What opens reading for who signs in from now on, and when it locks by itself.",
+)
 async def lock_policy(device: Device, arguments: LockChoice) -> Json:
     if arguments.model_fields_set:
         device.use_lock(msgspec.structs.replace(device.lock_policy, **arguments.model_dump(exclude_none=True)))
@@ -185,13 +192,13 @@ class SignIn(Arguments):
     pin: str
 
 
-@command("sign_in", SignIn, about="A technician begins to work with this device.", positional=("technician",))
+@command("sign_in", Section.PEOPLE, SignIn, about="A technician begins to work with this device.", positional=("technician",))
 async def sign_in(device: Device, arguments: SignIn) -> Json:
     await device.sign_in(arguments.technician, arguments.pin)
     return {"technician": device.technician}
 
 
-@command("lock", about="Close the read model; recording and sending go on.")
+@command("lock", Section.PEOPLE, about="Close the read model; recording and sending go on.")
 async def lock(device: Device, _: NoArguments) -> Json:
     device.lock()
     return {"locked": True}
@@ -203,7 +210,7 @@ class Sync(Arguments):
     regardless: bool = False
 
 
-@command("sync", Sync, about="Send what waits and fetch what is new, once.")
+@command("sync", Section.NETWORK, Sync, about="Send what waits and fetch what is new, once.")
 async def sync(device: Device, arguments: Sync) -> Json:
     report = await device.sync()
     uploaded = await device.upload(regardless=arguments.regardless)
@@ -218,7 +225,7 @@ class Told(Arguments):
     charging: bool = False
 
 
-@command("tell", Told, about="What the host knows of link and battery.", positional=("link",))
+@command("tell", Section.NETWORK, Told, about="What the host knows of link and battery.", positional=("link",))
 async def tell(device: Device, arguments: Told) -> Json:
     device.tell(Conditions(link=arguments.link, battery_percent=arguments.battery_percent, charging=arguments.charging))
     return {"photos_wait_for": device.network.photos_wait_for()}
@@ -232,9 +239,11 @@ class Described(Arguments):
     app: str = ""
 
 
-@command("describe", Described, about="Say better than the machine what this device is, for those who look after it.")
+@command(
+    "describe", Section.DEVICE, Described, about="Say better than the machine what this device is, for those who look after it."
+)
 async def describe(device: Device, arguments: Described) -> Json:
-    device.parts.about.describe(Host(model=arguments.model, os=arguments.os, app=arguments.app))
+    device.describe(model=arguments.model, os=arguments.os, app=arguments.app)
     return {"described": True}
 
 
@@ -245,7 +254,13 @@ class Chosen(Arguments):
     changes: Json = Field(default_factory=dict)
 
 
-@command("policy", Chosen, about="Choose what waits for what: standard, sparing or unrestricted.", positional=("name",))
+@command(
+    "policy",
+    Section.NETWORK,
+    Chosen,
+    about="Choose what waits for what: standard, sparing or unrestricted.",
+    positional=("name",),
+)
 async def policy(device: Device, arguments: Chosen) -> Json:
     if arguments.name is not None:
         device.use(policy_of(arguments.name, **arguments.changes))
@@ -253,13 +268,13 @@ async def policy(device: Device, arguments: Chosen) -> Json:
     return plain
 
 
-@command("offline", about="Cut the device's own connections.")
+@command("offline", Section.NETWORK, about="Cut the device's own connections.")
 async def offline(device: Device, _: NoArguments) -> Json:
     await device.offline()
     return {"online": False}
 
 
-@command("online", about="Use the network again.")
+@command("online", Section.NETWORK, about="Use the network again.")
 async def online(device: Device, _: NoArguments) -> Json:
     device.online()
     return {"online": True}
@@ -275,7 +290,7 @@ class Wait(Arguments):
     timeout_s: float = Field(default=30.0, gt=0, le=WAIT_S_MAX)
 
 
-@command("wait", Wait, about="Wait for what the background brings.", positional=("until",))
+@command("wait", Section.NETWORK, Wait, about="Wait for what the background brings.", positional=("until",))
 async def wait(device: Device, arguments: Wait) -> Json:
     conditions: dict[str, Callable[[], bool]] = {
         "settled": device.settled,
@@ -293,16 +308,11 @@ async def wait(device: Device, arguments: Wait) -> Json:
 # --- JSON ---
 
 
-def summary(state: InterventionState) -> Json:
-    """One line of the day's list."""
-    fields = {name: register.value for name, register in state.fields.items()}
-    return {
-        "intervention": state.stream.partition(":")[2],
-        "status": state.status,
-        **{name: fields.get(name) for name in ("reference", "title", "kind", "site", "equipment", "planned_start", "priority")},
-        "lines": len(state.lines),
-        "conflicts": len(state.conflicts),
-    }
+def _line(kind: str, line: Listed) -> Json:
+    """One line of a list. Under its kind stands the id that other commands take."""
+    said: Json = msgspec.structs.asdict(line)
+    planned_ms = said.pop("planned_ms")
+    return said | {"planned_at": None if planned_ms is None else format_time_ms(planned_ms), kind: line.id}
 
 
 def _shown(device: Device, found: LocalState) -> Json:
@@ -310,7 +320,7 @@ def _shown(device: Device, found: LocalState) -> Json:
         "stream": found.stream,
         "change": found.change,
         "pending": [_pending(device, event) for event in found.pending],
-        "state": device.opened().reading.keys.opened(found.state),
+        "state": device.shown(found.stream),
     }
 
 

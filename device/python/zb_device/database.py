@@ -19,7 +19,7 @@ from zb_device.faults import DeviceFault, DiskFull, StoreDamaged
 BUSY_TIMEOUT_MS: Final = 5_000
 CHECKPOINT_PAGES: Final = 4_000
 """The journal is written back when it has so many pages: a commit in some 500 waits for that, and opening reads 16 MB at most."""
-SCHEMA_VERSIONS: Final[Mapping[str, int]] = {"device": 6, "read": 3, "catalogues": 1}
+SCHEMA_VERSIONS: Final[Mapping[str, int]] = {"device": 6, "read": 4, "catalogues": 1}
 """The newest version of each schema: `sql/<schema>.sql`. `sql/<schema>.<n>.sql` brings one of version n - 1 to n."""
 
 Row = tuple[Any, ...]

@@ -19,11 +19,12 @@ from zb_device.background import RETRY_S_MAX
 from zb_device.clock import Clock, machine_clock
 from zb_device.database import transaction
 from zb_device.enrolment import Invitation, enrol, finish
-from zb_device.faults import DeviceFault, Locked, Wiped
+from zb_device.faults import Locked, Wiped
 from zb_device.folder import Folder, Parts
 from zb_device.guard import Guard
 from zb_device.handles import Handles
 from zb_device.http import bounded_client
+from zb_device.listed import ALL, Listed, Which
 from zb_device.local_state import LocalState
 from zb_device.log import ReaderBox
 from zb_device.media import Prepared, described
@@ -31,11 +32,11 @@ from zb_device.network import Network
 from zb_device.opened import Opened, OwnEvents
 from zb_device.policies import Conditions, Policy
 from zb_device.positions import made_here, with_sealed_positions
-from zb_device.reading import ALL, Listed, ReadModel, Which
+from zb_device.reading import ReadModel
 from zb_device.recording import Draft, Recorded, recorded
 from zb_device.reporting import status
 from zb_device.rounds import Rounds
-from zb_device.settings import LockPolicy, Settings, SignedIn
+from zb_device.settings import Host, LockPolicy, Settings, SignedIn
 from zb_device.standing import LISTED, Outbox, outbox
 from zb_device.syncing import SyncReport
 from zb_device.transport import NatsTransport, Transport
@@ -198,7 +199,8 @@ class Device(Handles):
         with transaction(self._folder.connection):
             self.parts.log.name_streams(unlocked.reader, technician)
         reading = ReadModel(self._folder.path, technician, unlocked.database_key)
-        self._open = Opened(unlocked, reading, OwnEvents(self.parts.log, unlocked.reader, technician))
+        own = OwnEvents(self.parts.log, unlocked.reader, technician)
+        self._open = Opened(unlocked, reading, own, lambda: self.parts)
         self._guard.opened(technician)
         self.network.wake()
 
@@ -301,8 +303,13 @@ class Device(Handles):
     # --- Reading ---
 
     def state(self, stream: str) -> LocalState:
-        """What the technician sees of a stream. Locked, or InterventionUnknown where nobody knows it."""
-        return self.opened().state(stream, self.parts.log, self.parts.pinned.author)
+        """What the technician sees of a stream (`intervention:<id>`, `site:<id>` ...), personal values sealed. Locked, or
+        InterventionUnknown where nobody knows it."""
+        return self.opened().state(stream)
+
+    def shown(self, stream: str) -> dict[str, Any]:
+        """The same as plain JSON, each personal value open whose key is here: for the screen, and to be kept nowhere."""
+        return self.opened().shown(stream)
 
     def intervention(self, intervention: str) -> InterventionState:
         """The merged local state of an intervention."""
@@ -310,17 +317,14 @@ class Device(Handles):
         assert isinstance(state, InterventionState)
         return state
 
-    def interventions(self) -> list[InterventionState]:
-        """Everything of the scope, and what was recorded here beyond it, by id."""
-        return self.opened().interventions(self.parts.log, self.parts.pinned.author)
+    def listed(self, kind: str = "intervention", which: Which = ALL) -> list[Listed]:
+        """Lines of the scope, and of what was recorded here beyond it, by planned time, as the technician sees them: what was
+        recorded a moment ago shows. From an index, however many there are; the whole of one is `intervention` or `state`."""
+        return self.opened().listed(kind, which)
 
     def documents(self, kind: str) -> list[str]:
-        """The documents of a kind (`intervention`, `site`, `catalogue` ...) in the scope, by id."""
+        """What the platform has sent of a kind (`intervention`, `site`, `catalogue` ...), by id."""
         return self.opened().reading.ids(kind)
-
-    def listed(self, kind: str = "intervention", which: Which = ALL) -> list[Listed]:
-        """Lines of the scope by planned time, as the server has them: no document is read, however many there are."""
-        return self.opened().reading.listed(kind, which)
 
     def catalogue(self, kind: str, name: str) -> object:
         """A shared catalogue of the scope (`checklist`, `parts`, `reasons`) as JSON. Locked, or CatalogueMissing."""
@@ -351,6 +355,10 @@ class Device(Handles):
         """What the host knows of link and battery; call it whenever that changes. PolicyInvalid for what cannot be."""
         self.network.tell(conditions)
 
+    def describe(self, *, model: str = "", os: str = "", app: str = "") -> None:
+        """What this device is, better than the machine says it, for those who look after it. What is left empty stays."""
+        self.parts.about.describe(Host(model=model, os=os, app=app))
+
     @property
     def policy(self) -> Policy:
         """What waits for what."""
@@ -375,6 +383,10 @@ class Device(Handles):
         """The ledger has had its word on every event."""
         return self.network.settled()
 
+    def uploaded(self) -> bool:
+        """The evidence store has had its word on every photo and signature."""
+        return self.network.uploaded()
+
     async def wait_until(self, reached: Callable[[], bool], timeout_s: float) -> bool:
         """Wait for what a background round brings; False when the time is over."""
         return await self.network.wait_until(reached, timeout_s)
@@ -382,10 +394,6 @@ class Device(Handles):
     def _reopen(self) -> None:
         """The store goes on under another author or other keys."""
         self._parts = Parts.of(self._folder, self.clock)
-
-    def uploaded(self) -> bool:
-        """The evidence store has had its word on every photo and signature."""
-        return self.network.uploaded()
 
     def _destroy(self, order: str) -> None:
         """The wipe of this order was attested."""
@@ -397,6 +405,3 @@ class Device(Handles):
         # A device's id, addresses and login key are its own through all its incarnations.
         parts = self.parts
         return NatsTransport(parts.pinned, parts.keys, parts.sessions.current, lambda: self.network.events.wake())
-
-
-__all__ = ["Device", "DeviceFault", "Recorded"]

@@ -11,7 +11,7 @@ class DeviceFault(Exception):
     """A refusal of the device. `code` is stable; `str()` says what was wrong and what to do."""
 
     code: ClassVar[str] = "device.fault"
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
 
 class NotEnrolled(DeviceFault):
@@ -193,7 +193,7 @@ class Refused(DeviceFault):
     def __init__(self, message: str, *, problem: str, may_retry: bool = False) -> None:
         super().__init__(message)
         self.problem = problem
-        self.may_retry = may_retry
+        self.retryable = may_retry
 
 
 class CommandInvalid(DeviceFault):

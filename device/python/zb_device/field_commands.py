@@ -10,7 +10,7 @@ import msgspec
 from pydantic import Field
 
 from zb_device.bodies import typed_body
-from zb_device.command_register import Arguments, Json, command, command_of
+from zb_device.command_register import Arguments, Json, Section, command, command_of
 from zb_device.device import Device
 from zb_device.faults import CommandInvalid
 from zb_device.surroundings import Equipment, Shift, Site, Stock
@@ -29,7 +29,7 @@ class Record(Arguments):
     body: Json = Field(default_factory=dict)
 
 
-@command("record", Record, about="Record an event by its TYPE.", positional=("type",))
+@command("record", Section.WORK, Record, about="Record an event by its TYPE.", positional=("type",))
 async def record(device: Device, arguments: Record) -> Json:
     stream = arguments.stream or (f"intervention:{arguments.intervention}" if arguments.intervention else None)
     if stream is None:
@@ -45,13 +45,20 @@ def _methods(kind: type) -> dict[str, Any]:
 
 for _name, _method in _methods(Work).items():
     command_of(
-        _name, _method, lambda device, said: device.work_on(said.intervention), {"intervention": ...}, reads=_name in READING
+        _name,
+        Section.WORK,
+        _method,
+        lambda device, said: device.work_on(said.intervention),
+        {"intervention": ...},
+        reads=_name in READING,
     )
 for _name, _method in _methods(Site).items():
-    command_of(f"site_{_name}", _method, lambda device, said: device.site(said.site), {"site": ...})
+    command_of(f"site_{_name}", Section.PLACES, _method, lambda device, said: device.site(said.site), {"site": ...})
 for _name, _method in _methods(Equipment).items():
-    command_of(f"equipment_{_name}", _method, lambda device, said: device.equipment(said.equipment), {"equipment": ...})
+    command_of(
+        f"equipment_{_name}", Section.PLACES, _method, lambda device, said: device.equipment(said.equipment), {"equipment": ...}
+    )
 for _name, _method in _methods(Stock).items():
-    command_of(f"stock_{_name}", _method, lambda device, said: device.stock(said.stock), {"stock": None})
+    command_of(f"stock_{_name}", Section.PLACES, _method, lambda device, said: device.stock(said.stock), {"stock": None})
 for _name, _method in _methods(Shift).items():
-    command_of(f"shift_{_name}", _method, lambda device, said: device.shift(said.day), {"day": None})
+    command_of(f"shift_{_name}", Section.PLACES, _method, lambda device, said: device.shift(said.day), {"day": None})

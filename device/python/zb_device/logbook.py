@@ -27,6 +27,25 @@ class EventState(StrEnum):
     REFUSED = "refused"
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Events that wait in one state, with the server's reason or without; `oldest_ms` is when the first was recorded."""
+
+    state: EventState
+    has_reason: bool
+    count: int
+    oldest_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """How far one incarnation's kept events of a technician go on a stream. `is_admitted`: the ledger has let in all of them."""
+
+    incarnation: int
+    seq: int
+    is_admitted: bool
+
+
 _ENTRY: Final = (
     "seq, id, state, recorded_ms, settled_ms, position, code, message, dealt_with, clock_went_back, incarnation, stream"
 )
@@ -79,6 +98,14 @@ class Logbook:
         )
         return [_entry(*row) for row in rows]
 
+    def waiting(self) -> list[Waiting]:
+        """All that waits for the ledger or, held, for a supervisor whom nobody has dealt with yet."""
+        rows = self._db.execute(
+            "select state, code is not null, count(*), min(recorded_ms) from log"
+            " where state in ('queued', 'received') or (state = 'held' and dealt_with = 0) group by 1, 2 order by 1, 2"
+        )
+        return [Waiting(EventState(state), bool(has_reason), count, oldest_ms) for state, has_reason, count, oldest_ms in rows]
+
     def state_of(self, event_id: str) -> EventState:
         (state,) = self._db.execute("select state from log where id = ?", (event_id,)).fetchone()
         return EventState(state)
@@ -93,14 +120,18 @@ class Logbook:
         )
         return [open_bundle(reader, row[0]) for row in rows]
 
-    def streams(self, technician: str, kind: str) -> list[str]:
-        """Streams of one kind on which this technician has a kept event, by name."""
+    def newest(self, technician: str, kind: str) -> dict[str, list[Newest]]:
+        """By stream of one kind, how far this technician's kept events go there; refused ones count for nothing."""
         rows = self._db.execute(
-            "select distinct stream from log where stream > ? and stream < ? and reader = ? and for_reader is not null"
-            " order by stream",
+            "select stream, incarnation, max(seq), min(state = 'admitted') from log"
+            " where stream > ? and stream < ? and reader = ? and for_reader is not null and state <> 'refused'"
+            " group by stream, incarnation",
             (f"{kind}:", f"{kind};", technician),
         )
-        return [row[0] for row in rows]
+        found: dict[str, list[Newest]] = {}
+        for stream, incarnation, seq, is_admitted in rows:
+            found.setdefault(stream, []).append(Newest(incarnation, seq, bool(is_admitted)))
+        return found
 
     def name_streams(self, reader: WrapKey, technician: str) -> None:
         """A store of version 1 did not note which event is on which stream: opened once, it is noted."""

@@ -5,16 +5,16 @@ back: neither by number within an epoch nor by what a document's vector knows. L
 when somebody looks at it. The device's own events are not here: `local_state` lays them over a document.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
 
 import msgspec
 
 from zb_contracts import canonical
-from zb_contracts.catalogues import PREFIX, Reference, read_reference
-from zb_contracts.problems import SYNC_MALFORMED, SYNC_ROLLBACK, SYNC_SCOPE_LIMIT, Problem
+from zb_contracts.catalogues import Reference, read_reference
+from zb_contracts.problems import SYNC_ROLLBACK, SYNC_SCOPE_LIMIT, Problem
 from zb_contracts.sync import (
     SCOPE_BYTES_MAX,
     SCOPE_DOCUMENT_BYTES_MAX,
@@ -22,14 +22,9 @@ from zb_contracts.sync import (
     ScopeDelta,
     ScopeDocument,
 )
-from zb_contracts.times import parse_time_ms
 from zb_device.database import Connection, open_database, transaction
+from zb_device.listed import ALL, LISTED_MAX, Listed, Which, line_of, read_line
 from zb_device.subject_keys import SubjectKeys
-
-LISTED_MAX: Final = 10_000
-"""Lines of one list: all that a scope may hold."""
-_TITLES: Final = {"intervention": "title", "site": "name", "equipment": "label"}
-"""By kind of document, the field that a list shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,29 +56,6 @@ class Document:
     content: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A line of a list, as the index has it. `planned_ms` since 1970; what a document does not have is None."""
-
-    id: str
-    planned_ms: int | None
-    status: str | None
-    title: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Which:
-    """Lines of a list: in a status, planned from `from_ms` (included) until `until_ms` (not), e.g. a technician's day."""
-
-    status: str | None = None
-    from_ms: int | None = None
-    until_ms: int | None = None
-    limit: int = LISTED_MAX
-
-
-ALL: Final = Which()
-
-
 class ReadModel:
     """An open read model. Close it to lock."""
 
@@ -113,6 +85,13 @@ class ReadModel:
         row = self._db.execute("select id, change, vector, content from documents where id = ?", (document_id,)).fetchone()
         return Document(row[0], row[1], dict(canonical.decode(row[2].encode())), bytes(row[3])) if row else None
 
+    def vectors(self, streams: Iterable[str]) -> dict[str, dict[str, int]]:
+        """What the documents of these streams know; of those that are here."""
+        rows = self._db.execute(
+            "select id, vector from documents where id in (select value from json_each(?))", (json.dumps(list(streams)),)
+        )
+        return {row[0]: dict(canonical.decode(row[1].encode())) for row in rows}
+
     def ids(self, kind: str) -> list[str]:
         """Documents of one kind (`intervention`, `site`, `catalogue` ...), by id."""
         rows = self._db.execute(
@@ -129,14 +108,14 @@ class ReadModel:
         """Documents of one kind by their planned time, those without one last; no document is read for it."""
         rows = self._db.execute(
             """
-            select id, planned_ms, status, title from documents indexed by documents_listed
+            select line from documents indexed by documents_listed
             where id > ? and id < ? and (?3 is null or status = ?3) and (?4 is null or planned_ms >= ?4)
                 and (?5 is null or planned_ms < ?5)
             order by planned_ms is null, planned_ms, id limit ?6
             """,
             (*_span(kind), which.status, which.from_ms, which.until_ms, max(0, min(which.limit, LISTED_MAX))),
         )
-        return [Listed(*row) for row in rows]
+        return [read_line(row[0]) for row in rows]
 
     # --- Applying ---
 
@@ -194,8 +173,9 @@ class ReadModel:
         _check_limit("bytes in a document", len(document.content), SCOPE_DOCUMENT_BYTES_MAX)
         if any(document.vector.get(author, 0) < number for author, number in vector.items()):
             raise Problem(SYNC_ROLLBACK, held=max(vector.values()), offered=max(document.vector.values(), default=0))
+        line = line_of(document.id, document.content)
         self._db.execute(
-            "insert or replace into documents (id, change, vector, content, round, planned_ms, status, title)"
+            "insert or replace into documents (id, change, vector, content, round, planned_ms, status, line)"
             " values (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 document.id,
@@ -203,7 +183,9 @@ class ReadModel:
                 canonical.encode(document.vector).decode(),
                 document.content,
                 scope.round,
-                *_line(document.id, document.content),
+                line.planned_ms,
+                line.status,
+                msgspec.json.encode(line).decode(),
             ),
         )
         return len(document.content) - size
@@ -215,40 +197,6 @@ class ReadModel:
         ).fetchone()
         self._db.execute("delete from documents where round < ?", (newest,))
         return int(size)
-
-    # --- Keys of data subjects ---
-
-
-class _Value(msgspec.Struct):
-    value: Any = None
-
-
-class _Indexed(msgspec.Struct):
-    """What the index takes of a state."""
-
-    status: str | None = None
-    fields: dict[str, _Value] = {}
-
-
-_indexed: Final = msgspec.json.Decoder(_Indexed)
-
-
-def _line(document_id: str, content: bytes) -> tuple[int | None, str | None, str | None]:
-    """Planned time, status and title of a document. SYNC_MALFORMED where it is no state, SYNC_CATALOGUE_INVALID where it is
-    no reference to a catalogue."""
-    if document_id.startswith(PREFIX):
-        read_reference(document_id, content)
-    title = _TITLES.get(document_id.partition(":")[0])
-    if title is None:
-        return None, None, None
-    try:
-        state = _indexed.decode(content)
-        planned = state.fields.get("planned_start", _Value()).value
-        planned_ms = parse_time_ms(planned) if isinstance(planned, str) else None
-    except (msgspec.DecodeError, ValueError) as fault:
-        raise Problem(SYNC_MALFORMED, reason=f"the document {document_id[:80]} cannot be read: {str(fault)[:100]}") from fault
-    shown = state.fields.get(title, _Value()).value
-    return planned_ms, state.status, shown if isinstance(shown, str) else None
 
 
 def _check_order(delta: ScopeDelta, held: Scope) -> None:

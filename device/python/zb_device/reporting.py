@@ -3,21 +3,20 @@
 Plain JSON values for the command line and the interface shell; it changes nothing.
 """
 
-from typing import TYPE_CHECKING, Any, Final
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from zb_contracts.times import format_time_ms
 from zb_device.clock import AnchorMark, elapsed_since, trusted_time
 from zb_device.faults import Locked
+from zb_device.log import EventState
 from zb_device.settings import ClockOffset, Ended, LedgerView, Problems, Unregistered
-from zb_device.standing import EventStanding, FileStanding, Outbox, event_waits_for, file_waits_for, outbox
+from zb_device.standing import STANDING_OF_FILES, EventStanding, FileStanding, Outbox, event_waits_for, file_waits_for, outbox
 
 if TYPE_CHECKING:
     from zb_device.device import Device
-
-WAITING_MAX: Final = 10_000
-"""Events that a status counts by what they wait for."""
 
 Json = dict[str, Any]
 
@@ -80,36 +79,36 @@ def _at(standing: EventStanding | FileStanding, name: str, shown: str) -> Json:
 def _waits(device: "Device") -> list[Json]:
     """What waits for what: events and photos, counted by the reason."""
     now_ms, parts = device.clock.wall_ms(), device.parts
-    entries, items = parts.log.entries(open_only=True, limit=WAITING_MAX), parts.media.items()
-    waiting = [("events", event_waits_for(device, entry), entry.recorded_ms) for entry in entries]
-    waiting += [("photos", file_waits_for(device, item), item.attached_ms) for item in items]
-    since: dict[tuple[str, str], list[int]] = {}
-    for what, reason, from_ms in waiting:
+    waiting = [
+        ("events", event_waits_for(device, one.state, has_reason=one.has_reason), one.count, one.oldest_ms)
+        for one in parts.log.waiting()
+    ]
+    waiting += [("photos", file_waits_for(device, item), 1, item.attached_ms) for item in parts.media.waiting()]
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for what, reason, count, oldest_ms in waiting:
         if reason:
-            since.setdefault((what, reason), []).append(from_ms)
+            counted, since_ms = found.get((what, reason), (0, oldest_ms))
+            found[what, reason] = counted + count, min(since_ms, oldest_ms)
     return [
-        {"what": what, "for": reason, "count": len(times), "oldest_s": max(0, now_ms - min(times)) // 1000}
-        for (what, reason), times in since.items()
+        {"what": what, "for": reason, "count": count, "oldest_s": max(0, now_ms - since_ms) // 1000}
+        for (what, reason), (count, since_ms) in found.items()
     ]
 
 
 def _events(device: "Device") -> Json:
     log = device.parts.log
-    waiting = log.entries(open_only=True, limit=1_000)
-    unsent = [entry for entry in waiting if entry.state in ("queued", "received")]
+    unsettled = [one.oldest_ms for one in log.waiting() if one.state is not EventState.HELD]
     return {
         **log.counts(),
         "head": log.head().seq,
         "mark": log.mark(),
-        "oldest_unsettled_at": format_time_ms(unsent[0].recorded_ms) if unsent else None,
+        "oldest_unsettled_at": format_time_ms(min(unsettled)) if unsettled else None,
     }
 
 
 def _media(device: "Device") -> Json:
-    counts: dict[str, int] = {"queued": 0, "uploading": 0, "stored": 0, "failed": 0}
-    for item in device.parts.media.items():
-        counts[item.state.value] += 1
-    return counts
+    counts = Counter(STANDING_OF_FILES[item.state] for item in device.parts.media.items())
+    return {state.value: counts[state] for state in STANDING_OF_FILES.values()}
 
 
 def _ending(device: "Device") -> Json | None:

@@ -13,6 +13,7 @@ from typing import Any, Final, TextIO
 import msgspec
 
 from zb_contracts.problems import Problem
+from zb_device.command_register import told
 from zb_device.commands import run
 from zb_device.device import Device
 from zb_device.faults import CommandInvalid, DeviceFault
@@ -53,7 +54,7 @@ async def answer(device: Device, line: bytes) -> Json:
         tag = request.pop("id", None)
         result: Json = {"ok": True, "result": await run(device, str(request.pop("command", "")), request)}
     except (DeviceFault, Problem) as fault:
-        result = {"ok": False, "code": fault.code, "message": str(fault), "retryable": fault.retryable}
+        result = told(fault)
     return result if tag is None else {"id": tag, **result}
 
 

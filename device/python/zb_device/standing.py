@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from zb_contracts.merge.state import SetAside
+from zb_contracts.merge.state import SetAside, read_state
 from zb_device.faults import Locked
 from zb_device.log import Entry, EventState
 from zb_device.media import MediaItem, MediaState
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from zb_device.device import Device
 
 LISTED: Final = 200
+_MERGED: Final = ("intervention", "site", "equipment")
+"""Kinds of streams in which a value can be set aside."""
+_SOME_ASIDE: Final = b'"set_aside":[{'
+"""Stands in a document with one, and in no other: canonical JSON has one spelling. Reading every document would be slow."""
 
 
 class Standing(StrEnum):
@@ -36,7 +40,7 @@ class Standing(StrEnum):
     SET_ASIDE = "set_aside"
 
 
-_OF_FILES: Final = {
+STANDING_OF_FILES: Final = {
     MediaState.QUEUED: Standing.QUEUED,
     MediaState.UPLOADING: Standing.RECEIVED,
     MediaState.STORED: Standing.ADMITTED,
@@ -106,7 +110,7 @@ def outbox(device: "Device", *, everything: bool = False, limit: int = LISTED) -
     A value that was set aside has to be seen until somebody has acknowledged it.
     """
     log, opened, now_ms = device.parts.log, _at_hand(device), device.clock.wall_ms()
-    aside = _asides(device, opened) if opened else {}
+    aside = _asides(opened) if opened else {}
     entries = log.entries(open_only=not everything, limit=limit)
     if not everything:
         unread = {event for event, values in aside.items() if not all(value.read for value in values)}
@@ -131,7 +135,7 @@ def _event(device: "Device", entry: Entry, now_ms: int, type_name: str | None, a
         state=Standing.SET_ASIDE if aside and entry.state is EventState.ADMITTED else Standing(entry.state.value),
         age_s=max(0, now_ms - entry.recorded_ms) // 1000,
         recorded_ms=entry.recorded_ms,
-        waits_for=event_waits_for(device, entry),
+        waits_for=event_waits_for(device, entry.state, has_reason=entry.code is not None),
         type=type_name,
         stream=entry.stream if type_name else None,
         position=entry.position,
@@ -143,17 +147,17 @@ def _event(device: "Device", entry: Entry, now_ms: int, type_name: str | None, a
     )
 
 
-def event_waits_for(device: "Device", entry: Entry) -> WaitsFor | None:
-    """What an event waits for; None once the ledger has had its word."""
-    if entry.state is EventState.HELD:
+def event_waits_for(device: "Device", state: EventState, *, has_reason: bool) -> WaitsFor | None:
+    """What an event waits for; None once the ledger has had its word. `has_reason`: the ledger said why it does not take it."""
+    if state is EventState.HELD:
         return WaitsFor.SUPERVISOR
-    if entry.state not in (EventState.QUEUED, EventState.RECEIVED):
+    if state not in (EventState.QUEUED, EventState.RECEIVED):
         return None
     if not device.is_online:
         return WaitsFor.NETWORK
-    if entry.code is not None:
+    if has_reason:
         return WaitsFor.SERVER
-    return WaitsFor.TURN if entry.state is EventState.QUEUED else WaitsFor.RECEIPT
+    return WaitsFor.TURN if state is EventState.QUEUED else WaitsFor.RECEIPT
 
 
 def _file(device: "Device", item: MediaItem, now_ms: int) -> FileStanding:
@@ -161,7 +165,7 @@ def _file(device: "Device", item: MediaItem, now_ms: int) -> FileStanding:
         sha256=item.sha256,
         length_bytes=item.length_bytes,
         mime=item.mime,
-        state=_OF_FILES[item.state],
+        state=STANDING_OF_FILES[item.state],
         age_s=max(0, now_ms - item.attached_ms) // 1000,
         attached_ms=item.attached_ms,
         waits_for=file_waits_for(device, item),
@@ -192,13 +196,15 @@ def _types(opened: Opened, entries: Sequence[Entry]) -> dict[str, str]:
     return {event.header.id: event.header.type for stream in streams for event in opened.own.of(stream)}
 
 
-def _asides(device: "Device", opened: Opened) -> dict[str, tuple[Aside, ...]]:
+def _asides(opened: Opened) -> dict[str, tuple[Aside, ...]]:
     """By event of this technician, its values that the merge put aside."""
     found: dict[str, list[Aside]] = {}
-    kinds = ("intervention", "site", "equipment")
-    for stream in (name for kind in kinds for name in opened.own.streams(kind)):
+    for stream in (name for kind in _MERGED for name in opened.own.newest(kind)):
+        document = opened.reading.document(stream)
+        if document is None or _SOME_ASIDE not in document.content:
+            continue
         own = {event.header.id for event in opened.own.of(stream)}
-        for value in _set_aside(device.state(stream).state):
+        for value in _set_aside(read_state(stream, document.content)):
             if value.origin.event in own:
                 aside = Aside(value.field, value.value, value.rule, value.against, bool(value.acknowledged))
                 found.setdefault(value.origin.event, []).append(aside)

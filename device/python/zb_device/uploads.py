@@ -32,6 +32,7 @@ from zb_contracts.problems import (
 )
 from zb_contracts.sealed import to_base64url
 from zb_device.faults import Refused, StoreDamaged, Unreachable
+from zb_device.http import answered
 from zb_device.keys import DeviceKeys
 from zb_device.media import MediaItem, MediaStore
 from zb_device.outbox import OpenReader
@@ -69,9 +70,9 @@ class Uploader:
     async def run(self, client: httpx.AsyncClient, reader: OpenReader | None, may_go: Callable[[], bool]) -> int:
         """Try each waiting file once; how many are stored now. What the reader cannot open is handed over.
 
-        Unreachable ends the pass, and so does Refused when the server does not take session or proof.
         Before each part it asks whether it still `may_go`: a large file does not go on over a link that became dear.
 
+        Unreachable ends the pass, and so does Refused when the server does not take session or proof.
         """
         stored = 0
         for item in self.media.waiting():
@@ -96,7 +97,7 @@ class Uploader:
             return
         if fault.problem in _BEGIN_AGAIN:
             self.media.begin_again(item.sha256)
-        elif not fault.may_retry:
+        elif not fault.retryable:
             self.media.failed(item.sha256, fault.problem, str(fault))
             return
         if item.tries + 1 >= TRIES_MAX:
@@ -124,9 +125,9 @@ class Uploader:
                     self.media.stored(item.sha256)
                     return True
                 break
-            offset = await self._send_part(client, url, item, reader, offset)
             if not may_go():
                 return False
+            offset = await self._send_part(client, url, item, reader, offset)
         raise Refused("the upload does not get further", problem=MEDIA_OFFSET.code, may_retry=True)
 
     async def _handed_over(self, client: httpx.AsyncClient, item: MediaItem) -> SignedHandover:
@@ -184,12 +185,8 @@ class Uploader:
             real_ms=self.real_ms(),
             covered=headers,
         )
-        try:
-            response = await client.request(
-                method, url, content=body, headers={"Tus-Resumable": TUS_VERSION, **proof, **headers}, timeout=TIMEOUT_S
-            )
-        except httpx.HTTPError as fault:
-            raise Unreachable(f"{url} cannot be reached: {fault or type(fault).__name__}") from fault
+        said = {"Tus-Resumable": TUS_VERSION, **proof, **headers}
+        response = await answered(client, method, url, said, body=body, timeout_s=TIMEOUT_S)
         if response.status_code >= 300:
             raise refusal(response)
         return response

@@ -119,7 +119,7 @@ async def _opened(place: Path) -> tuple[float, float, float]:
         await device.unlock(PIN)
     opened = time.perf_counter()
     try:
-        assert len(device.interventions()) == INTERVENTIONS
+        assert len(device.listed()) == INTERVENTIONS
         listed = time.perf_counter()
     finally:
         await device.close()

@@ -8,11 +8,11 @@ create table documents (
     round integer not null default 0, -- the full resync that brought it
     planned_ms integer,
     status text,
-    title text
+    line text not null default '' -- what a list shows of it (listed.Listed, as JSON)
 ) without rowid;
 
 -- Lists, and the count of documents, read this index and no document.
-create index documents_listed on documents (planned_ms, id, status, title);
+create index documents_listed on documents (planned_ms, id, status, line);
 
 create table scope (
     one integer primary key check (one = 1),
