@@ -6,6 +6,7 @@ from zb.fleet.acts import lost, resume, retire, suspend, wipe
 from zb.fleet.agencies import administrator, agencies, agency_command
 from zb.fleet.codes import codes, invite, replace, uninvite
 from zb.fleet.devices import list_command, show_command
+from zb.fleet.holds import admit, holds
 from zb.simulation.command import simulate
 
 
@@ -18,6 +19,7 @@ for _command in (
     *(invite, codes, uninvite, replace),
     *(list_command, show_command),
     *(suspend, resume, lost, wipe, retire),
+    *(holds, admit),
     *(agencies, agency_command, administrator),
     simulate,
 ):

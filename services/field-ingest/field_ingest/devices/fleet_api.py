@@ -305,9 +305,9 @@ def _agencies(router: APIRouter, desk: Desk) -> None:
 
 def _holds(router: APIRouter, desk: Desk) -> None:
     @router.get("/holds")
-    async def list_holds(who: Overseer) -> list[dict[str, Any]]:
-        """Events that wait for a supervisor."""
-        return await desk.holds.waiting(await desk.tree.reach(who))
+    async def list_holds(who: Overseer, device: Id | None = None) -> list[dict[str, Any]]:
+        """Events that wait for a supervisor, of each author in the order in which they are decided."""
+        return await desk.holds.waiting(await desk.tree.reach(who), device=device)
 
     @router.post("/holds/{event}/admission")
     async def admit(event: Id, body: HoldDecision, who: Caller) -> dict[str, str]:

@@ -24,15 +24,21 @@ class Holds:
         self._pool = pool
         self._signer = signer
 
-    async def waiting(self, reach: Reach) -> list[dict[str, Any]]:
-        """Events that wait for a supervisor, per author in the order in which they must be decided."""
+    async def waiting(self, reach: Reach, *, device: str | None = None) -> list[dict[str, Any]]:
+        """Events that wait for a supervisor, per author in the order in which they must be decided: the first LIST_MAX.
+
+        Of one device or (None) of all. `actor` is who the event says did it, `revoked_cause` why the device is not believed.
+        """
         rows = await self._pool.fetch(
             """
-            SELECT h.event_id, h.author, h.seq, h.stream, h.received_at_ms, a.device, a.agency, a.revoked_cause
-            FROM holds h JOIN authors a USING (author)
-            WHERE h.admitted_by IS NULL AND ($1::text[] IS NULL OR a.agency = ANY ($1)) ORDER BY h.author, h.seq LIMIT $2
+            SELECT h.event_id, h.author, h.seq, h.stream, h.received_at_ms, a.device, a.agency, a.revoked_cause, l.type,
+                convert_from(l.header, 'UTF8')::jsonb ->> 'actor' AS actor
+            FROM holds h JOIN authors a USING (author) JOIN ledger l ON l.author = h.author AND l.seq = h.seq AND l.chained
+            WHERE h.admitted_by IS NULL AND ($1::text[] IS NULL OR a.agency = ANY ($1)) AND ($2::text IS NULL OR a.device = $2)
+            ORDER BY h.author, h.seq LIMIT $3
             """,
             listed(reach),
+            device,
             LIST_MAX,
         )
         return [dict(row) for row in rows]

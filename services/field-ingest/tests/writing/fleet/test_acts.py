@@ -31,6 +31,27 @@ async def test_each_act_is_said_once_in_the_ledger_with_who_and_why(office: Any)
     await office.house.check_invariants()
 
 
+async def test_what_a_lost_device_still_sends_is_let_in_by_a_supervisor_of_its_agency(office: Any) -> None:
+    pen = await office.hire("d-lille", "north-lille")
+    await office.hire("d-north", "north")
+    await office.done("noor", "POST", "devices/d-lille/revocation", {"cause": "stolen"})
+    await office.house.deliver(pen, pen.writes(2))
+    waiting = await office.done("noor", "GET", "holds", device="d-lille")
+    assert [(one["seq"], one["type"], one["actor"], one["revoked_cause"]) for one in waiting] == [
+        (number, "intervention.comment_added.v1", "camille", "stolen") for number in (1, 2)
+    ]
+    assert await office.done("noor", "GET", "holds", device="d-north") == []
+    assert await office.done("sam", "GET", "holds") == []
+    first, second = (f"holds/{one['event_id']}/admission" for one in waiting)
+    word = {"reason": "found again, untouched"}
+    assert await office.refused("sam", "POST", first, word) == (404, "input.not_found")
+    assert await office.refused("noor", "POST", second, word) == (422, "input.invalid")
+    for path in (first, first, second):
+        assert (await office.done("noor", "POST", path, word))["admitted_by"]
+    assert await office.done("noor", "GET", "holds") == []
+    await office.house.check_invariants()
+
+
 async def test_what_is_not_possible_is_refused_by_name_and_changes_nothing(office: Any) -> None:
     await office.hire("d-north", "north")
     await office.done("noor", "POST", "devices/d-north/revocation", {"cause": "retired"})
