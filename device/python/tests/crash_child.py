@@ -8,6 +8,9 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +19,22 @@ from sqlcipher3 import dbapi2
 
 from zb_contracts.events.fieldwork import CommentAdded, Done, PhotoTaken, Started
 from zb_device import database
+from zb_device.clock import machine_clock
 from zb_device.device import Device
+from zb_device.enrolment import Invitation, Places
 from zb_device.faults import Unreachable, WrongPin
 from zb_device.media import Prepared
 from zb_device.recording import Draft
 from zb_device.settings import LockPolicy
 
 KILLED = 137
-PIN, NEW_PIN = "271828", "314159"
+CODE = "LEAKY-BOILER-2345"
+PIN, NEW_PIN, BERTS_PIN = "271828", "314159", "bert's passphrase"
 BOILER = "intervention:leaky-boiler"
-PHOTO = bytes(range(256)) * 9_000
-WRITES = ("insert", "update", "delete", "commit", "begin immediate;")
+PHOTO = bytes(range(256)) * 4_200
+"""Two chunks, the second one small."""
+STROKES = b"a signature"
+WRITES = ("insert", "update", "delete", "create", "alter", "drop", "commit")
 
 
 class Points:
@@ -48,7 +56,7 @@ class Points:
 def instrumented(points: Points) -> None:
     """Every durable step of the device asks the points first."""
 
-    class Connection(dbapi2.Connection):
+    class Connection(database.Connection):
         def execute(self, statement: str, *values: Any) -> Any:
             if not statement.startswith(WRITES):
                 return super().execute(statement, *values)
@@ -59,22 +67,25 @@ def instrumented(points: Points) -> None:
             return done
 
         def executescript(self, script: str) -> Any:
-            points.reach("script")
-            return super().executescript(script)
+            for statement in statements_of(script):
+                self.execute(statement)
 
-    connect = dbapi2.connect
-    database.dbapi2.connect = lambda *values, **named: connect(*values, factory=Connection, **named)
+    database.Connection = Connection
     for name in ("rename", "unlink"):
         setattr(os, name, _counted(points, name, getattr(os, name)))
-    fsync = os.fsync
+    for name in ("fsync", "fdatasync"):
+        setattr(os, name, _torn(points, name, getattr(os, name)))
 
-    def torn_fsync(handle: int) -> None:
-        is_file = os.path.isfile(f"/proc/self/fd/{handle}") and os.get_inheritable(handle) is False
-        writable = is_file and os.readlink(f"/proc/self/fd/{handle}").endswith("new")
-        points.reach("fsync", torn=handle if writable else None)
-        fsync(handle)
 
-    os.fsync = torn_fsync
+def statements_of(script: str) -> Iterator[str]:
+    """One by one, without the comments before them."""
+    statement = ""
+    for line in script.splitlines():
+        if statement or (line.strip() and not line.startswith("--")):
+            statement += f"{line}\n"
+            if dbapi2.complete_statement(statement):
+                yield statement.strip().rstrip(";")
+                statement = ""
 
 
 def _counted(points: Points, name: str, call: Any) -> Any:
@@ -83,6 +94,16 @@ def _counted(points: Points, name: str, call: Any) -> Any:
         return call(*values, **named)
 
     return counted
+
+
+def _torn(points: Points, name: str, call: Any) -> Any:
+    def torn(handle: int) -> None:
+        is_file = os.path.isfile(f"/proc/self/fd/{handle}") and os.get_inheritable(handle) is False
+        writable = is_file and os.readlink(f"/proc/self/fd/{handle}").endswith("new")
+        points.reach(name, torn=handle if writable else None)
+        call(handle)
+
+    return torn
 
 
 class HttpWire:
@@ -122,13 +143,28 @@ def photographed(prepared: Prepared) -> list[Draft]:
     return [Draft(BOILER, PhotoTaken(file=prepared.file, source="camera"))]
 
 
-async def worked(device: Device) -> None:
-    """A morning: events, two at once, a photo, a sync with upload, events while locked, another PIN."""
+async def enrolled(folder: Path, url: str) -> None:
+    """From the code to the first event."""
+    invitation = Invitation(CODE, Places(url, "nats://127.0.0.1:1", url))
+    async with await Device.enrol(folder, invitation, PIN, transport=HttpWire(url)) as device:
+        await confirmed(device, Draft(BOILER, Started()))
+
+
+async def worked(folder: Path, url: str) -> None:
+    """A morning: events, two at once, a photo, a signature with a key made here, a sync that brings documents, a catalogue and
+    keys, the upload, another PIN, events while locked, and that the ledger is ahead of the store."""
+    async with Device.open(folder, transport=HttpWire(url)) as device:
+        await _worked(device)
+
+
+async def _worked(device: Device) -> None:
     await device.unlock(PIN)
     await confirmed(device, Draft(BOILER, Started()))
     await confirmed(device, Draft(BOILER, CommentAdded(text="pair")), Draft(BOILER, CommentAdded(text="pair")))
     for event in await device.attach(PHOTO, "image/jpeg", photographed):
         told(id=event.id, seq=event.seq, photo=True)
+    signed = await device.work_on("leaky-boiler").sign(STROKES, signer="Frau Weber", shown="two hours", mime="image/png")
+    told(id=signed.id, seq=signed.seq)
     await device.sync()
     await device.upload()
     device.parts.vault.set_policy(LockPolicy(idle_s=600))
@@ -140,30 +176,51 @@ async def worked(device: Device) -> None:
         told(wrong=True)
     await confirmed(device, Draft(BOILER, Done()))
     device.parts.succession.begin("sync.store_behind")
-
-
-async def wiped(device: Device) -> None:
-    """A device that is told to destroy what it holds, with a photo and an event that wait."""
-    await device.unlock(PIN)
-    await confirmed(device, Draft(BOILER, Started()))
-    for event in await device.attach(PHOTO, "image/jpeg", photographed):
-        told(id=event.id, seq=event.seq, photo=True)
+    device._reopen()
     await device.sync()
 
 
-SCENARIOS = {"worked": worked, "wiped": wiped}
+async def renewed(folder: Path, url: str) -> None:
+    """A session that is renewed by a clock that has to be set right, a second technician, both at work, one locked out."""
+    wrong = machine_clock()
+    clock = replace(wrong, real_ms=lambda: wrong.real_ms() - 400 * 86_400_000)
+    async with Device.open(folder, clock=clock, transport=HttpWire(url)) as device:
+        await device.sign_in("tech-bert", BERTS_PIN)
+        await device.unlock(PIN, "tech-anna")
+        await confirmed(device, Draft(BOILER, Started()))
+        device.lock()
+        with suppress(WrongPin):
+            await device.unlock("000000", "tech-bert")
+        await device.unlock(BERTS_PIN, "tech-bert")
+        await device.unlock(PIN, "tech-anna")
+        await device.sync()
 
 
-async def lived(scenario: str, folder: Path, url: str) -> None:
-    device = Device.open(folder, transport=HttpWire(url))
-    await SCENARIOS[scenario](device)
-    await device.close()
+async def migrated(folder: Path, url: str) -> None:
+    """A store of version 1 that a program of today opens."""
+    async with Device.open(folder, transport=HttpWire(url)) as device:
+        await device.unlock(PIN)
+        await confirmed(device, Draft(BOILER, Started()))
+        await device.sync()
+
+
+async def wiped(folder: Path, url: str) -> None:
+    """A device that is told to destroy what it holds, with a photo and an event that wait."""
+    async with Device.open(folder, transport=HttpWire(url)) as device:
+        await device.unlock(PIN)
+        await confirmed(device, Draft(BOILER, Started()))
+        for event in await device.attach(PHOTO, "image/jpeg", photographed):
+            told(id=event.id, seq=event.seq, photo=True)
+        await device.sync()
+
+
+SCENARIOS = {"enrolled": enrolled, "worked": worked, "renewed": renewed, "migrated": migrated, "wiped": wiped}
 
 
 def child(scenario: str, last: int, folder: Path, url: str) -> None:
     points = Points(last)
     instrumented(points)
-    asyncio.run(lived(scenario, folder, url))
+    asyncio.run(SCENARIOS[scenario](folder, url))
     told(points=points.names)
 
 
