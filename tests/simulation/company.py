@@ -173,7 +173,7 @@ class Company:
                 continue
             stored = self.media.upload(item.sha256, data)
             if stored and not self.world.faults.bites("answer lost"):
-                media.stored(item.sha256, self.world.now_ms)
+                media.stored(item.sha256)
 
     def _habit(self, handset: Handset) -> None:
         """The network comes and goes, the device is locked and unlocked, the session is a person's or a drain's."""
