@@ -21,9 +21,9 @@ SILENT_H: Final = (24, 72, 168)
 HOUR_MS: Final = 3_600_000
 
 DEVICES: Final = Gauge("zb_ingest_devices", "Devices by how they stand", ["standing"])
-SILENT: Final = Gauge("zb_ingest_devices_silent", "Active devices of which nothing was heard for so many hours", ["hours"])
-STUCK: Final = Gauge("zb_ingest_devices_stuck", "Active devices heard within an hour whose oldest event waits for a day")
-OLDEST: Final = Gauge("zb_ingest_oldest_waiting_seconds", "Age of the oldest event without a receipt, as active devices told")
+SILENT: Final = Gauge("zb_ingest_devices_silent", "Devices that are not revoked, unheard of for so many hours", ["hours"])
+STUCK: Final = Gauge("zb_ingest_devices_stuck", "Devices heard within an hour whose oldest event waits for a day")
+OLDEST: Final = Gauge("zb_ingest_oldest_waiting_seconds", "Age of the oldest event without a receipt, as devices told")
 UNWIPED: Final = Gauge("zb_ingest_wipes_waiting_seconds", "Age of the oldest order to wipe that nothing attests to")
 
 log: Final = structlog.get_logger(__name__)
