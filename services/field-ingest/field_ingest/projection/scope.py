@@ -6,7 +6,9 @@ order. The rows are in `scope_store`; nothing here reads a clock, and nothing is
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -24,6 +26,8 @@ OMITTED_LISTED_MAX: Final = 32
 SHARED_KINDS: Final = ("parts", "reasons")
 """Kinds of catalogues that an agency has one of; the others are named by an intervention."""
 _DAY_MS: Final = 86_400_000
+_LAST_MS: Final = 253_402_000_000_000
+"""In the year 9999, two days before its end: no zone's midnight lies beyond what a calendar holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,8 @@ class ScopeLimits:
     bytes_max: int = 4 << 20
     document_bytes_max: int = 256 << 10
     keep_days: int = 3
+    zone: str = "Europe/Paris"
+    """By whose midnight a day begins: that of the technicians, as their devices' policies have it."""
 
     @property
     def keep_ms(self) -> int:
@@ -155,10 +161,16 @@ def shortened(state: State) -> bytes | None:
 
 def select(technician: str, found: Iterable[Member], sizes: Mapping[str, int], limits: ScopeLimits, now_ms: int = 0) -> Selection:
     """What fits: the van's stock, then interventions as wholes with what comes with them, the held ones first, then those of
-    the nearest day (UTC). `sizes` has the bytes of every document that exists; one that does not is no part of it."""
+    the nearest day in the technicians' zone.
+
+    `sizes` has the bytes of every document that exists; one that does not is no part of it.
+    """
     taken: dict[str, int] = {}
     refused: set[str] = set()
-    groups = [(stock_of(technician),), *(member.documents for member in sorted(found, key=lambda one: _rank(one, now_ms)))]
+    groups = [
+        (stock_of(technician),),
+        *(member.documents for member in sorted(found, key=lambda one: _rank(one, now_ms, limits.zone))),
+    ]
     used = 0
     for group in groups:
         new = {stream: sizes[stream] for stream in group if stream in sizes and stream not in taken}
@@ -194,14 +206,14 @@ def moved(
     )
 
 
-def day_of(ms: int) -> int:
-    """Days since 1970, UTC."""
-    return ms // _DAY_MS
+def day_of(ms: int, zone: str) -> int:
+    """The number of the day in this zone. What lies before 1970, or beyond the calendar, counts as its first or last."""
+    return datetime.fromtimestamp(min(max(ms, 0), _LAST_MS) / 1000, ZoneInfo(zone)).toordinal()
 
 
-def _rank(member: Member, now_ms: int) -> tuple[bool, bool, int, int, str]:
+def _rank(member: Member, now_ms: int, zone: str) -> tuple[bool, bool, int, int, str]:
     planned_ms = now_ms if member.planned_ms is None else member.planned_ms
-    days_off = abs(day_of(planned_ms) - day_of(now_ms))
+    days_off = abs(day_of(planned_ms, zone) - day_of(now_ms, zone))
     return not member.held, member.planned_ms is None, days_off, planned_ms, member.intervention
 
 

@@ -25,7 +25,7 @@ class Scopes:
 
     def __init__(self, store: ReadStore, *, limits: ScopeLimits, clock: Clock, new_epoch: EpochSource) -> None:
         self._store, self._limits, self._clock, self._new_epoch = store, limits, clock, new_epoch
-        self._day = day_of(clock())
+        self._day = day_of(clock(), limits.zone)
 
     async def step(self) -> frozenset[str] | None:
         """Takes the next notes; the technicians whose order moved, or None when nothing was due."""
@@ -45,9 +45,9 @@ class Scopes:
         now_ms = self._clock()
         async with self._store.scopes() as transaction:
             await transaction.expire(now_ms)
-            if day_of(now_ms) != self._day:
+            if day_of(now_ms, self._limits.zone) != self._day:
                 await transaction.note_cut()
-        self._day = day_of(now_ms)
+        self._day = day_of(now_ms, self._limits.zone)
 
     async def _follow(self, transaction: ScopeTransaction, names: list[str]) -> set[str]:
         orders = await transaction.lock(names, [self._new_epoch() for _ in names])

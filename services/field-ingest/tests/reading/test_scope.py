@@ -3,14 +3,17 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from field_ingest.projection import scope_store
 from field_ingest.projection.scope import OMITTED_LISTED_MAX, Member, ScopeLimits, select
+from field_ingest.projection.scope_settings import ScopeSettings
 from field_ingest.sync.ports import Moment, Since
 from zb_contracts import canonical
 from zb_contracts.events.fieldwork import CommentAdded, Done, Started
 from zb_contracts.events.office import Assigned, InterventionCreated, Planned, Policy
 from zb_contracts.events.places import EquipmentRegistered, SiteChanged, SiteRegistered, StockMoved
+from zb_contracts.times import parse_time_ms
 
 BOILER = "intervention:11111111-1111-4111-8111-111111111111"
 LIFT = "intervention:22222222-2222-4222-8222-222222222222"
@@ -216,3 +219,27 @@ def test_the_held_one_comes_first_and_an_intervention_is_taken_whole(
     found = [member("a", 1, site="s"), member("b", 2, held=True)]
     selection = select("camille", found, {"a": 10, "b": 10, "s": 10}, limits)
     assert (selection.documents, selection.omitted) == (taken, omitted)
+
+
+@pytest.mark.parametrize(("zone", "taken"), [("Europe/Paris", "tonight"), ("UTC", "late"), ("Indian/Reunion", "late")])
+def test_the_nearest_day_begins_at_the_technicians_midnight(zone: str, taken: str) -> None:
+    """At 23:30 UTC it is past midnight in Paris: what was planned for late that UTC day belongs to yesterday there."""
+    now_ms = parse_time_ms("2026-11-23T23:30:00.000Z")
+    found = [
+        member("late", parse_time_ms("2026-11-23T22:30:00.000Z")),
+        member("tonight", parse_time_ms("2026-11-24T01:00:00.000Z")),
+    ]
+    limits = ScopeLimits(documents_max=1, zone=zone)
+    assert select("camille", found, {"late": 1, "tonight": 1}, limits, now_ms).documents == (taken,)
+
+
+def test_a_plan_beyond_all_calendars_is_the_farthest_and_stops_nothing() -> None:
+    far = member("far", parse_time_ms("9999-12-31T23:59:59.999Z"))
+    limits = ScopeLimits(documents_max=1, zone="Pacific/Kiritimati")
+    assert select("camille", [far, member("near", 1)], {"far": 1, "near": 1}, limits, 0).documents == ("near",)
+
+
+def test_a_zone_that_there_is_not_stops_the_service_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZB_INGEST_SCOPE_ZONE", "Europe/Atlantis")
+    with pytest.raises(ValidationError, match=r"scope_zone[\s\S]*Europe/Atlantis"):
+        ScopeSettings()
