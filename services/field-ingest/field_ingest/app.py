@@ -59,6 +59,7 @@ from field_ingest.projection.scoping import Scopes
 from field_ingest.projection.store import PostgresReadStore
 from field_ingest.proof.log_api import log_router
 from field_ingest.proof.witnessing import Witnessing, read_witnesses
+from field_ingest.sync.arrivals import Arrivals
 from field_ingest.sync.responder import SyncResponder
 from field_ingest.sync.store import PostgresSyncStore
 from field_ingest.sync.subscriber import SESSIONS_MAX, SyncSubscriber
@@ -291,14 +292,18 @@ async def _sync(parts: Parts, stop: asyncio.Event) -> None:
         name, size = f"{SERVICE}-sync", SESSIONS_MAX
         opening = open_pool(parts.settings.database_url, application_name=name, size_max=size, keeps_sessions=True)
         async with await opening as pool:
-            store = PostgresSyncStore(pool, parts.checkpoints)
+            store, arrivals = PostgresSyncStore(pool, parts.checkpoints), Arrivals(parts.pool)
             responder = SyncResponder(
-                store, parts.keys.ledger, clock=parts.clock, new_id=lambda: uuid7(parts.clock()), pause=asyncio.sleep
+                store, parts.keys.ledger, clock=parts.clock, new_id=lambda: uuid7(parts.clock()), arrival=arrivals.wait
             )
             subscriber = SyncSubscriber(client, responder)
             await subscriber.start()
-            await _until_lost(watch, stop)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(arrivals.run(stop))
+                tasks.create_task(_until_lost(watch, stop))
             await subscriber.stop()
+    except ExceptionGroup as faults:
+        raise faults.exceptions[0] from faults
     finally:
         watch.stopping = True
         await client.close()

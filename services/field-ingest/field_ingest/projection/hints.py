@@ -1,7 +1,7 @@
 """Hints: "ask again", said to connected devices for which something moved, at most once an interval each.
 
-A hint has no body and no promise: a device that misses one asks by itself later. Owns who hears it and how often; it knows
-neither what moved nor how an answer is made.
+A hint has no body and no promise: a device that misses one asks by itself later. Owns who hears it, when and how often; it knows
+neither what moved nor how an answer is made. What a device wrote itself it has, and it asks when it sends: its hint may wait.
 """
 
 import asyncio
@@ -16,6 +16,8 @@ from zb_chassis.database import Connection
 from zb_contracts import subjects
 
 INTERVAL_S: Final = 1.0
+OWN_S: Final = 5.0
+"""So long the hint of a device waits that has itself just written: what came of it, and what it hears meanwhile, is one hint."""
 WAITING_MAX: Final = 100_000
 """Devices that may wait for a hint at a time; beyond it the new ones hear nothing and ask by themselves."""
 REMEMBERED_MAX: Final = 200_000
@@ -26,17 +28,20 @@ Publish = Callable[[str, bytes], Awaitable[None]]
 """Publishes on a core NATS subject."""
 
 
-async def devices_concerned(connection: Connection, technicians: Iterable[str], authors: Iterable[str]) -> set[str]:
-    """The devices on which these technicians asked last, and those of these authors."""
+async def devices_concerned(
+    connection: Connection, technicians: Iterable[str], authors: Iterable[str]
+) -> tuple[set[str], set[str]]:
+    """The devices on which these technicians asked last, but for those of these authors; and those of these authors."""
     rows = await connection.fetch(
         """
-        SELECT device FROM sync_session WHERE technician = ANY($1)
-        UNION SELECT device FROM authors WHERE author = ANY($2) AND device IS NOT NULL
+        SELECT device, false AS wrote FROM sync_session WHERE technician = ANY($1)
+        UNION ALL SELECT device, true FROM authors WHERE author = ANY($2) AND device IS NOT NULL
         """,
         sorted(technicians),
         sorted(authors),
     )
-    return {row["device"] for row in rows}
+    wrote = {row["device"] for row in rows if row["wrote"]}
+    return {row["device"] for row in rows} - wrote, wrote
 
 
 class Hints:
@@ -44,19 +49,20 @@ class Hints:
 
     def __init__(self, publish: Publish, *, interval_s: float = INTERVAL_S) -> None:
         self._publish, self._interval_s = publish, interval_s
-        self._waiting: dict[str, None] = {}
+        self._waiting: dict[str, float] = {}
         self._said: dict[str, float] = {}
         self._wake = asyncio.Event()
         self.published = 0
         self.dropped = 0
 
-    def note(self, devices: Iterable[str]) -> None:
-        """These devices should ask again."""
+    def note(self, devices: Iterable[str], *, within_s: float = 0.0) -> None:
+        """These devices should ask again, at once or within a while."""
+        due = asyncio.get_running_loop().time() + within_s
         for device in devices:
             if device not in self._waiting and len(self._waiting) >= WAITING_MAX:
                 self.dropped += 1
                 continue
-            self._waiting[device] = None
+            self._waiting[device] = min(due, self._waiting.get(device, due))
         if self._waiting:
             self._wake.set()
 
@@ -64,14 +70,13 @@ class Hints:
         """Says what is due until `stop` is set, and then what still waits, at once: a task of the process."""
         leaving = asyncio.create_task(self._leave(stop))
         while not stop.is_set():
-            await self._wake.wait()
+            self._wake.clear()
             due_in_s = await self.say()
-            if due_in_s is None:
-                self._wake.clear()
-            else:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), due_in_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(due_in_s):
+                    await self._wake.wait()
         self._said.clear()
+        self._waiting = dict.fromkeys(self._waiting, 0.0)
         await self.say()
         await leaving
 
@@ -84,8 +89,8 @@ class Hints:
         now = asyncio.get_running_loop().time()
         self._forget(now)
         next_s = None
-        for device in list(self._waiting):
-            wait_s = self._said.get(device, now - self._interval_s) + self._interval_s - now
+        for device, due in list(self._waiting.items()):
+            wait_s = max(due, self._said.get(device, now - self._interval_s) + self._interval_s) - now
             if wait_s > 0:
                 next_s = wait_s if next_s is None else min(next_s, wait_s)
                 continue

@@ -5,15 +5,16 @@ Owns the loops and their limits: one projects, one lets the scopes follow and sa
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
-from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from contextlib import suppress
+from typing import Final
 
 import asyncpg
 import structlog
 from prometheus_client import Counter, Histogram
 
-from field_ingest.projection.hints import Hints, devices_concerned
+from field_ingest.ledger.growth import Growth, growth
+from field_ingest.projection.hints import OWN_S, Hints, devices_concerned
 from field_ingest.projection.partitions import assigned
 from field_ingest.projection.ports import ReadStore
 from field_ingest.projection.projector import BATCH_ROWS, Projector, Step
@@ -21,7 +22,6 @@ from field_ingest.projection.scoping import Scopes
 from zb_chassis.database import LOST, Pool
 from zb_contracts.envelope import SEEN_AUTHORS_MAX
 
-CHANNEL: Final = "ledger_grew"
 POLL_S: Final = 2.0
 """A notice can be lost with its connection: nothing waits longer than this."""
 STEP_EVERY_S: Final = 0.2
@@ -97,7 +97,9 @@ class Following:
         """These people and authors have something to ask for."""
         if self._hints is not None and (technicians or authors):
             async with self._pool.acquire() as connection:
-                self._hints.note(await devices_concerned(connection, technicians, authors))
+                others, wrote = await devices_concerned(connection, technicians, authors)
+            self._hints.note(others)
+            self._hints.note(wrote, within_s=OWN_S)
 
 
 class Projection:
@@ -124,23 +126,23 @@ class Projection:
         """Projects until `stop` is set; the step at work is finished."""
 
         async def work() -> None:
-            async with _notices(self._pool, stop) as notices:
-                await self._work(notices, stop)
+            async with growth(self._pool, stop) as heard:
+                await self._work(heard, stop)
 
         while not stop.is_set():
             await _patiently(stop, work)
         with suppress(*AGAIN):  # the others see within seconds that this one is gone
             await self._store.leave(self._worker)
 
-    async def _work(self, notices: "_Notices", stop: asyncio.Event) -> None:
-        while not notices.lost and not stop.is_set():
-            notices.woken.clear()
+    async def _work(self, heard: Growth, stop: asyncio.Event) -> None:
+        while not heard.lost and not stop.is_set():
+            heard.woken.clear()
             await self._now_and_then()
             begun = asyncio.get_running_loop().time()
             step = await self._projector.step(self._partitions)
             self._count(step)
             if not step.passed:
-                await _until(notices.woken, min(self._poll_s, CREW_EVERY_S))
+                await _until(heard.woken, min(self._poll_s, CREW_EVERY_S))
             elif step.rows < BATCH_ROWS:
                 await _until(stop, begun + STEP_EVERY_S - asyncio.get_running_loop().time())
 
@@ -165,39 +167,6 @@ class Projection:
             VECTOR.observe(step.vector_authors_max)
         if step.authors or step.states:
             self._following.note(step.authors)
-
-
-class _Notices:
-    """What the listening connection heard, and whether it is gone."""
-
-    def __init__(self) -> None:
-        self.woken = asyncio.Event()
-        self.lost = False
-
-
-@asynccontextmanager
-async def _notices(pool: Pool, stop: asyncio.Event) -> AsyncIterator[_Notices]:
-    """`woken` is set whenever the ledger grew, when the connection is gone, and when it is time to stop."""
-    notices = _Notices()
-
-    def wake(*_: Any) -> None:
-        notices.woken.set()
-
-    def lose(*_: Any) -> None:
-        notices.lost = True
-        notices.woken.set()
-
-    async with pool.acquire() as connection:
-        connection.add_termination_listener(lose)
-        await connection.add_listener(CHANNEL, wake)
-        leaving = asyncio.create_task(_then(stop, wake))
-        try:
-            yield notices
-        finally:
-            leaving.cancel()
-            connection.remove_termination_listener(lose)
-            if not connection.is_closed():
-                await connection.remove_listener(CHANNEL, wake)
 
 
 async def _patiently(stop: asyncio.Event, work: Callable[[], Awaitable[None]]) -> None:

@@ -56,14 +56,13 @@ from zb_contracts.sync import (
 OVERHEAD_BYTES: Final = 8 * 1024
 """Anchor, checkpoint, proof, certificates, omitted names and signature: what every answer carries beside its content."""
 SESSION_NOTED_EVERY_MS: Final = 60_000
-ON_THE_WAY_S: Final = 0.1
-"""So long an answer waits for events that the device has sent and the ledger lacks: admission takes less to write them."""
-WAITERS_MAX: Final = 48
-"""Answers that may wait at a time; who asks beyond that is answered at once, and asks again."""
+ON_THE_WAY_S: Final = 1.0
+"""So long at most an answer waits for what the device has sent and the ledger lacks: admission takes less to write it."""
 WIPED: Final = frozenset({"lost", "stolen"})
 REPLACED: Final = "replaced"
 
-Pause = Callable[[float], Awaitable[None]]
+Arrival = Callable[[str, int, float], Awaitable[None]]
+"""Waits until the ledger has the author's events up to a number, at most so many seconds."""
 
 log: Final = structlog.get_logger(__name__)
 
@@ -105,15 +104,14 @@ _salvage = msgspec.msgpack.Decoder(_Salvage)
 class SyncResponder:
     """Answers requests. `new_id` makes the ids of anchors; `clock` is the service's, which a story may shift.
 
-    `pause` (seconds): how to wait for what a device has just sent; without it nothing is waited for.
+    `arrival`: how to wait for what a device has just sent; without it nothing is waited for.
     """
 
     def __init__(
-        self, store: SyncStore, keys: LedgerKeys, *, clock: Clock, new_id: Callable[[], str], pause: Pause | None = None
+        self, store: SyncStore, keys: LedgerKeys, *, clock: Clock, new_id: Callable[[], str], arrival: Arrival | None = None
     ) -> None:
-        self._store, self._keys, self._clock, self._new_id, self._pause = store, keys, clock, new_id, pause
+        self._store, self._keys, self._clock, self._new_id, self._arrival = store, keys, clock, new_id, arrival
         self._anchors = Anchors(keys)
-        self._waiters = 0
         self.counts = SyncCounts()
 
     async def answer(self, subject: str, data: bytes) -> bytes | None:
@@ -173,15 +171,9 @@ class SyncResponder:
     async def _glance(self, request: SyncRequest, technician: str) -> Glance | None:
         """What is new for the asker. What it has just sent is given a moment to arrive: else it would ask again for it."""
         glance = await self._store.glance(request.author, technician, request.mark)
-        if self._pause is None or glance is None or glance.has_rows or not _is_on_the_way(request, glance.asker):
+        if self._arrival is None or glance is None or not _is_on_the_way(request, glance.asker):
             return glance
-        if self._waiters >= WAITERS_MAX:
-            return glance
-        self._waiters += 1
-        try:
-            await self._pause(ON_THE_WAY_S)
-        finally:
-            self._waiters -= 1
+        await self._arrival(request.author, request.head, ON_THE_WAY_S)
         return await self._store.glance(request.author, technician, request.mark)
 
     async def _note_session(self, glance: Glance, device: str, technician: str) -> None:

@@ -16,8 +16,8 @@ from prometheus_client import Counter, Histogram
 from field_ingest.sync.responder import SyncResponder
 from zb_contracts.subjects import SYNC_PATTERN, SYNC_QUEUE
 
-REQUESTS_AT_ONCE_MAX: Final = 64
-"""Most of them wait for what is on its way."""
+REQUESTS_AT_ONCE_MAX: Final = 1_200
+"""Most of them wait for what is on its way (`arrivals.WAITING_MAX`)."""
 SESSIONS_MAX: Final = 6
 """Of the database, which they share."""
 REQUESTS_WAITING_MAX: Final = 4_096

@@ -19,7 +19,7 @@ from field_ingest.projection.projector import Projector
 from field_ingest.projection.scope import ScopeLimits
 from field_ingest.projection.scoping import Scopes
 from field_ingest.projection.store import PostgresReadStore
-from field_ingest.sync.responder import Pause, SyncResponder
+from field_ingest.sync.responder import Arrival, SyncResponder
 from field_ingest.sync.store import PostgresSyncStore
 from zb_chassis import migrate
 from zb_chassis.database import Pool, open_pool
@@ -191,11 +191,11 @@ class Company:
         """What answers are made of."""
         return PostgresSyncStore(self.pool, self.checkpoints)
 
-    def responder(self, pause: Pause | None = None) -> SyncResponder:
-        """A sync responder with the company's ledger key; `pause` is what happens while it waits."""
+    def responder(self, arrival: Arrival | None = None) -> SyncResponder:
+        """A sync responder with the company's ledger key; `arrival` is what happens while it waits."""
         numbers = itertools.count(1)
         return SyncResponder(
-            self.sync_store(), self.ledger_keys, clock=self.clock, new_id=lambda: f"anchor-{next(numbers)}", pause=pause
+            self.sync_store(), self.ledger_keys, clock=self.clock, new_id=lambda: f"anchor-{next(numbers)}", arrival=arrival
         )
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from field_ingest.projection import marks, states
 from field_ingest.projection.folding import Folds
-from field_ingest.projection.hints import Hints
+from field_ingest.projection.hints import Hints, devices_concerned
 from field_ingest.projection.partitions import PARTITIONS_DEFAULT, partition_of
 from field_ingest.projection.ports import QUARANTINE_PAUSE_MS, LedgerGap
 from field_ingest.projection.projecting import Following, Projection
@@ -345,6 +345,8 @@ async def test_hints_are_said_at_most_once_an_interval_and_the_last_one_is_not_l
     assert await hints.say() is None
     hints.note(["device-a"])
     assert (await hints.say() or 0) > 25
+    hints.note(["device-b"], within_s=60)
+    assert 25 < (await hints.say() or 0) <= 30
     assert said == ["hint.v1.device-a", "hint.v1.device-b"]
     quick = Hints(say, interval_s=0.05)
     stop = asyncio.Event()
@@ -355,10 +357,23 @@ async def test_hints_are_said_at_most_once_an_interval_and_the_last_one_is_not_l
     await until(lambda: heard(said, "hint.v1.device-c"))
     quick.note(["device-c"])
     await until(lambda: twice(said, "hint.v1.device-c"))
-    quick.note(["device-d"])
+    quick.note(["device-d", "device-e"], within_s=60)
+    quick.note(["device-e"])
+    await until(lambda: heard(said, "hint.v1.device-e"))
+    assert "hint.v1.device-d" not in said
     stop.set()
     await running
     assert said[-1] == "hint.v1.device-d"
+
+
+async def test_a_device_that_wrote_itself_may_wait_and_others_are_told_at_once(company: Any, connection: Any) -> None:
+    for device, technician in (("device-a", "camille"), ("device-b", "dominique")):
+        await company.hire(f"{device}-1", device=device, technician=technician)
+        await company.pool.execute(
+            "INSERT INTO sync_session (device, technician, asked_ms) VALUES ($1, $2, 0)", device, technician
+        )
+    found = await devices_concerned(connection, ["camille", "dominique"], ["device-a-1", "office-main"])
+    assert found == ({"device-b"}, {"device-a"})
 
 
 async def twice(said: list[str], subject: str) -> bool:

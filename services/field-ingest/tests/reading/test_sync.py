@@ -79,17 +79,17 @@ async def test_what_was_just_sent_is_given_a_moment_to_arrive_and_answered_with_
     company: Any, office: Any, camille: Any, asking: Asking
 ) -> None:
     await company.record(office, BOILER, created())
-    waited: list[float] = []
+    waited: list[tuple[str, int, float]] = []
 
-    async def meanwhile(seconds: float) -> None:
-        waited.append(seconds)
+    async def meanwhile(author: str, head: int, seconds: float) -> None:
+        waited.append((author, head, seconds))
         if len(waited) == 1:
             await company.record(camille, BOILER, CommentAdded(text="on its way"))
 
     asking.responder = company.responder(meanwhile)
     assert [receipt.seq for receipt in (await asking.ask(camille.name, head=1)).receipts] == [1]
     assert (await asking.ask(camille.name, mark=1, head=2)).receipts == ()
-    assert waited == [ON_THE_WAY_S, ON_THE_WAY_S]
+    assert waited == [(camille.name, 1, ON_THE_WAY_S), (camille.name, 2, ON_THE_WAY_S)]
     await asking.ask(camille.name, mark=1, head=1)
     await company.pool.execute("UPDATE authors SET gap_nonce = $1, gap_to = 3 WHERE author = $2", NONCE, camille.name)
     await asking.ask(camille.name, mark=1, head=3)

@@ -1,0 +1,76 @@
+"""Answers that wait: for the commit of what their devices have sent, for the ledger's word that it stopped, or for their time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from field_ingest.sync import arrivals as module
+from field_ingest.sync.arrivals import Arrivals
+from zb_contracts.events.fieldwork import CommentAdded
+
+BOILER = "intervention:11111111-1111-4111-8111-111111111111"
+LONG_S = 60.0
+DEADLINE_S = 20.0
+
+
+@asynccontextmanager
+async def looking(company: Any) -> AsyncIterator[Arrivals]:
+    arrivals, stop = Arrivals(company.pool), asyncio.Event()
+    running = asyncio.create_task(arrivals.run(stop))
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            yield arrivals
+    finally:
+        stop.set()
+        await running
+
+
+async def test_a_wait_ends_with_the_commit_of_the_last_event_it_is_for(company: Any, camille: Any) -> None:
+    async with looking(company) as arrivals:
+        await company.record(camille, BOILER, CommentAdded(text="one"))
+        await arrivals.wait(camille.name, 1, LONG_S)
+        waiting = asyncio.create_task(arrivals.wait(camille.name, 3, LONG_S))
+        await company.record(camille, BOILER, CommentAdded(text="two"))
+        done, _ = await asyncio.wait({waiting}, timeout=0.2)
+        assert not done, "the third is still on its way"
+        await company.record(camille, BOILER, CommentAdded(text="three"))
+        await waiting
+
+
+async def test_a_wait_ends_when_the_ledger_stopped_and_when_its_time_is_over(company: Any, camille: Any) -> None:
+    async with looking(company) as arrivals:
+        await arrivals.wait(camille.name, 9, 0.01)
+        waiting = asyncio.create_task(arrivals.wait(camille.name, 9, LONG_S))
+        await company.pool.execute("UPDATE authors SET stopped_seq = 1, stopped_code = 'x' WHERE author = $1", camille.name)
+        await company.pool.execute("UPDATE shards SET size = size")
+        await waiting
+
+
+async def test_a_second_wait_of_an_author_and_one_too_many_are_none(
+    company: Any, camille: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with looking(company) as arrivals:
+        waiting = asyncio.create_task(arrivals.wait(camille.name, 9, LONG_S))
+        await asyncio.sleep(0)
+        await arrivals.wait(camille.name, 9, LONG_S)
+        monkeypatch.setattr(module, "WAITING_MAX", 1)
+        await arrivals.wait("another", 9, LONG_S)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+
+
+async def test_it_looks_again_after_a_lost_connection(company: Any, camille: Any) -> None:
+    async with looking(company) as arrivals:
+        await arrivals.wait(camille.name, 1, 0.01)
+        await company.pool.execute(
+            """
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE pid <> pg_backend_pid() AND datname = current_database()
+            """
+        )
+        waiting = asyncio.create_task(arrivals.wait(camille.name, 1, LONG_S))
+        await company.record(camille, BOILER, CommentAdded(text="one"))
+        await waiting
