@@ -27,10 +27,12 @@ from zb_device.recording import Draft
 from zb_device.settings import LockPolicy
 from zb_device.vault import BACKOFF_S_MAX, FREE_TRIES, TRIES_MAX
 
+pytestmark = pytest.mark.full_stretching  # other processes open the store
 BOILER = "intervention:leaky-boiler"
 CHILD = Path(__file__).with_name("full_disk_child.py")
 CHILD_TIMEOUT_S = 90
 PHOTO = bytes(range(256)) * 5_000
+PAGE_BYTES = 4_096
 
 
 async def test_a_full_disk_refuses_by_name_and_keeps_what_it_confirmed(device, platform, hands, tmp_path):
@@ -71,20 +73,62 @@ async def test_a_full_disk_refuses_by_name_and_keeps_what_it_confirmed(device, p
     await again.close()
 
 
-async def test_a_damaged_read_model_is_named_and_costs_no_event(device, platform, hands, tmp_path):
+def damage(path: Path, page: int) -> None:
+    """One byte of a page (from 0) of a database."""
+    data = bytearray(path.read_bytes())
+    data[page * PAGE_BYTES + 100] ^= 1
+    path.write_bytes(bytes(data))
+
+
+async def test_a_damaged_read_model_is_begun_anew_and_the_next_sync_brings_it(device, platform, hands, tmp_path):
     await device.record(Started(), stream=BOILER)
+    platform.put_document(BOILER, platform.own_events(BOILER))
+    await device.sync()
+    await device.close()
+    damage(database_path(tmp_path / "device", "tech-anna"), 0)
+    again = Device.open(tmp_path / "device", clock=hands.clock(), transport=Wire(platform))
+    await again.unlock(PIN)
+    assert (again.documents("intervention"), again.status()["problems"][-1]["code"]) == ([], "device.store_damaged")
+    assert again.intervention("leaky-boiler").status == "in_progress", "what was recorded here is in the log"
+    await again.sync()
+    assert again.documents("intervention") == [BOILER]
+    await again.close()
+
+
+async def test_a_page_that_is_damaged_while_it_is_open_stops_neither_recording_nor_sending(device, platform, hands, tmp_path):
+    for number in range(40):
+        platform.put_document(f"site:{number}", [])
+    await device.sync()
     await device.close()
     path = database_path(tmp_path / "device", "tech-anna")
-    data = bytearray(path.read_bytes())
-    data[100:2_000] = bytes(1_900)
-    path.write_bytes(bytes(data))
+    for page in range(2, path.stat().st_size // PAGE_BYTES):
+        damage(path, page)
     again = Device.open(tmp_path / "device", clock=hands.clock(), transport=Wire(platform))
-    with pytest.raises(StoreDamaged, match=r"read-tech-anna\.db"):
-        await again.unlock(PIN)
-    await again.record(CommentAdded(text="recorded all the same"), stream=BOILER)
+    await again.unlock(PIN)
+    await again.record(Started(), stream="intervention:site-7")
     await again.sync()
-    assert len(platform.rows) == 2
+    assert not again.unlocked
+    assert len(platform.rows) == 1
+    await again.unlock(PIN)
+    await again.sync()
+    assert len(again.documents("site")) == 40
     await again.close()
+
+
+async def test_a_damaged_page_of_the_log_is_named_by_whatever_reads_it(device, tmp_path, hands, platform):
+    for number in range(60):
+        await device.record(CommentAdded(text=f"remark {number} " + "x" * 2_000), stream=BOILER)
+    await device.close()
+    path = tmp_path / "device" / DATABASE_FILE
+    for page in range(path.stat().st_size // PAGE_BYTES // 2, path.stat().st_size // PAGE_BYTES):
+        damage(path, page)
+    again = Device.open(tmp_path / "device", clock=hands.clock(), transport=Wire(platform))
+    with pytest.raises(StoreDamaged, match=r"device\.db"):
+        await again.sync()
+    with pytest.raises(StoreDamaged, match=r"device\.db"):
+        again.check()
+    await again.close()
+    assert path.exists(), "what can still be read of it is somebody's evidence"
 
 
 async def test_a_photo_whose_chunk_was_damaged_fails_by_name_and_the_others_go_on(device, platform, tmp_path):

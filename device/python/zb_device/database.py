@@ -14,7 +14,7 @@ from typing import Any, Final
 from sqlcipher3 import dbapi2
 
 from zb_contracts.problems import NEWER_DATA, Problem
-from zb_device.faults import DeviceFault, DiskFull, StoreDamaged
+from zb_device.faults import DeviceFault, DiskFailing, DiskFull, StoreDamaged
 
 BUSY_TIMEOUT_MS: Final = 5_000
 CHECKPOINT_PAGES: Final = 4_000
@@ -33,7 +33,7 @@ def _naming(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return method(cursor, *values)
         except dbapi2.DatabaseError as fault:
-            name = _named(fault, cursor.connection.path)
+            name = _named(fault, cursor.connection)
             if name is None:
                 raise
             raise name from fault
@@ -53,9 +53,11 @@ class _Cursor(dbapi2.Cursor):  # type: ignore[misc]
 
 
 class Connection(dbapi2.Connection):  # type: ignore[misc]
-    """An open database. DiskFull and StoreDamaged name what is wrong with its file; other faults are the caller's own."""
+    """An open database. StoreDamaged, DiskFull and DiskFailing name what is wrong with its file; the rest are the caller's."""
 
     path: Path
+    is_damaged: bool = False
+    """Something in it is not what was written: some statement has met it."""
 
     def cursor(self, factory: type = _Cursor) -> Any:
         return super().cursor(factory)
@@ -128,11 +130,14 @@ def check_integrity(connection: Connection) -> None:
         raise StoreDamaged(f"{connection.path.name} is damaged: {faults[0]}")
 
 
-def _named(fault: Exception, path: Path) -> DeviceFault | None:
+def _named(fault: Exception, connection: Connection) -> DeviceFault | None:
     """None where the fault is not the file's."""
-    text = str(fault)
+    text, name = str(fault), connection.path.name
     if "full" in text:
         return DiskFull("the disk is full: nothing was recorded; free some space and try again")
-    if "not a database" in text or "malformed" in text or "disk I/O" in text:
-        return StoreDamaged(f"{path.name} cannot be read ({text}): wrong key, damaged or half copied. Do not delete it")
+    if "disk I/O" in text:
+        return DiskFailing(f"{name} could not be read or written ({text}): try again")
+    if "not a database" in text or "malformed" in text:
+        connection.is_damaged = True
+        return StoreDamaged(f"{name} cannot be read ({text}): wrong key, damaged or half copied. Do not delete it")
     return None

@@ -12,14 +12,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from zb_contracts.envelope import ParsedEvent
 from zb_contracts.events import Body
-from zb_contracts.events.values import File
 from zb_contracts.merge.state import InterventionState
+from zb_device.attachments import Attachments
 from zb_device.background import RETRY_S_MAX
 from zb_device.clock import Clock, machine_clock
 from zb_device.database import transaction
 from zb_device.enrolment import Invitation, enrol, finish
-from zb_device.faults import Locked, Wiped
+from zb_device.faults import Locked, StoreDamaged, Wiped
 from zb_device.folder import Folder, Parts
 from zb_device.guard import Guard
 from zb_device.handles import Handles
@@ -27,12 +28,12 @@ from zb_device.http import bounded_client
 from zb_device.listed import ALL, Listed, Which
 from zb_device.local_state import LocalState
 from zb_device.log import ReaderBox
-from zb_device.media import Prepared, described
+from zb_device.media import Prepared
 from zb_device.network import Network
 from zb_device.opened import Opened, OwnEvents
 from zb_device.policies import Conditions, Policy
 from zb_device.positions import made_here, with_sealed_positions
-from zb_device.reading import ReadModel
+from zb_device.reading import read_model
 from zb_device.recording import Draft, Recorded, recorded
 from zb_device.reporting import status
 from zb_device.rounds import Rounds
@@ -53,9 +54,9 @@ class Device(Handles):
         self._folder = folder
         self._open: Opened | None = None
         self._client = bounded_client()
-        self._attaching = asyncio.Lock()
+        self._attachments = Attachments(lambda: self.parts.media, self.reader_box)
         self._guard = Guard(clock, lambda: self.parts.reading_right, self.parts.vault.idle_s, self.lock)
-        rounds = Rounds(lambda: self.parts, self._reopen, lambda: self._open, self.lock, self._client, self._destroy)
+        rounds = Rounds(lambda: self.parts, self._reopen, self._whole, self.lock, self._client, self._destroy)
         self._rounds = rounds
         self.network = Network(lambda: self.parts, rounds, transport or self._nats(), clock)
         self.parts.media.tidy()
@@ -198,7 +199,7 @@ class Device(Handles):
         self.parts.sessions.sign_in(technician)
         with transaction(self._folder.connection):
             self.parts.log.name_streams(unlocked.reader, technician)
-        reading = ReadModel(self._folder.path, technician, unlocked.database_key)
+        reading = read_model(self._folder.path, technician, unlocked.database_key, self._note_damage)
         own = OwnEvents(self.parts.log, unlocked.reader, technician)
         self._open = Opened(unlocked, reading, own, lambda: self.parts)
         self._guard.opened(technician)
@@ -223,9 +224,21 @@ class Device(Handles):
     def lock(self) -> None:
         """Close the read model and forget its keys. Recording and sending go on."""
         self._guard.closed()
-        if self._open is not None:
-            self._open.reading.close()
-            self._open = None
+        opened, self._open = self._open, None
+        if opened is not None:
+            opened.reading.close()
+            if opened.reading.is_damaged:
+                self._note_damage(opened.unlocked.technician)
+
+    def _note_damage(self, technician: str) -> None:
+        text = f"what {technician} reads here was damaged and is begun anew: unlock, and the next sync brings it"
+        self.parts.syncer.note(StoreDamaged.code, text)
+
+    def _whole(self) -> Opened | None:
+        """What is open. A read model with a damaged page is locked: recording and sending go on, unlocking begins another."""
+        if self._open is not None and self._open.reading.is_damaged:
+            self.lock()
+        return self._open
 
     # --- Recording ---
 
@@ -238,6 +251,17 @@ class Device(Handles):
         """Several events (and the queue row of a file that one of them names), all or none."""
         self.parts.ending.check_recording()
         self._guard.touch()
+        try:
+            events = self._recorded(drafts, attachment)
+        except StoreDamaged:
+            if self._open is None or self._whole() is not None:
+                raise
+            # A damaged read model is locked now, and recording needs none.
+            events = self._recorded(drafts, attachment)
+        self.network.recorded(attachment is not None)
+        return [recorded(event) for event in events]
+
+    def _recorded(self, drafts: Sequence[Draft], attachment: Prepared | None) -> list[ParsedEvent]:
         technician, reader, now_ms = self.present(), self.reader_box(), self.clock.wall_ms()
         keys = self._open.reading.keys if self._open else None
         drafts = with_sealed_positions(drafts, technician, keys, now_ms)
@@ -253,30 +277,13 @@ class Device(Handles):
         events = self.parts.recorder.record(drafts, actor=technician, reader=reader, known=self._known, also=also)
         if self._open is not None:
             self._open.own.remember(events)
-        self.network.recorded(attachment is not None)
-        return [recorded(event) for event in events]
+        return events
 
     async def attach(self, data: bytes, mime: str, drafts: Callable[[Prepared], Sequence[Draft]]) -> list[Recorded]:
         """The bytes first, encrypted and durable; then the events that name them, and the queue row with them."""
-        async with self._attaching:
-            media, file = self.parts.media, await asyncio.to_thread(described, data, mime)
-            prepared = media.known(file) or await self._written(data, file)
-            try:
-                events = await self.record_all(drafts(prepared), prepared)
-            except BaseException:
-                media.discard(prepared)
-                raise
-            return [replace(event, sha256=file.sha256) for event in events]
-
-    async def _written(self, data: bytes, file: File) -> Prepared:
-        writing = asyncio.ensure_future(asyncio.to_thread(self.parts.media.prepare, data, file, self.reader_box()))
-        try:
-            return await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            # A thread ends when it has written: until then nobody else may write the same chunks under another key.
-            await asyncio.wait([writing])
-            self.parts.media.tidy()
-            raise
+        async with self._attachments.written(data, mime) as prepared:
+            events = await self.record_all(drafts(prepared), prepared)
+        return [replace(event, sha256=prepared.file.sha256) for event in events]
 
     def reader_box(self) -> ReaderBox | None:
         """To whom new events and files are sealed beside escrow."""
@@ -333,9 +340,10 @@ class Device(Handles):
     def opened(self) -> Opened:
         """Locked unless the read model is open and may be: not after a time without use, nor beyond the session."""
         self._guard.check()
-        if self._open is None:
+        opened = self._whole()
+        if opened is None:
             raise Locked("the read model is locked: unlock it first")
-        return self._open
+        return opened
 
     # --- The network ---
 

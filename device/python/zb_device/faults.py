@@ -106,6 +106,13 @@ class StoreDamaged(DeviceFault):
     code = "device.store_damaged"
 
 
+class DiskFailing(DeviceFault):
+    """The disk could not be read or written just now; nothing says that what is on it is damaged."""
+
+    code = "device.disk_failing"
+    retryable = True
+
+
 class StoreRestored(DeviceFault):
     """The author of this store goes on no more: it is an old copy, or another copy went on in its place."""
 

@@ -141,12 +141,5 @@ class KeyExchange:
         custody = self.parts.deposits.custody
         assert custody is not None  # whoever calls has read it
         body = asked.model_dump_json().encode()
-        headers = self.parts.keys.request_headers(
-            device=self.parts.pinned.device,
-            token=self.parts.sessions.current().token,
-            method="POST",
-            path=httpx.URL(custody.url + path).path,
-            body=body,
-            real_ms=self.parts.real_time(),
-        )
-        return await post(self.client, custody.url + path, body, answer, headers)
+        url = custody.url + path
+        return await post(self.client, url, body, answer, self.parts.sessions.proof("POST", httpx.URL(url).path, body))

@@ -22,7 +22,7 @@ from zb_contracts.handover import CHUNK_BYTES, NONCE_BYTES, opened_chunk, sealed
 from zb_contracts.keys import WrapKey, open_sealed, seal_to
 from zb_device.bound_secret import sync_folder
 from zb_device.database import Connection, transaction
-from zb_device.faults import DiskFull, FileInvalid, StoreDamaged
+from zb_device.faults import DiskFailing, DiskFull, FileInvalid, StoreDamaged
 from zb_device.log import ReaderBox
 
 FILE_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -83,7 +83,7 @@ class MediaStore:
         """Encrypt and write the chunks, durable before this returns. Touches no database: it may run in a thread.
 
         `file` is how `described` names the bytes. Only for one that is not `known`: another key would make the bytes that wait
-        unreadable. DiskFull, with nothing of it left on the disk.
+        unreadable. DiskFull or DiskFailing, with nothing of it left on the disk.
         """
         key = AESGCM.generate_key(256)
         chunks = -(-len(data) // CHUNK_BYTES)
@@ -94,9 +94,9 @@ class MediaStore:
             sync_folder(self._folder)
         except OSError as fault:
             self._remove(file.sha256)
-            if fault.errno != errno.ENOSPC:
-                raise
-            raise DiskFull("the disk is full: the file was not attached; free some space and try again") from fault
+            if fault.errno == errno.ENOSPC:
+                raise DiskFull("the disk is full: the file was not attached; free some space and try again") from fault
+            raise DiskFailing(f"the file was not attached: {fault.strerror}") from fault
         for_reader = seal_to(reader.public, key) if reader else None
         return Prepared(file, chunks, seal_to(self._escrow, key), for_reader, reader.technician if reader else None)
 
@@ -127,10 +127,10 @@ class MediaStore:
             ),
         )
 
-    def discard(self, prepared: Prepared) -> None:
+    def discard(self, file: File) -> None:
         """No event came to name it: its chunks go, unless another event named the file before."""
-        if self.item(prepared.file.sha256) is None:
-            self._remove(prepared.file.sha256)
+        if self.item(file.sha256) is None:
+            self._remove(file.sha256)
 
     def item(self, sha256: str) -> MediaItem | None:
         row = self._db.execute(f"select {_COLUMNS} from media where sha256 = ?", (sha256,)).fetchone()  # noqa: S608
@@ -166,11 +166,13 @@ class MediaStore:
         return bytes(box)
 
     def sealed_chunk(self, sha256: str, number: int) -> bytes:
-        """One chunk as it lies here, encrypted. StoreDamaged where it is missing or cannot be read."""
+        """One chunk as it lies here, encrypted. StoreDamaged where it is missing, DiskFailing where it cannot be read."""
         try:
             return self._path(sha256, number).read_bytes()
+        except FileNotFoundError as fault:
+            raise StoreDamaged(f"chunk {number} of {sha256} is missing") from fault
         except OSError as fault:
-            raise StoreDamaged(f"chunk {number} of {sha256} cannot be read: {fault.strerror}") from fault
+            raise DiskFailing(f"chunk {number} of {sha256} cannot be read: {fault.strerror}") from fault
 
     # --- The upload's progress ---
 

@@ -6,7 +6,7 @@ when somebody looks at it. The device's own events are not here: `local_state` l
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from zb_contracts.sync import (
     ScopeDocument,
 )
 from zb_device.database import Connection, open_database, transaction
+from zb_device.faults import StoreDamaged
 from zb_device.listed import ALL, LISTED_MAX, Listed, Which, line_of, read_line
 from zb_device.subject_keys import SubjectKeys
 
@@ -60,14 +61,23 @@ class ReadModel:
     """An open read model. Close it to lock."""
 
     def __init__(self, folder: Path, technician: str, key: bytes) -> None:
-        self._db: Connection = open_database(database_path(folder, technician), key, "read")
+        self._path = database_path(folder, technician)
+        self._db: Connection = open_database(self._path, key, "read")
         self.keys = SubjectKeys(self._db)
         self.technician = technician
         self.is_open = True
 
+    @property
+    def is_damaged(self) -> bool:
+        """Some page of it is not what was written; nothing in it is the only copy."""
+        return bool(self._db.is_damaged)
+
     def close(self) -> None:
+        """Lock. A damaged one goes: it is begun anew when it is opened next."""
         self.is_open = False
         self._db.close()
+        if self.is_damaged:
+            _remove(self._path)
 
     # --- Reading ---
 
@@ -226,6 +236,21 @@ def _check_limit(what: str, size: int, limit: int) -> None:
 def _span(kind: str) -> tuple[str, str]:
     """All ids of a kind lie between these."""
     return f"{kind}:", f"{kind};"
+
+
+def read_model(folder: Path, technician: str, key: bytes, damaged: Callable[[str], None]) -> ReadModel:
+    """The technician's read model. A damaged one is begun anew, and `damaged` is told: the platform has all that was in it."""
+    try:
+        return ReadModel(folder, technician, key)
+    except StoreDamaged:
+        _remove(database_path(folder, technician))
+        damaged(technician)
+        return ReadModel(folder, technician, key)
+
+
+def _remove(path: Path) -> None:
+    for part in path.parent.glob(f"{path.name}*"):
+        part.unlink(missing_ok=True)
 
 
 def remove_read_models(folder: Path, *, keep: Sequence[str]) -> None:

@@ -111,7 +111,7 @@ class Rounds:
         opened, parts = self.opened(), self.parts()
         has_person = parts.sessions.current().technician is not None
         reader = opened.reader if opened and has_person else None
-        uploader = Uploader(parts.media, parts.pinned, parts.keys, parts.sessions, parts.real_time)
+        uploader = Uploader(parts.media, parts.pinned, parts.sessions)
         try:
             return await uploader.run(self.client, reader, may_go)
         except Refused as fault:

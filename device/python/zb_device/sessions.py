@@ -5,6 +5,7 @@ What a token opens off line is `reading_right`'s matter. An expired one never st
 sends and collects receipts.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -12,7 +13,7 @@ import httpx
 import msgspec
 from pydantic import BaseModel, ValidationError
 
-from zb_contracts.enrolment import TokenAnswer, TokenRequest
+from zb_contracts.enrolment import NO_HEADERS, TokenAnswer, TokenRequest
 from zb_contracts.printable import printable
 from zb_contracts.problems import DEVICE_PROOF_TIME
 from zb_device.clock import Clock, RealMark, real_mark
@@ -84,21 +85,24 @@ class Sessions:
     async def post(self, client: httpx.AsyncClient, path: str, body: bytes, answer: type[M]) -> M:
         """One request under the login key's proof. Where the device's clock was too wrong for it, once more in real time."""
         try:
-            return await post(client, self.pinned.ingest_url + path, body, answer, self._proof(path, body))
+            return await post(client, self.pinned.ingest_url + path, body, answer, self.proof("POST", path, body))
         except Refused as fault:
             if fault.problem != DEVICE_PROOF_TIME.code:
                 raise
         await self.real_time.learn(client)
-        return await post(client, self.pinned.ingest_url + path, body, answer, self._proof(path, body))
+        return await post(client, self.pinned.ingest_url + path, body, answer, self.proof("POST", path, body))
 
-    def _proof(self, path: str, body: bytes) -> dict[str, str]:
+    def proof(self, method: str, path: str, body: bytes, covered: Mapping[str, str] = NO_HEADERS) -> dict[str, str]:
+        """The headers by which a request proves session and login key now. `path` is without host and query; `covered` are the
+        request's own headers."""
         return self.keys.request_headers(
             device=self.pinned.device,
             token=self.current().token,
-            method="POST",
+            method=method,
             path=path,
             body=body,
             real_ms=self.clock.real_ms(),
+            covered=covered,
         )
 
 

@@ -31,9 +31,8 @@ from zb_contracts.problems import (
     UNAUTHENTICATED,
 )
 from zb_contracts.sealed import to_base64url
-from zb_device.faults import Refused, StoreDamaged, Unreachable
+from zb_device.faults import DeviceFault, DiskFailing, Refused, StoreDamaged, Unreachable
 from zb_device.http import answered
-from zb_device.keys import DeviceKeys
 from zb_device.media import MediaItem, MediaStore
 from zb_device.outbox import OpenReader
 from zb_device.sessions import Sessions, refusal
@@ -63,9 +62,7 @@ class Uploader:
 
     media: MediaStore
     pinned: Pinned
-    keys: DeviceKeys
     sessions: Sessions
-    real_ms: Callable[[], int]
 
     async def run(self, client: httpx.AsyncClient, reader: OpenReader | None, may_go: Callable[[], bool]) -> int:
         """Try each waiting file once; how many are stored now. What the reader cannot open is handed over.
@@ -89,6 +86,8 @@ class Uploader:
                     raise
             except StoreDamaged as fault:
                 self.media.failed(item.sha256, fault.code, str(fault))
+            except DiskFailing as fault:
+                self._tried(item, fault.code, fault)
         return stored
 
     def _refused(self, item: MediaItem, fault: Refused) -> None:
@@ -100,10 +99,13 @@ class Uploader:
         elif not fault.retryable:
             self.media.failed(item.sha256, fault.problem, str(fault))
             return
+        self._tried(item, fault.problem, fault)
+
+    def _tried(self, item: MediaItem, code: str, fault: DeviceFault) -> None:
         if item.tries + 1 >= TRIES_MAX:
-            self.media.failed(item.sha256, fault.problem, f"given up after {TRIES_MAX} tries: {fault}")
+            self.media.failed(item.sha256, code, f"given up after {TRIES_MAX} tries: {fault}")
         else:
-            self.media.tried(item.sha256, fault.problem, str(fault))
+            self.media.tried(item.sha256, code, str(fault))
 
     async def _upload(
         self, client: httpx.AsyncClient, item: MediaItem, reader: WrapKey | None, may_go: Callable[[], bool]
@@ -176,15 +178,7 @@ class Uploader:
     async def _request(
         self, client: httpx.AsyncClient, method: str, url: str, body: bytes, headers: dict[str, str]
     ) -> httpx.Response:
-        proof = self.keys.request_headers(
-            device=self.pinned.device,
-            token=self.sessions.current().token,
-            method=method,
-            path=httpx.URL(url).path,
-            body=body,
-            real_ms=self.real_ms(),
-            covered=headers,
-        )
+        proof = self.sessions.proof(method, httpx.URL(url).path, body, headers)
         said = {"Tus-Resumable": TUS_VERSION, **proof, **headers}
         response = await answered(client, method, url, said, body=body, timeout_s=TIMEOUT_S)
         if response.status_code >= 300:

@@ -78,6 +78,10 @@ FAULTS: Final[dict[str, Words]] = {
         "en": "This store is an old copy: it goes on by itself, the person is told.",
         "fr": "Ce stockage est une copie ancienne : il continue de lui-même, la personne en est informée.",
     },
+    "device.disk_failing": {
+        "en": "The disk does not answer: nothing was recorded. Try again, and have the device looked at.",
+        "fr": "Le disque ne répond pas : rien n'a été enregistré. Réessayez, et faites examiner l'appareil.",
+    },
     "device.disk_full": {"en": "The disk is full: nothing was recorded.", "fr": "Le disque est plein : rien n'a été enregistré."},
     "device.record_invalid": {"en": "That cannot be recorded so.", "fr": "Cela ne peut pas être enregistré ainsi."},
     "device.policy_invalid": {"en": "There is no such policy.", "fr": "Cette règle n'existe pas."},
