@@ -162,5 +162,5 @@ async def test_the_timer_rests_no_longer_than_until_the_next_moment(device, hand
     device.use(policy_of("standard", idle_s=3600))
     monkeypatch.setattr(device.network, "_share", 0.0)
     hands.wall = at(4, 59)
-    assert device.network.events.appointment_s() == 60
+    assert device.network.events.appointment_s() == device.moment_in_s() == device.status()["moment_in_s"] == 60
     assert device.network.events.idle_s() == 3600

@@ -74,7 +74,7 @@ MADE_BY_THE_SDK = {"file", "keys", "shown_sha256", "signer_role", "field"}
 
 SDK_BY_COMMAND = {
     "outbox": {"outbox"},
-    "status": {"status", "technician", "unlocked", "is_online", "settled", "uploaded"},
+    "status": {"status", "technician", "unlocked", "is_online", "settled", "uploaded", "moment_in_s"},
     "check": {"check"},
     "list": {"listed"},
     "show": {"state", "intervention", "shown"},

@@ -217,6 +217,7 @@ class Device(Blocking):
     tell = calls(aio.Device.tell)
     describe = calls(aio.Device.describe)
     use = calls(aio.Device.use)
+    moment_in_s = calls(aio.Device.moment_in_s)
     offline = waits(aio.Device.offline)
     online = calls(aio.Device.online)
     settled = calls(aio.Device.settled)

@@ -16,8 +16,8 @@ from zb_contracts.envelope import ParsedEvent
 from zb_contracts.events import Body
 from zb_contracts.merge.state import InterventionState
 from zb_device.attachments import Attachments
-from zb_device.background import RETRY_S_MAX
 from zb_device.clock import Clock, machine_clock
+from zb_device.contact import Contact
 from zb_device.database import transaction
 from zb_device.enrolment import Invitation, enrol, finish
 from zb_device.faults import Locked, StoreDamaged, Wiped
@@ -31,7 +31,6 @@ from zb_device.log import ReaderBox
 from zb_device.media import Prepared
 from zb_device.network import Network
 from zb_device.opened import Opened, OwnEvents
-from zb_device.policies import Conditions, Policy
 from zb_device.positions import made_here, with_sealed_positions
 from zb_device.reading import read_model
 from zb_device.recording import Draft, Recorded, recorded
@@ -39,12 +38,11 @@ from zb_device.reporting import status
 from zb_device.rounds import Rounds
 from zb_device.settings import Host, LockPolicy, Settings, SignedIn
 from zb_device.standing import LISTED, Outbox, outbox
-from zb_device.syncing import SyncReport
 from zb_device.transport import NatsTransport, Transport
 from zb_device.vault import Unlocked, Vault, stretch
 
 
-class Device(Handles):
+class Device(Handles, Contact):
     """An enrolled device. Make it with `enrol` or `open`, and close it, or use it in an `async with`."""
 
     def __init__(self, folder: Folder, clock: Clock, transport: Transport | None = None) -> None:
@@ -345,59 +343,11 @@ class Device(Handles):
             raise Locked("the read model is locked: unlock it first")
         return opened
 
-    # --- The network ---
-
-    async def sync(self) -> SyncReport:
-        """Renew the session where due, send, ask, apply. Unreachable, Refused or a Problem else; nothing is lost by it."""
-        return await self.network.sync()
-
-    async def upload(self, *, regardless: bool = False) -> int:
-        """Try each waiting file once, if the policy lets photos go now (or `regardless` of it); how many are stored now."""
-        return await self.network.upload(regardless=regardless)
-
-    def start(self, *, retry_s_max: float = RETRY_S_MAX) -> None:
-        """Sync and upload in the background from now on."""
-        self.network.start(retry_s_max)
-
-    def tell(self, conditions: Conditions) -> None:
-        """What the host knows of link and battery; call it whenever that changes. PolicyInvalid for what cannot be."""
-        self.network.tell(conditions)
-
     def describe(self, *, model: str = "", os: str = "", app: str = "") -> None:
         """What this device is, better than the machine says it, for those who look after it. What is left empty stays."""
         self.parts.about.describe(Host(model=model, os=os, app=app))
 
-    @property
-    def policy(self) -> Policy:
-        """What waits for what."""
-        return self.network.policy
-
-    def use(self, policy: Policy) -> None:
-        """Another policy from now on, kept in the store: one of `policies`, or one made with `policy_of`."""
-        self.network.use(policy)
-
-    async def offline(self) -> None:
-        """Cut the device's own connections, as a flight mode does."""
-        await self.network.switch_off()
-
-    def online(self) -> None:
-        self.network.switch_on()
-
-    @property
-    def is_online(self) -> bool:
-        return self.network.is_online
-
-    def settled(self) -> bool:
-        """The ledger has had its word on every event."""
-        return self.network.settled()
-
-    def uploaded(self) -> bool:
-        """The evidence store has had its word on every photo and signature."""
-        return self.network.uploaded()
-
-    async def wait_until(self, reached: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait for what a background round brings; False when the time is over."""
-        return await self.network.wait_until(reached, timeout_s)
+    # --- What the parts ask of the whole ---
 
     def _reopen(self) -> None:
         """The store goes on under another author or other keys."""

@@ -179,6 +179,10 @@ class Network:
     def _idle_s(self) -> float:
         return idle_s(self.policy, self.conditions)
 
+    def moment_in_s(self) -> float | None:
+        """As `Device.moment_in_s`."""
+        return until_appointment_s(self.policy, self._clock.wall_ms(), self._share)
+
     def _appointment_s(self) -> float:
-        left_s = until_appointment_s(self.policy, self._clock.wall_ms(), self._share)
+        left_s = self.moment_in_s()
         return math.inf if left_s is None else left_s

@@ -42,6 +42,7 @@ def status(device: "Device") -> Json:
         "media": _media(device),
         "waits": _waits(device),
         "policy": device.policy.name,
+        "moment_in_s": device.moment_in_s(),
         "conditions": msgspec.to_builtins(device.network.conditions),
         "session": _session(device),
         "clock": _clock(device),
