@@ -1,14 +1,17 @@
 """Photos: the bytes are durable before the event that names them, and go only when the server shows that it has them."""
 
+import asyncio
 import hashlib
 import os
+import threading
 
 import pytest
 
-from zb_contracts.events.fieldwork import Started
+from zb_contracts.events.fieldwork import Done, PhotoTaken, Started
 from zb_device.commands import run
-from zb_device.faults import FileInvalid, RecordInvalid, Refused, StoreDamaged, Unreachable
-from zb_device.media import CHUNK_BYTES, MediaState, described
+from zb_device.faults import FileInvalid, RecordInvalid, Refused, StoreDamaged, Unreachable, VisitRefused
+from zb_device.media import CHUNK_BYTES, MediaState, MediaStore, Prepared, described
+from zb_device.recording import Draft
 from zb_device.uploads import TRIES_MAX
 
 BOILER = "intervention:leaky-boiler"
@@ -25,6 +28,10 @@ def picture(tmp_path):
 
 async def take(device, picture) -> dict:
     return await run(device, "attach", {"intervention": "leaky-boiler", "photo": str(picture), "label": "before"})
+
+
+def photographed(prepared: Prepared) -> list[Draft]:
+    return [Draft(BOILER, PhotoTaken(file=prepared.file, source="camera"))]
 
 
 def chunks(device) -> list[str]:
@@ -49,6 +56,42 @@ async def test_bytes_without_an_event_are_tidied_away_and_an_event_never_lacks_b
     assert device.parts.media.item(prepared.file.sha256) is None
     assert device.parts.media.tidy() == 3
     assert chunks(device) == []
+
+
+async def test_what_an_attachment_wrote_goes_with_it_when_its_event_is_refused(device):
+    with pytest.raises(VisitRefused):
+        await device.attach(PHOTO, "image/jpeg", lambda _: [Draft(BOILER, Done())])
+    assert chunks(device) == []
+
+
+async def test_a_file_whose_attaching_was_called_off_is_not_written_by_two_at_once(device, monkeypatch):
+    begun, may_write, write = threading.Event(), threading.Event(), MediaStore.prepare
+
+    def slow(*values):
+        begun.set()
+        assert may_write.wait(10)
+        return write(*values)
+
+    monkeypatch.setattr(MediaStore, "prepare", slow)
+    first = asyncio.create_task(device.attach(PHOTO, "image/jpeg", photographed))
+    await asyncio.to_thread(begun.wait, 10)
+    first.cancel()
+    second = asyncio.create_task(device.attach(PHOTO, "image/jpeg", photographed))
+    may_write.set()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    await second
+    assert device.parts.media.read(device.parts.media.item(SHA256), device.opened().unlocked.reader) == PHOTO
+
+
+async def test_a_photo_that_failed_is_attached_anew(device, picture, platform):
+    await take(device, picture)
+    (device._folder.path / "media" / f"{SHA256}.1").unlink()
+    await device.upload()
+    assert device.parts.media.item(SHA256).state is MediaState.FAILED
+    await take(device, picture)
+    assert await device.upload() == 1
+    assert platform.files[SHA256] == PHOTO
 
 
 async def test_an_upload_that_breaks_off_goes_on_where_it_stopped(device, picture, platform):

@@ -18,7 +18,17 @@ from zb_device.bound_secret import FILE_NAME as SECRET_FILE
 from zb_device.bound_secret import BoundSecret
 from zb_device.database import open_database
 from zb_device.device import Device
-from zb_device.faults import DeviceBusy, NoTechnician, NotEnrolled, PinBlocked, PinTooWeak, StoreDamaged, Unreachable, WrongPin
+from zb_device.faults import (
+    AlreadyEnrolled,
+    DeviceBusy,
+    NoTechnician,
+    NotEnrolled,
+    PinBlocked,
+    PinTooWeak,
+    StoreDamaged,
+    Unreachable,
+    WrongPin,
+)
 from zb_device.folder import DATABASE_FILE
 
 BOILER = "intervention:leaky-boiler"
@@ -180,11 +190,10 @@ async def test_a_store_of_a_newer_version_is_left_alone(folder):
 
 
 async def test_files_are_the_owners_alone_and_say_nothing(folder):
-    secret = (folder / SECRET_FILE).stat()
-    assert secret.st_mode & 0o777 == 0o600
     assert folder.stat().st_mode & 0o777 == 0o700
     for path in folder.rglob("*"):
         if path.is_file():
+            assert path.stat().st_mode & 0o777 == 0o600, path
             assert b"leaky-boiler" not in path.read_bytes(), path
             assert b"SQLite format" not in path.read_bytes()[:16], path
 
@@ -234,6 +243,16 @@ async def test_two_technicians_have_two_read_models_and_neither_reads_the_other(
     assert (texts, made.seq) == (["written by anna"], 2)
     with pytest.raises(NoTechnician):
         await device.unlock(PIN, "tech-carl")
+
+
+async def test_a_pin_that_is_too_weak_uses_up_no_code(platform, hands, tmp_path):
+    with pytest.raises(PinTooWeak):
+        await Device.enrol(tmp_path / "weak", platform.invitation(), "1", clock=hands.clock())
+    assert platform.enrolments == 0
+    device = await Device.enrol(tmp_path / "weak", platform.invitation(), PIN, clock=hands.clock())
+    await device.close()
+    with pytest.raises(AlreadyEnrolled):
+        await Device.enrol(tmp_path / "weak", platform.invitation(), PIN, clock=hands.clock())
 
 
 async def test_a_lost_enrolment_answer_is_asked_for_again_with_the_same_keys(platform, hands, tmp_path):
