@@ -77,7 +77,7 @@ async def _measured(
             click.echo("receipts at the devices")
             seen, cpu_s = await latency.measure(machine, live)
             details["latency"] = {**asdict(seen), "cpu_s": cpu_s}
-            targets += _latency_targets(seen)
+            targets += _latency_targets(seen, cpu_s)
         if "peer" in wanted:
             click.echo("the peer: eventsourcing's recorder and runner")
             found = await asyncio.to_thread(peer.measure, machine)
@@ -132,12 +132,16 @@ def _memory_targets(rate: Throughput) -> list[Target]:
     return targets
 
 
-def _latency_targets(seen: Latency) -> list[Target]:
+def _latency_targets(seen: Latency, cpu_s: dict[str, float]) -> list[Target]:
+    used = sum(cpu_s.values())
     return [
         Target("receipt at the device, offered", seen.events_per_s, "events/s"),
         Target("receipt at the device, p50", seen.p50_s * 1000, "ms"),
         Target("receipt at the device, p99", seen.p99_s * 1000, "ms", 250, "less"),
         Target("of it the broker's storing, p99", seen.stored_p99_s * 1000, "ms"),
+        Target("questions a segment", seen.asked, ""),
+        Target("CPU of the platform meanwhile", used / seen.segments * 1000, "ms/segment"),
+        Target("CPU of the devices on this machine", seen.devices_cpu_s / seen.segments * 1000, "ms/segment"),
     ]
 
 

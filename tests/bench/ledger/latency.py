@@ -48,12 +48,14 @@ class Latency:
     """To the broker's acknowledgement alone."""
     asked: float
     """Sync requests a segment."""
+    devices_cpu_s: float
+    """What the devices themselves used of this machine, warm-up and connecting included."""
     faults: list[str]
     """Devices that were not settled long after the end, and why. Their segments count with the time that was waited."""
 
 
 async def measure(machine: Machine, agency: AgencyFiles) -> tuple[Latency, dict[str, float]]:
-    """The latency of this all-live agency's devices, and the CPU of each part in seconds."""
+    """The latency of this all-live agency's devices, and the CPU of each part in seconds, warm-up and connecting included."""
     async with watched(machine.dsn, machine.processes) as seen:
         total = await rows(machine.dsn) + agency.office_events
         await publish_apart(Job(machine.nats.url, machine.administrator().text(), [str(agency.office)]), machine.folder)
@@ -134,6 +136,7 @@ async def _measured(handhelds: list[Handheld], times: Times) -> Latency:
         max_s=max(found),
         stored_p99_s=quantile(times.stored, 0.99),
         asked=times.asked / len(found),
+        devices_cpu_s=time.process_time(),
         faults=times.faults,
     )
 
