@@ -15,16 +15,13 @@ from zb_contracts.problems import FORK, LINK_BROKEN
 from zb_contracts.segment import seal_event
 from zb_contracts.sync import Receipt, Verdict
 from zb_device.database import Connection
-from zb_device.logbook import Entry, EventState, Logbook, open_bundle
+from zb_device.logbook import OPEN, Entry, EventState, Logbook, open_bundle
 from zb_device.visits import Visit, VisitStatus
 
 KEEP_MS: Final = 7 * 86_400_000
 """Admitted events are kept so long after their receipt, in case a rewound ledger asks again."""
 OUTGOING_MAX: Final = 1024
 """Events that one round reads for sending."""
-
-_OPEN: Final = "state <> 'admitted'"
-"""As the index `log_open` says it: what matters here is found without reading years of work that is done."""
 
 _VERDICTS: Final = {
     Verdict.ADMITTED: EventState.ADMITTED,
@@ -168,7 +165,7 @@ class Log(Logbook):
 
     def outgoing(self, first: int | None = None) -> list[Outgoing]:
         """What waits to be sent, in order: queued events, or after a gap answer everything from `first` on."""
-        where = f"{_OPEN} and state = 'queued'" if first is None else "seq >= :first and for_escrow is not null"
+        where = f"{OPEN} and state = 'queued'" if first is None else "seq >= :first and for_escrow is not null"
         rows = self._db.execute(
             "select seq, header_sha256, for_escrow, for_reader, reader from log"  # noqa: S608
             f" where incarnation = :incarnation and {where} order by seq limit :limit",
@@ -205,7 +202,7 @@ class Log(Logbook):
     def send_again(self, ledger_mark: int) -> None:
         """What the broker took, and the ledger never answered, waits to be sent once more."""
         self._db.execute(
-            f"update log set state = 'queued' where incarnation = ? and {_OPEN} and state = 'received'",  # noqa: S608
+            f"update log set state = 'queued' where incarnation = ? and {OPEN} and state = 'received'",  # noqa: S608
             (self.incarnation,),
         )
         self._put_progress(ledger_mark, 0)
@@ -228,7 +225,7 @@ class Log(Logbook):
     def agreed(self) -> int:
         """Up to here, contiguous, the ledger has the same events: its receipts said so, and none of them was a fork."""
         (first,) = self._db.execute(
-            f"select min(seq) from log where incarnation = ? and {_OPEN}"  # noqa: S608
+            f"select min(seq) from log where incarnation = ? and {OPEN}"  # noqa: S608
             " and (state in ('queued', 'received') or (state = 'refused' and code in (?, ?)))",
             (self.incarnation, FORK.code, LINK_BROKEN.code),
         ).fetchone()
@@ -249,7 +246,7 @@ class Log(Logbook):
     def _first(self, states: str) -> int | None:
         """The lowest number in one of these states."""
         row = self._db.execute(
-            f"select seq from log where incarnation = ? and {_OPEN} and state in ({states}) order by seq limit 1",  # noqa: S608
+            f"select seq from log where incarnation = ? and {OPEN} and state in ({states}) order by seq limit 1",  # noqa: S608
             (self.incarnation,),
         ).fetchone()
         return int(row[0]) if row else None

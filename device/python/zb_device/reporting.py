@@ -79,12 +79,12 @@ def _at(standing: EventStanding | FileStanding, name: str, shown: str) -> Json:
 
 def _waits(device: "Device") -> list[Json]:
     """What waits for what: events and photos, counted by the reason."""
-    now_ms, parts = device.clock.wall_ms(), device.parts
+    now_ms, parts, photos = device.clock.wall_ms(), device.parts, device.network.photos_wait_for()
     waiting = [
         ("events", event_waits_for(device, one.state, has_reason=one.has_reason), one.count, one.oldest_ms)
         for one in parts.log.waiting()
     ]
-    waiting += [("photos", file_waits_for(device, item), 1, item.attached_ms) for item in parts.media.waiting()]
+    waiting += [("photos", file_waits_for(item, photos), 1, item.attached_ms) for item in parts.media.waiting()]
     found: dict[tuple[str, str], tuple[int, int]] = {}
     for what, reason, count, oldest_ms in waiting:
         if reason:

@@ -116,11 +116,11 @@ def outbox(device: "Device", *, everything: bool = False, limit: int = LISTED) -
         unread = {event for event, values in aside.items() if not all(value.read for value in values)}
         listed = {entry.id for entry in entries}
         entries = sorted([*entries, *log.entries_of(unread - listed)], key=lambda entry: (entry.incarnation, entry.seq))
-    types = _types(opened, entries) if opened else {}
+    types, photos = _types(opened, entries) if opened else {}, device.network.photos_wait_for()
     return Outbox(
         tuple(_event(device, entry, now_ms, types.get(entry.id), aside.get(entry.id, ())) for entry in entries[-limit:]),
         tuple(
-            _file(device, item, now_ms)
+            _file(item, now_ms, photos)
             for item in device.parts.media.items()
             if everything or item.state is not MediaState.STORED
         ),
@@ -160,7 +160,7 @@ def event_waits_for(device: "Device", state: EventState, *, has_reason: bool) ->
     return WaitsFor.TURN if state is EventState.QUEUED else WaitsFor.RECEIPT
 
 
-def _file(device: "Device", item: MediaItem, now_ms: int) -> FileStanding:
+def _file(item: MediaItem, now_ms: int, photos: WaitsFor | None) -> FileStanding:
     return FileStanding(
         sha256=item.sha256,
         length_bytes=item.length_bytes,
@@ -168,18 +168,18 @@ def _file(device: "Device", item: MediaItem, now_ms: int) -> FileStanding:
         state=STANDING_OF_FILES[item.state],
         age_s=max(0, now_ms - item.attached_ms) // 1000,
         attached_ms=item.attached_ms,
-        waits_for=file_waits_for(device, item),
+        waits_for=file_waits_for(item, photos),
         tries=item.tries,
         code=item.code,
         message=item.message,
     )
 
 
-def file_waits_for(device: "Device", item: MediaItem) -> WaitsFor | None:
-    """What a file waits for; None once it is stored, or refused for good."""
+def file_waits_for(item: MediaItem, photos: WaitsFor | None) -> WaitsFor | None:
+    """What a file waits for, where all of them wait for `photos`; None once it is stored, or refused for good."""
     if item.state not in (MediaState.QUEUED, MediaState.UPLOADING):
         return None
-    return device.network.photos_wait_for() or (WaitsFor.SERVER if item.code else WaitsFor.TURN)
+    return photos or (WaitsFor.SERVER if item.code else WaitsFor.TURN)
 
 
 def _at_hand(device: "Device") -> Opened | None:
