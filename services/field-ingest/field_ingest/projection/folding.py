@@ -20,9 +20,10 @@ from zb_contracts.merge.headers import merge_header
 from zb_contracts.merge.snapshots import SnapshotRefused
 from zb_contracts.merge.state import State, state_bytes
 
-STREAMS_KEPT_MAX: Final = 10_000
-EVENTS_KEPT_MAX: Final = 60_000
-"""Events that the folds kept hold together, at 1 to 2 KB each: memory is full long before the ledger is large."""
+KEPT_MAX: Final = 100_000
+"""What the folds kept hold together, in events of about 1.4 KB: memory is full long before the ledger is large."""
+FOLD_WEIGHT: Final = 4
+"""What a fold costs beside its events, in events."""
 REASON_MAX: Final = 500
 REST_FROM: Final = 500
 """Events from which on a stream's fold is put away now and then."""
@@ -49,7 +50,7 @@ class Folded:
 
 
 class _Kept:
-    """A fold, and what it counts against the limit: at least one event, for streams of which nothing is held cost too."""
+    """A fold, and what it counts against the limit."""
 
     __slots__ = ("events", "fold", "received_ms", "rested", "weight")
 
@@ -57,13 +58,13 @@ class _Kept:
         self.fold = fold
         self.events = self.rested = events
         self.received_ms = received_ms
-        self.weight = max(1, fold.held())
+        self.weight = FOLD_WEIGHT + fold.held()
 
     def add(self, rows: Sequence[LedgerRow]) -> Folded:
         for row in rows:
             self.fold.add(read_event(row))
         self.events += len(rows)
-        self.weight = max(1, self.fold.held())
+        self.weight = FOLD_WEIGHT + self.fold.held()
         times = (row.received_ms for row in rows if not row.type.startswith(BOOKKEEPING))
         self.received_ms = max(self.received_ms, max(times, default=0))
         state = self.fold.state()
@@ -79,9 +80,9 @@ class _Kept:
 class Folds:
     """The folds of the streams that were touched last, each valid for its partition's marks as this cache saw them last."""
 
-    def __init__(self, *, streams_max: int = STREAMS_KEPT_MAX, events_max: int = EVENTS_KEPT_MAX) -> None:
+    def __init__(self, kept_max: int = KEPT_MAX) -> None:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
-        self._streams_max, self._events_max = streams_max, events_max
+        self._kept_max = kept_max
         self._held = 0
         self._of = 0
         self._at: dict[int, Marks] = {}
@@ -152,7 +153,7 @@ class Folds:
         return folded, faults
 
     def _shrink(self) -> None:
-        while self._kept and (len(self._kept) > self._streams_max or self._held > self._events_max):
+        while self._held > self._kept_max:
             self._held -= self._kept.popitem(last=False)[1].weight
 
 

@@ -1,6 +1,6 @@
 """What the projection keeps in memory between its batches: a limit over all streams, whatever their length."""
 
-from field_ingest.projection.folding import Folds, by_stream
+from field_ingest.projection.folding import FOLD_WEIGHT, Folds, by_stream
 from field_ingest.projection.ports import LedgerRow
 from zb_contracts import canonical
 from zb_contracts.envelope import BODY_TYPE, GENESIS, Header, digest
@@ -34,7 +34,7 @@ def movements(count: int) -> list[LedgerRow]:
 
 
 def test_the_folds_that_were_touched_last_are_kept_and_the_others_go() -> None:
-    folds = Folds(events_max=10)
+    folds = Folds(kept_max=10 * (FOLD_WEIGHT + 1))
     folds.add(by_stream(comments(0, 10)))
     assert folds.missing([f"intervention:{number}" for number in range(10)]) == []
     folds.add(by_stream(comments(10, 4)))
@@ -42,7 +42,7 @@ def test_the_folds_that_were_touched_last_are_kept_and_the_others_go() -> None:
 
 
 def test_what_was_forgotten_makes_room() -> None:
-    folds = Folds(events_max=10)
+    folds = Folds(kept_max=10 * (FOLD_WEIGHT + 1))
     folds.add(by_stream(comments(0, 10)))
     folds.forget(["intervention:0", "intervention:1"])
     folds.add(by_stream(comments(10, 2)))
@@ -50,7 +50,7 @@ def test_what_was_forgotten_makes_room() -> None:
 
 
 def test_a_long_stream_counts_for_what_is_in_memory_of_it() -> None:
-    folds = Folds(events_max=MOVEMENTS_SHOWN_MAX + 10)
+    folds = Folds(kept_max=MOVEMENTS_SHOWN_MAX + FOLD_WEIGHT + 10 * (FOLD_WEIGHT + 1))
     folded, faults = folds.add(by_stream([*movements(1_000), *comments(1_000, 10)]))
     assert faults == {}
     assert folded["stock:depot-north"].events == 1_000

@@ -128,12 +128,10 @@ def interleaved(chains: list[list[SignedEvent]], dice: random.Random) -> list[Si
 
 @pytest.mark.parametrize("batch_rows", [1, 3, 500])
 async def test_the_order_of_admission_and_the_size_of_batches_change_no_hash(
-    company: Any, company_at: Any, postgres_server: Any, shuffled: random.Random, tmp_path: Path, batch_rows: int
+    company: Any, company_at: Any, databases: Any, migrations: Any, shuffled: random.Random, tmp_path: Path, batch_rows: int
 ) -> None:
-    administrator = await asyncpg.connect(postgres_server.dsn())
-    await administrator.execute("CREATE DATABASE second_order")
-    second = await company_at(postgres_server.dsn("second_order"), tmp_path)
-    try:
+    async with databases(1, *migrations) as (dsn,):
+        second = await company_at(dsn, tmp_path)
         for one in (company, second):
             await one.hire("office-main", "office")
             await one.hire("device-a-1", device="device-a", technician="camille")
@@ -145,10 +143,7 @@ async def test_the_order_of_admission_and_the_size_of_batches_change_no_hash(
         await second.project(second.new_projector(batch_rows=batch_rows))
         assert await total(company) == await total(second)
         assert (await total(company)).streams == 4
-    finally:
         await second.pool.close()
-        await administrator.execute("DROP DATABASE second_order WITH (FORCE)")
-        await administrator.close()
 
 
 async def test_without_kept_folds_the_states_are_the_same(company: Any, office: Any, camille: Any, connection: Any) -> None:
@@ -157,7 +152,7 @@ async def test_without_kept_folds_the_states_are_the_same(company: Any, office: 
         await company.project()
     kept = await total(company)
     await connection.execute("TRUNCATE partition_mark, states")
-    await company.project(company.new_projector(batch_rows=1, folds=Folds(streams_max=0)))
+    await company.project(company.new_projector(batch_rows=1, folds=Folds(kept_max=0)))
     assert await total(company) == kept
 
 
