@@ -20,6 +20,8 @@ from zb_contracts.times import TimeText
 
 PROOF_AGE_MAX_S: Final = 300
 PROOF_HEADER: Final = "Zb-Proof"
+PERSON_HEADER: Final = "Zb-Person"
+"""Beside the proof, on a device of a pool: the access token of the technician who signs in."""
 PROOF_TIME_HEADER: Final = "Zb-Proof-Time"
 DEVICE_HEADER: Final = "Zb-Device"
 AUTHORIZATION_SCHEME: Final = "Zb-Device"

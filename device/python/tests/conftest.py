@@ -14,6 +14,7 @@ import pytest_asyncio
 from pydantic import BaseModel
 
 from tests.fixtures.little_platform import PIN, T0, Hands, Platform, Wire
+from zb_contracts.enrolment import PERSON_HEADER
 from zb_contracts.handover import CHUNK_TYPE
 from zb_contracts.handover import PATH as HANDOVER_PATH
 from zb_contracts.subject_keys import DEPOSITS_PATH, KEYS_PATH, STATEMENT_PATH
@@ -102,6 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._lose()
         elif self.platform.refuse_person and technician:
             self._refuse(403, self.platform.refuse_person)
+        elif self.platform.is_pool and technician and self.headers.get(PERSON_HEADER) != f"token-of-{technician}":
+            self._refuse(403, "access.forbidden")
         else:
             token = self.platform.make_token(technician or "drain")
             self._send(200, json.dumps({"token": token, "expires_at": format_time_ms(T0)}).encode())

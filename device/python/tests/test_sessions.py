@@ -223,6 +223,29 @@ async def test_each_of_two_technicians_reads_by_a_session_of_their_own(mine, pla
     assert mine.state(BOILER)
 
 
+async def test_on_a_pools_device_each_signs_in_with_a_token_of_their_own_and_takes_over_again_without_one(mine, platform):
+    platform.is_pool = True
+    with pytest.raises(Refused) as caught:
+        await mine.sign_in("tech-bert", "another passphrase")
+    assert (caught.value.problem, mine.technician) == ("access.forbidden", "tech-anna")
+    await mine.sign_in("tech-bert", "another passphrase", person="token-of-tech-bert")
+    await records_and_sends(mine, platform)
+
+    await mine.unlock(PIN, "tech-anna")
+    await records_and_sends(mine, platform)
+    assert mine.parts.sessions.current().technician == "tech-anna"
+
+
+async def test_a_pools_session_that_has_ended_is_renewed_by_its_person_alone(mine, platform, pocket):
+    platform.is_pool = True
+    pocket.pass_ms(50 * HOUR_MS, platform)
+    await records_and_sends(mine, platform)  # in a drain session
+    with pytest.raises(SessionExpired):
+        await mine.sign_in("tech-anna", PIN)
+    await mine.sign_in("tech-anna", PIN, person="token-of-tech-anna")
+    assert mine.state(BOILER)
+
+
 async def test_an_unlocked_device_that_nobody_uses_locks_itself(mine, platform, pocket):
     mine.parts.vault.set_policy(LockPolicy(idle_s=60))
     pocket.pass_ms(59_000, platform)

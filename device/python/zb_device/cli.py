@@ -37,6 +37,8 @@ from zb_device.wording import FAULTS
 PIN_VARIABLE: Final = "ZB_DEVICE_PIN"
 SECRETS: Final = {"pin": ("PIN", PIN_VARIABLE), "new_pin": ("new PIN", "ZB_DEVICE_NEW_PIN")}
 """Arguments that are never read from the command line: what to ask for, and which variable may hold it."""
+OPTIONAL_SECRETS: Final = {"person": "ZB_DEVICE_PERSON"}
+"""The same, of what only some devices need: nobody is asked."""
 SERVED_ONLY: Final = frozenset({"lock", "unlock", "online", "offline", "wait", "tell"})
 """What changes or awaits a running process has no meaning in one that ends at once."""
 REFUSED: Final = 1
@@ -176,11 +178,14 @@ def _made(command: Command) -> click.Command:
         click.Argument([name], required=fields[name].is_required(), metavar=_kind(fields[name].annotation))
         for name in command.positional
     ]
-    parameters += [_option(name, field) for name, field in fields.items() if name not in {*command.positional, *SECRETS}]
+    parameters += [
+        _option(name, field) for name, field in fields.items() if name not in {*command.positional, *SECRETS, *OPTIONAL_SECRETS}
+    ]
 
     def called(**given: Any) -> None:
         said = {name: _value(value, fields[name]) for name, value in given.items() if value is not None}
         said |= {name: _secret(name) for name in fields if name in SECRETS}
+        said |= {name: os.environ[held] for name, held in OPTIONAL_SECRETS.items() if name in fields and os.environ.get(held)}
         _one(click.get_current_context().obj, command.name, said)
 
     return click.Command(_dashed(command.name), callback=called, params=parameters, help=command.about)

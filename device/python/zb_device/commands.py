@@ -186,15 +186,17 @@ async def lock_policy(device: Device, arguments: LockChoice) -> Json:
 
 
 class SignIn(Arguments):
-    """A technician who begins to work with this device, with a PIN of their choice."""
+    """A technician who begins to work with this device, with a PIN of their choice. On a device of a pool `person` is their
+    access token of the identity provider."""
 
     technician: str
     pin: str
+    person: str | None = None
 
 
 @command("sign_in", Section.PEOPLE, SignIn, about="A technician begins to work with this device.", positional=("technician",))
 async def sign_in(device: Device, arguments: SignIn) -> Json:
-    await device.sign_in(arguments.technician, arguments.pin)
+    await device.sign_in(arguments.technician, arguments.pin, person=arguments.person)
     return {"technician": device.technician}
 
 

@@ -159,17 +159,21 @@ class Device(Handles, Contact):
     def unlocked(self) -> bool:
         return self._open is not None
 
-    async def sign_in(self, technician: str, pin: str) -> None:
+    async def sign_in(self, technician: str, pin: str, *, person: str | None = None) -> None:
         """Make `technician` the one who works here, with a read model of their own, and unlock it.
 
-        The first time on this device it needs a session of theirs, hence the network, unless enrolment brought it.
+        The first time on this device it needs a session of theirs, hence the network, unless enrolment brought it. A pool's
+        device gets sessions only with `person`, the technician's access token of the identity provider: the first time, and
+        again when the session has ended.
         """
-        if self.parts.vault.reader_public(technician) is not None:
+        is_known = self.parts.vault.reader_public(technician) is not None
+        if not is_known:
+            self.parts.vault.check_strength(pin)
+        if person is not None or not (is_known or self.parts.sessions.current().technician == technician):
+            await self.parts.sessions.renew(technician, self._client, person)
+        if is_known:
             await self.unlock(pin, technician)
             return
-        if self.parts.sessions.current().technician != technician:
-            await self.parts.sessions.renew(technician, self._client)
-        self.parts.vault.check_strength(pin)
         self.parts.ending.tidy()
         reader, unlocked = await asyncio.to_thread(self.parts.vault.prepared, technician, pin)
         self.parts.vault.add(reader)

@@ -13,7 +13,7 @@ import httpx
 import msgspec
 from pydantic import BaseModel, ValidationError
 
-from zb_contracts.enrolment import NO_HEADERS, TokenAnswer, TokenRequest
+from zb_contracts.enrolment import NO_HEADERS, PERSON_HEADER, TokenAnswer, TokenRequest
 from zb_contracts.printable import printable
 from zb_contracts.problems import DEVICE_PROOF_TIME
 from zb_device.clock import Clock, RealMark, real_mark
@@ -23,7 +23,7 @@ from zb_device.http import answered
 from zb_device.keys import DeviceKeys
 from zb_device.real_time import RealTime
 from zb_device.settings import Authority, KeptSessions, Pinned, Session, Settings, SignedIn
-from zb_device.tokens import Token, verified
+from zb_device.tokens import Token, read_token, verified
 
 PATH: Final = "/v1/tokens"
 RENEW_BEFORE_MS: Final = 6 * 3_600_000
@@ -60,21 +60,33 @@ class Sessions:
 
         A token that is due for renewal but still good stays in use when the server cannot be reached.
         """
-        session, now = self.current(), self.clock.real_ms()
+        session, now = self._kept(technician) or self.current(), self.clock.real_ms()
         fits = session.technician == technician
         if fits and now < session.expires_ms - RENEW_BEFORE_MS:
+            self._take_up(session)
             return session
         try:
             return await self.renew(technician, client)
         except Unreachable:
             if fits and now < session.expires_ms:
+                self._take_up(session)
                 return session
             raise
 
-    async def renew(self, technician: str | None, client: httpx.AsyncClient) -> Session:
-        """A new token, kept durably."""
+    def _kept(self, technician: str | None) -> Session | None:
+        """The newest token of a technician who worked here before another did: a pool's device gets none without the person."""
+        kept = self.settings.get(KeptSessions) or KeptSessions()
+        return next((read_token(text).session for name, text in kept.tokens if name == technician), None)
+
+    def _take_up(self, session: Session) -> None:
+        if session != self.current():
+            with transaction(self.connection):
+                self.settings.put(session)
+
+    async def renew(self, technician: str | None, client: httpx.AsyncClient, person: str | None = None) -> Session:
+        """A new token, kept durably. `person` is the technician's own access token, which a pool's device has to show."""
         body = TokenRequest(device=self.pinned.device, technician=technician).model_dump_json().encode()
-        answer = await self.post(client, PATH, body, TokenAnswer)
+        answer = await self.post(client, PATH, body, TokenAnswer, {PERSON_HEADER: person} if person else NO_HEADERS)
         authority = self.settings.get(Authority)
         account = authority.account if authority else None
         token = verified(answer.token, device=self.pinned.device, login=self.keys.login_text, account=account)
@@ -82,15 +94,18 @@ class Sessions:
             keep(self.settings, token, self.clock)
         return token.session
 
-    async def post(self, client: httpx.AsyncClient, path: str, body: bytes, answer: type[M]) -> M:
+    async def post(
+        self, client: httpx.AsyncClient, path: str, body: bytes, answer: type[M], beside: Mapping[str, str] = NO_HEADERS
+    ) -> M:
         """One request under the login key's proof. Where the device's clock was too wrong for it, once more in real time."""
+        url = self.pinned.ingest_url + path
         try:
-            return await post(client, self.pinned.ingest_url + path, body, answer, self.proof("POST", path, body))
+            return await post(client, url, body, answer, {**self.proof("POST", path, body), **beside})
         except Refused as fault:
             if fault.problem != DEVICE_PROOF_TIME.code:
                 raise
         await self.real_time.learn(client)
-        return await post(client, self.pinned.ingest_url + path, body, answer, self.proof("POST", path, body))
+        return await post(client, url, body, answer, {**self.proof("POST", path, body), **beside})
 
     def proof(self, method: str, path: str, body: bytes, covered: Mapping[str, str] = NO_HEADERS) -> dict[str, str]:
         """The headers by which a request proves session and login key now. `path` is without host and query; `covered` are the

@@ -4,7 +4,7 @@ Each endpoint states its role. It parses, calls one function of the field, and a
 9457 documents at the chassis' edge.
 """
 
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ValidationError
@@ -25,6 +25,7 @@ from zb_chassis.http import PUBLIC, named_faults, stated
 from zb_chassis.identity import ALL_AGENCIES, Principal, Role, TokenVerifier, allow
 from zb_contracts.enrolment import (
     DEVICE_HEADER,
+    PERSON_HEADER,
     PROOF_HEADER,
     PROOF_TIME_HEADER,
     EnrolmentAnswer,
@@ -42,7 +43,6 @@ from zb_contracts.server_time import NONCE_PATTERN, TimeAnswer, sign_time
 from zb_contracts.subject_keys import STATEMENT_PATH, SignedStatement, StatementRequest
 from zb_contracts.subjects import SHARDS_MAX
 
-PERSON_HEADER: Final = "Zb-Person"
 """The OIDC access token of a technician who signs in on a device of a pool."""
 
 M = TypeVar("M", bound=BaseModel)
