@@ -1,4 +1,4 @@
-"""The office of the simulation: its technicians, their sites, and the work of each day, over scheduling's HTTP.
+"""The office of the simulation: its technicians, their sites and checklist, and the work of each day, over scheduling's HTTP.
 
 It imports, plans and assigns as an office with a thousand hands would, and waits until the ledger's projection shows it. The
 work of a run carries the run's own name, so that a platform may be simulated on more than once.
@@ -23,6 +23,8 @@ PROJECTED_S: Final = 1_800.0
 POLL_S: Final = 0.25
 SITES_APART_E7: Final = 30_000
 CENTRE_E7: Final = (457_600_000, 48_350_000)
+QUESTIONS: Final = 25
+"""Of the checklist that all interventions share: every device fetches it once."""
 
 Say = Callable[[str, int, int], None]
 
@@ -50,12 +52,13 @@ class Office:
         return f"sim-{self.run}-{number}"
 
     def hire(self, devices: int) -> None:
-        """A technician and a site for each device."""
+        """A technician and a site for each device, and what all of them have to answer."""
         rows = [_technician(self.technician(number), number) for number in range(devices)]
         for part in _parts(rows, TECHNICIANS_AT_ONCE):
             self.people.integrator.put(self.url("scheduling") + "technicians", {"agency": AGENCY, "technicians": part})
         lines = [f"{self._site(number)};Immeuble {number};Lyon;FR" for number in range(devices)]
         self._import("sites", "reference;name;town;country", lines)
+        self.people.integrator.put(self.url("scheduling") + f"reference/checklists/{self._checklist}", _checklist())
 
     def codes(self, devices: int) -> list[str]:
         """A one-time enrolment code for each technician's device, in their order."""
@@ -71,10 +74,10 @@ class Office:
     def plan_day(self, day: int, devices: int, visits: int) -> None:
         """Each technician's work of the day: imported, planned, assigned, and projected when this returns."""
         lines = [
-            f"SIM-{self.run}-{day}-{number}-{at};repair;Chaudière qui fuit;{self._site(number)};60"
+            f"SIM-{self.run}-{day}-{number}-{at};repair;Chaudière qui fuit;{self._site(number)};60;{self._checklist}"
             for number, at in itertools.product(range(devices), range(visits))
         ]
-        ids = self._import("interventions", "reference;kind;title;site_reference;duration_min", lines)
+        ids = self._import("interventions", "reference;kind;title;site_reference;duration_min;checklist", lines)
         work = list(zip(ids, itertools.product(range(devices), range(visits)), strict=True))
         began = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
 
@@ -139,6 +142,10 @@ class Office:
                 self.say(what, len(results), len(rows))
         return results
 
+    @property
+    def _checklist(self) -> str:
+        return f"sim-{self.run}"
+
     def _site(self, number: int) -> str:
         return f"SITE-{self.run}-{number}"
 
@@ -151,6 +158,13 @@ def _technician(name: str, number: int) -> dict[str, Any]:
         "latitude_e7": latitude + number % 100 * SITES_APART_E7,
         "longitude_e7": longitude + number // 100 * SITES_APART_E7,
     }
+
+
+def _checklist() -> dict[str, Any]:
+    """A checklist of the size that a manufacturer asks for."""
+    question = "Point {} : conforme aux prescriptions du constructeur, sans fuite ni trace de corrosion ?"
+    items = [{"item": f"check-{at}", "question": question.format(at), "answer": "yes_no"} for at in range(1, QUESTIONS + 1)]
+    return {"title": "Entretien annuel d'une chaudière", "items": items}
 
 
 def _parts(rows: Sequence[Any], size: int) -> list[Sequence[Any]]:

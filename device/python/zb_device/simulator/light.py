@@ -1,8 +1,8 @@
 """A device without a store: it sends, asks, and believes nothing that is not signed, as the SDK does; its log is a `Chain`.
 
 It fetches the catalogues of its scope and tells of itself as the SDK does, and keeps of both what it needs to do so once. Whoever
-runs it opens and closes the transport and says when there is a network. It asks after a hint, or by its own timer
-where none comes, and stops when every event of its log has its receipt.
+runs it opens and closes the transport and says when there is a network. It asks when it has sent, then after a hint or by its
+own timer, and stops when every event of its log has its receipt.
 """
 
 import asyncio
@@ -41,8 +41,8 @@ from zb_device.simulator.tally import Tally
 from zb_device.transport import NatsTransport, Transport
 from zb_device.trust import check_receipt, ledger_keys, next_view, open_answer
 
-HEARD_S: Final = 2.0
-"""How long it waits for a hint before it asks by itself; doubles up to HEARD_S_MAX."""
+HEARD_S: Final = 1.0
+"""How long it waits for a hint before it asks again by itself; doubles up to HEARD_S_MAX."""
 HEARD_S_MAX: Final = 15.0
 ROUNDS_MAX: Final = 64
 MODEL: Final = "simulated"
@@ -121,8 +121,7 @@ class LightDevice:
         Unreachable without a network, a Problem for an answer that cannot be believed.
         """
         until, pause_s, answered, offered = time.monotonic() + patience_s, HEARD_S, set[str](), set[str]()
-        if await self.send(transport):
-            await self._heard(pause_s)
+        await self.send(transport)
         for _ in range(ROUNDS_MAX):
             lacking = self._lacking(offered)
             answer = await self._asked(transport, lacking)
@@ -141,12 +140,10 @@ class LightDevice:
             pause_s = min(HEARD_S_MAX, pause_s * 2)
         return self.is_settled
 
-    async def send(self, transport: Transport) -> bool:
-        """Publish what waits and ask for nothing; whether something waited."""
-        waiting = self.chain.after(self.sent)
-        if waiting:
+    async def send(self, transport: Transport) -> None:
+        """Publish what waits, and ask for nothing."""
+        if waiting := self.chain.after(self.sent):
             await self._publish(transport, waiting, None)
-        return bool(waiting)
 
     async def _publish(self, transport: Transport, events: Sequence[SignedEvent], nonce: str | None) -> None:
         for part in cut_segments(events):
