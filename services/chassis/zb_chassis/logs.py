@@ -1,6 +1,7 @@
 """Structured logs: one JSON object a line, or coloured lines for a person; the ids of the current trace are in each.
 
-It configures structlog and routes the standard library's loggers through it. It decides no level for a message.
+It configures structlog and routes the standard library's loggers through it. A fault is told with its frames and never with what
+they held: keys, tokens and personal values are in hand everywhere. It decides no level for a message.
 """
 
 import logging
@@ -9,6 +10,7 @@ from typing import Any, Literal
 
 import structlog
 from opentelemetry import trace
+from structlog.tracebacks import ExceptionDictTransformer
 
 
 def configure(service: str, *, form: Literal["json", "console"] = "json", level: str = "INFO") -> None:
@@ -21,9 +23,9 @@ def configure(service: str, *, form: Literal["json", "console"] = "json", level:
         structlog.processors.StackInfoRenderer(),
     ]
     last: list[Any] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)), structlog.processors.JSONRenderer()]
         if form == "json"
-        else [structlog.dev.ConsoleRenderer()]
+        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     )
     structlog.configure(
         processors=[*shared, *last],
