@@ -1,4 +1,7 @@
-"""docs/device-sdk.md keeps its word: every Python block runs, in order, on a real platform, and then every line of its shell."""
+"""docs/device-sdk.md keeps its word: every Python block runs, in order, on a real platform, and then every line of its shell.
+
+Its tables are compared with the code: states, what is waited for, policies, refusals.
+"""
 
 import ast
 import inspect
@@ -13,8 +16,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import httpx
+
+import zb_device
 from zb.play.stage import Stage, in_thread
+from zb.stack import ISSUER
+from zb_chassis.issuer import add_user
 from zb_contracts.invitation import Invitation
+from zb_device import DeviceFault, Standing, WaitsFor
+from zb_device.policies import POLICIES
 
 GUIDE = Path(__file__).resolve().parent.parent / "docs" / "device-sdk.md"
 PIN = "271828"
@@ -31,7 +41,10 @@ async def test_every_snippet_of_the_guide_runs(platform: Stage, tmp_path: Path) 
         "folder": str(folder),
         "picture": picture,
         "intervention": str(uuid.uuid4()),
-        "invitation": await invitation(platform),
+        "other_intervention": str(uuid.uuid4()),
+        "invitation": await invitation(platform, "emil"),
+        "pool_invitation": await invitation(platform, None),
+        "nadia_token": await token_of_a_technician(platform, "nadia"),
     }
     for block in blocks("python"):
         code = compile(block, str(GUIDE), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
@@ -42,14 +55,54 @@ async def test_every_snippet_of_the_guide_runs(platform: Stage, tmp_path: Path) 
     (shell,) = blocks("sh")
     said = [await in_thread(run, line.format_map(names), folder) for line in shell.splitlines()]
     assert said[0]["events"][-1]["state"] == "queued"
-    assert said[2]["sent"] == 2
-    assert said[3]["technician"] == "emil"
+    assert [line["intervention"] for line in said[2]] == [names["other_intervention"]]
+    assert said[3]["sent"] == 2
+    assert said[4]["technician"] == "emil"
 
 
-async def invitation(platform: Stage) -> str:
+def test_its_tables_have_every_state_reason_policy_and_refusal_and_nothing_else() -> None:
+    assert table("state")[0] == [state.value for state in Standing]
+    assert set(", ".join(table("`waits_for`")[0]).replace("`", "").split(", ")) == {reason.value for reason in WaitsFor}
+    assert table("policy")[0] == list(POLICIES)
+    names, codes, _ = table("class")
+    assert dict(zip(names, codes, strict=True)) == {fault.__name__: fault.code for fault in every(DeviceFault)}
+
+
+def test_its_names_are_exported_and_its_calls_exist() -> None:
+    imported = re.findall(r"^from zb_device import (.+)$", "\n".join(blocks("python")), re.MULTILINE)
+    assert {name for names in imported for name in names.split(", ")} <= {*zb_device.__all__, "blocking"}
+    called = set(re.findall(r"`device\.(\w+)\(", GUIDE.read_text()))
+    assert called
+    assert called <= set(dir(zb_device.Device))
+
+
+def table(head: str) -> list[list[str]]:
+    """The columns of the table whose first head is this, without their backquotes where a cell is one name."""
+    lines = GUIDE.read_text().split(f"\n| {head} |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    cells = [[cell.strip().removeprefix("`").removesuffix("`") for cell in line.strip("|").split("|")] for line in lines]
+    return [list(column) for column in zip(*cells, strict=True)]
+
+
+def every(kind: type[DeviceFault]) -> set[type[DeviceFault]]:
+    """All refusals of the device, without the name for all of them."""
+    below = set(kind.__subclasses__())
+    return below.union(*map(every, below))
+
+
+async def token_of_a_technician(platform: Stage, name: str) -> str:
+    """As an app gets it from the identity provider."""
+    stack = platform.stack
+    await in_thread(add_user, stack.folder / "issuer", name, PIN, ("technician",), ("main",))
+    form = {"grant_type": "password", "client_id": "zb", "username": name, "password": PIN}
+    async with httpx.AsyncClient() as client:
+        answer = await client.post(f"{stack.services[ISSUER].url}/token", data=form)
+    return str(answer.raise_for_status().json()["access_token"])
+
+
+async def invitation(platform: Stage, technician: str | None) -> str:
     """As `zb fleet invite` prints it."""
     url = platform.url("field-ingest", "enrolment-codes")
-    issued = await in_thread(platform.person("administrator").post, url, {"agency": "main", "technician": "emil"})
+    issued = await in_thread(platform.person("administrator").post, url, {"agency": "main", "technician": technician})
     services, stack = platform.stack.services, platform.stack
     root = bytes.fromhex((stack.folder / "keys" / "root.pub").read_text().strip())
     return Invitation(
