@@ -11,6 +11,7 @@ import click
 
 from zb_chassis.broker import BrokerLost, BrokerRefused
 from zb_chassis.claims import ClaimError
+from zb_chassis.collector import collect_rarely
 from zb_chassis.database import DatabaseUnreachable
 from zb_chassis.lifecycle import TaskDied
 from zb_chassis.migrate import MigrationError
@@ -24,6 +25,7 @@ SENTENCES: Final = (BrokerLost, BrokerRefused, ClaimError, DatabaseUnreachable, 
 def run(work: Coroutine[Any, Any, T], *own: type[Exception]) -> T:
     """The work's result; the chassis' refusals and the service's `own` end the command with their sentence."""
     sentences: tuple[type[Exception], ...] = (*SENTENCES, *own)
+    collect_rarely()
     try:
         return asyncio.run(work)
     except sentences as fault:

@@ -5,7 +5,6 @@ Roles: `api` (HTTP), `admission` (FIELD and OFFICE to the ledger), `projector` (
 """
 
 import asyncio
-import gc
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -81,9 +80,6 @@ ROLES: Final = ("api", "admission", "projector", "sync", "witnesses")
 BODY_BYTES_MAX: Final = 64 * 1024
 """Of an HTTP request: enrolment and sessions are asked for by strangers, and nothing that they ask is larger."""
 MIGRATIONS: Final = MigrationSet("field-ingest", "field_ingest")
-GC_THRESHOLDS: Final = (50_000, 20, 50)
-"""Batches and folds are many objects and few circles: at Python's own thresholds the collector looks through them again and
-again, for a third to a half of the projection's time."""
 
 log: Final = structlog.get_logger(__name__)
 
@@ -104,7 +100,6 @@ async def run(settings: Settings, roles: frozenset[str]) -> None:
     """Serve these roles until SIGTERM. Raises with a sentence when it cannot start."""
     logs.configure(SERVICE, form=settings.log_format, level=settings.log_level)
     telemetry.configure(SERVICE)
-    gc.set_threshold(*GC_THRESHOLDS)
     keys = read_keys(settings.keys_dir)
     await upgrade(settings)
     async with AsyncExitStack() as stack:

@@ -5,7 +5,6 @@ write side's.
 """
 
 import asyncio
-import gc
 import json
 import sys
 from collections.abc import Iterator
@@ -23,9 +22,9 @@ from field_ingest.audit.past import Difference, differences
 from field_ingest.projection.ports import LedgerGap, ReadStore
 from field_ingest.projection.projector import Projector
 from field_ingest.projection.replay import WORKERS_MAX, Progress, Replayed, ReplayRefused, Wanted, live_hash, replay
-from field_ingest.projection.replay_run import GC_THRESHOLDS
 from field_ingest.projection.scope_settings import ScopeSettings
 from zb_chassis.clock import system_clock
+from zb_chassis.collector import collect_rarely
 from zb_contracts.merge.explanations import Explanation
 from zb_contracts.merge.wording import Language
 from zb_contracts.printable import printable
@@ -144,7 +143,7 @@ COMMANDS = (replay_command, diff_command, explain_command, state_hash_command)
 
 
 async def _replay(dsn: str, wanted: Wanted, quiet: bool) -> Replayed:
-    gc.set_threshold(*GC_THRESHOLDS)
+    collect_rarely()
     limits = ScopeSettings().scope_limits
 
     def make(store: ReadStore) -> Projector:

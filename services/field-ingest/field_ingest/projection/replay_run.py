@@ -6,7 +6,6 @@ the swap, are `replay`'s matter.
 """
 
 import asyncio
-import gc
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,13 +20,13 @@ from field_ingest.projection.ports import Lift, StateRow
 from field_ingest.projection.projector import state_row
 from field_ingest.projection.refolding import Author, Cut, Row, check_signatures, lifts_of, refold
 from field_ingest.projection.scope import Member, ScopeLimits, members
+from zb_chassis.collector import collect_rarely
 from zb_chassis.database import Connection
 from zb_contracts.merge.state import InterventionState
 
 SHADOW: Final = "replay"
 ROWS_A_SPAN: Final = 20_000
 """What a kill loses of a worker's work at the most: about a second."""
-GC_THRESHOLDS: Final = (50_000, 20, 50)
 _COLUMNS: Final = tuple(StateRow.__dataclass_fields__)
 
 
@@ -125,7 +124,7 @@ async def ticked(connection: Connection) -> Ticked:
 
 def work(dsn: str, live: str, parent: int) -> None:
     """A worker process: takes spans until none is left, or its parent is gone."""
-    gc.set_threshold(*GC_THRESHOLDS)
+    collect_rarely()
     asyncio.run(_work(dsn, live, parent))
 
 
