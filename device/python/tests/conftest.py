@@ -19,9 +19,12 @@ from zb_contracts.handover import CHUNK_TYPE
 from zb_contracts.handover import PATH as HANDOVER_PATH
 from zb_contracts.subject_keys import DEPOSITS_PATH, KEYS_PATH, STATEMENT_PATH
 from zb_contracts.times import format_time_ms
+from zb_device import vault
 from zb_device.device import Device
 
 PATIENCE_S = 20
+STOP_NOTICED_S = 0.01
+"""Between two looks of a server whether it is to stop: each test waits for one, and Python's own is half a second."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -184,13 +187,21 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(204, Upload_Offset=str(len(data)), Tus_Resumable="1.0.0")
 
 
+@pytest.fixture(autouse=True)
+def cheap_stretching(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PINs are stretched with little work, but where another process or an older program is to open the same store."""
+    if "full_stretching" not in request.keywords:
+        monkeypatch.setattr(vault, "ARGON2_MEMORY_KIB", 64)
+        monkeypatch.setattr(vault, "ARGON2_PASSES", 1)
+
+
 @pytest.fixture
 def platform() -> Iterator[Platform]:
     made = Platform()
     handler = type("Handler", (_Handler,), {"platform": made})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     made.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(STOP_NOTICED_S,), daemon=True)
     thread.start()
     yield made
     server.shutdown()

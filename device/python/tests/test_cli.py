@@ -6,6 +6,7 @@ import os
 import re
 import sys
 
+import pytest
 import pytest_asyncio
 from click.testing import CliRunner
 
@@ -16,6 +17,7 @@ from zb_device.policies import WaitsFor
 from zb_device.standing import Standing
 from zb_device.wording import ANSWERS, FAULTS, STATES, STATUSES, WAITS
 
+pytestmark = pytest.mark.full_stretching  # other processes open the store
 PIN = "271828"
 
 

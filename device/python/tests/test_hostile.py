@@ -118,7 +118,7 @@ async def test_an_http_answer_without_an_end_is_refused_and_not_gathered(speaker
     async with http.bounded_client() as client:
         with pytest.raises(Refused) as caught:
             await answered(client, "POST", url, {}, timeout_s=5)
-    assert (caught.value.problem, caught.value.may_retry) == ("http.answer", True)
+    assert (caught.value.problem, caught.value.retryable) == ("http.answer", True)
 
 
 async def test_an_http_answer_is_never_unpacked(speaker):

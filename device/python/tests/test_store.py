@@ -31,6 +31,7 @@ from zb_device.faults import (
 )
 from zb_device.folder import DATABASE_FILE
 
+pytestmark = pytest.mark.full_stretching  # other processes open the store
 BOILER = "intervention:leaky-boiler"
 PIN = "271828"
 KILLS = 4

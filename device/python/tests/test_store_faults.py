@@ -27,7 +27,6 @@ from zb_device.recording import Draft
 from zb_device.settings import LockPolicy
 from zb_device.vault import BACKOFF_S_MAX, FREE_TRIES, TRIES_MAX
 
-pytestmark = pytest.mark.full_stretching  # other processes open the store
 BOILER = "intervention:leaky-boiler"
 CHILD = Path(__file__).with_name("full_disk_child.py")
 CHILD_TIMEOUT_S = 90
@@ -35,6 +34,7 @@ PHOTO = bytes(range(256)) * 5_000
 PAGE_BYTES = 4_096
 
 
+@pytest.mark.full_stretching
 async def test_a_full_disk_refuses_by_name_and_keeps_what_it_confirmed(device, platform, hands, tmp_path):
     """On a real file system of two megabytes, in a mount namespace of its own."""
     await device.record(Started(), stream=BOILER)

@@ -75,7 +75,7 @@ async def test_a_full_quota_is_waited_for_and_nothing_is_lost(connected, platfor
     with pytest.raises(Refused) as caught:
         await connected.sync()
 
-    assert (caught.value.problem, caught.value.may_retry) == ("broker.full", True)
+    assert (caught.value.problem, caught.value.retryable) == ("broker.full", True)
     assert connected.parts.log.counts()[EventState.QUEUED] == 1
     await streams.purge_stream(subjects.FIELD.name)
     config.max_msgs_per_subject = 100
