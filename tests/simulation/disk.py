@@ -31,6 +31,10 @@ class Disk:
     def in_transaction(self) -> bool:
         return not self.dead and bool(self._connection.in_transaction)
 
+    @property
+    def is_damaged(self) -> bool:
+        return bool(self._connection.is_damaged)
+
     def execute(self, statement: str, values: Any = ()) -> Any:
         if self.dead:
             raise Killed
