@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 import pytest_asyncio
@@ -175,6 +176,65 @@ async def test_a_store_that_was_lost_is_made_again_and_nothing_of_the_new_one_is
     await device.send(client, device.pen.writes(2))
     async with asyncio.timeout(WAY_BACK_S):
         await office.until_mark(device.answer["author"], 2)
+    await client.close()
+
+
+async def rows_of(office: Any, author: str) -> list[tuple[int, str]]:
+    """Number and kind of all that the ledger has of an author, refusals too."""
+    connection = await asyncpg.connect(office.service.environment["ZB_INGEST_DATABASE_URL"])
+    rows = await connection.fetch("SELECT seq, kind FROM ledger WHERE author = $1 ORDER BY seq", author)
+    await connection.close()
+    return [tuple(row) for row in rows]
+
+
+async def test_a_device_that_moves_to_the_hub_before_its_depot_could_give_it_all_loses_nothing(
+    office: Any, device: Any, depot: Site
+) -> None:
+    """Some of it comes twice, some by the depot alone, and what follows comes first: each is in the ledger once."""
+    await device.enrol(office)
+    author = device.answer["author"]
+    await depot.until_up()
+    await depot.cable.cut()
+    await depot.until_up(0)
+    client = await device.connect(office, url=depot.url)
+    both, by_the_depot = device.pen.writes(3), device.pen.writes(2)
+    for events in (both, by_the_depot):
+        assert (await device.send(client, events))["domain"] == LYON
+    await client.close()
+
+    client = await device.connect(office)
+    for events in (device.pen.writes(2), both):
+        assert "domain" not in await device.send(client, events)
+    await office.until_mark(author, 3)
+    await depot.cable.mend()
+    answer = await answered(device, client, 7)
+    assert [(receipt.seq, receipt.verdict) for receipt in answer.receipts] == [(number, "admitted") for number in range(1, 8)]
+    assert await rows_of(office, author) == [(number, "admitted") for number in range(1, 8)]
+    await client.close()
+
+
+async def test_a_hub_that_lost_its_store_takes_what_the_depot_kept_and_nothing_twice(
+    office: Any, device: Any, depot: Site
+) -> None:
+    await device.enrol(office)
+    author = device.answer["author"]
+    await depot.until_up()
+    client = await device.connect(office, url=depot.url)
+    await device.send(client, device.pen.writes(3))
+    async with asyncio.timeout(WAY_BACK_S):
+        await office.until_mark(author, 3)
+    depot.hub.kill()
+    shutil.rmtree(depot.hub.data_dir / "jetstream")
+    await device.send(client, device.pen.writes(2))
+    await asyncio.to_thread(depot.hub.start)
+    office.service.kill()
+    await asyncio.to_thread(office.service.start)
+    async with asyncio.timeout(WAY_BACK_S):
+        await office.until_mark(author, 5)
+    # What the depot gives out again is read to its end before anything is counted.
+    await device.send(client, device.pen.writes(1))
+    await office.until_mark(author, 6)
+    assert await rows_of(office, author) == [(number, "admitted") for number in range(1, 7)]
     await client.close()
 
 
