@@ -19,7 +19,7 @@ from billing_bridge.delivery import Delivery
 from billing_bridge.profiles import PROFILES
 from zb_chassis.database import Pool, open_pool, transaction
 from zb_chassis.identity import Principal, Role
-from zb_chassis.migrate import CHASSIS_MIGRATIONS, upgrade
+from zb_chassis.migrate import CHASSIS_MIGRATIONS, MigrationSet
 from zb_contracts.announcements import (
     CONTRACTS,
     PRICE_LIST,
@@ -265,9 +265,13 @@ def announced() -> Any:
     return announcement_of
 
 
+@pytest.fixture(scope="session")
+def migrations() -> tuple[MigrationSet, ...]:
+    return CHASSIS_MIGRATIONS, MIGRATIONS
+
+
 @pytest.fixture
 async def bridge(database: str, tmp_path: Path) -> AsyncIterator[Bridge]:
-    await upgrade(database, [CHASSIS_MIGRATIONS, MIGRATIONS])
     pool = await open_pool(database, application_name="billing-test")
     now, key, out = [EVENING], SigningKey.from_seed(b"billing-bridge-test-seed".ljust(32, b".")), tmp_path / "out"
     settings = Settings(

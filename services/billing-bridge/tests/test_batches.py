@@ -328,8 +328,8 @@ def test_profiles_are_named_as_they_are_kept() -> None:
     )
 
 
-async def test_the_schema_and_the_migrations_build_the_same(database: str) -> None:
-    pool = await open_pool(database, application_name="billing-schema")
+async def test_the_schema_and_the_migrations_build_the_same(empty_database: str) -> None:
+    pool = await open_pool(empty_database, application_name="billing-schema")
     async with pool.acquire() as connection:
         assert await schema_differences(connection, MIGRATIONS, after=[CHASSIS_MIGRATIONS]) == []
     await pool.close()

@@ -8,11 +8,10 @@ import httpx
 import pytest
 from fastapi import APIRouter
 
-from zb_chassis import access_log, migrate
+from zb_chassis import access_log
 from zb_chassis.database import Pool, open_pool
 from zb_chassis.http import application
 from zb_chassis.identity import ORDINARY_DUTY, Principal, Role, allow
-from zb_chassis.migrate import CHASSIS_MIGRATIONS
 
 DANA = Principal("dana", frozenset({Role.DISPATCHER}), frozenset({"main"}))
 NOON_MS = 1_795_000_000_000
@@ -20,7 +19,6 @@ NOON_MS = 1_795_000_000_000
 
 @pytest.fixture
 async def pool(database: str) -> AsyncIterator[Pool]:
-    await migrate.upgrade(database, [CHASSIS_MIGRATIONS])
     opened = await open_pool(database, application_name="test_access_log")
     yield opened
     await opened.close()

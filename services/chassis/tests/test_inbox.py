@@ -5,15 +5,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from zb_chassis import inbox, migrate
+from zb_chassis import inbox
 from zb_chassis.database import Connection, Pool, open_pool, transaction
 from zb_chassis.inbox import MessageIdTooLong, first_time
-from zb_chassis.migrate import CHASSIS_MIGRATIONS
 
 
 @pytest.fixture
 async def pool(database: str) -> AsyncIterator[Pool]:
-    await migrate.upgrade(database, [CHASSIS_MIGRATIONS])
     opened = await open_pool(database, application_name="test_inbox")
     yield opened
     await opened.close()

@@ -13,10 +13,8 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 
-from zb_chassis import migrate
 from zb_chassis.database import Connection, Pool, open_pool
 from zb_chassis.inbox import first_time
-from zb_chassis.migrate import CHASSIS_MIGRATIONS
 from zb_chassis.outbox import enqueue
 from zb_chassis.relay import Relay
 from zb_chassis.repository import EventMapper, Repository
@@ -41,7 +39,6 @@ class Died(Exception):
 
 @pytest.fixture
 async def pool(database: str) -> AsyncIterator[Pool]:
-    await migrate.upgrade(database, [CHASSIS_MIGRATIONS])
     opened = await open_pool(database, application_name="test_one_transaction")
     yield opened
     await opened.close()

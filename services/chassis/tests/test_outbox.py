@@ -13,9 +13,8 @@ from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 
 from tests.fixtures.broker import Broker
-from zb_chassis import migrate, outbox
+from zb_chassis import outbox
 from zb_chassis.database import Pool, open_pool, transaction
-from zb_chassis.migrate import CHASSIS_MIGRATIONS
 from zb_chassis.outbox import InvalidMessage, Message, MessageIdConflict, enqueue, enqueue_all
 from zb_chassis.relay import LeaseLost, NotNow, Relay, RelayLimits
 
@@ -26,7 +25,6 @@ QUICK = RelayLimits(lease_s=15, publish_timeout_s=2, poll_s=0.05, backoff_s_min=
 
 @pytest.fixture
 async def pool(database: str) -> AsyncIterator[Pool]:
-    await migrate.upgrade(database, [CHASSIS_MIGRATIONS])
     opened = await open_pool(database, application_name="test_outbox")
     yield opened
     await opened.close()

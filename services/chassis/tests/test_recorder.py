@@ -12,9 +12,7 @@ import eventsourcing.cryptography
 import pytest
 from eventsourcing.persistence import IntegrityError, ProgrammingError, StoredEvent, Tracking
 
-from zb_chassis import migrate
 from zb_chassis.database import Connection, Pool, open_pool, transaction
-from zb_chassis.migrate import CHASSIS_MIGRATIONS
 from zb_chassis.recorder import AggregateRecorder, ProcessRecorder
 
 # Their test module imports a cipher from PyCryptodome, which we do not install, for tests of mappers that we do not run.
@@ -70,8 +68,8 @@ class Conformance:
     recorder_class: type[AggregateRecorder] = ProcessRecorder
 
     @pytest.fixture(autouse=True)
-    def _bridge(self, chassis: str) -> Iterator[None]:
-        self.bridge = Bridge(chassis, self.recorder_class())
+    def _bridge(self, database: str) -> Iterator[None]:
+        self.bridge = Bridge(database, self.recorder_class())
         yield
         self.bridge.close()
 
@@ -100,14 +98,8 @@ class TestNonInterleaving(Conformance, theirs.NonInterleavingNotificationIDsBase
 
 
 @pytest.fixture
-async def chassis(database: str) -> str:
-    await migrate.upgrade(database, [CHASSIS_MIGRATIONS])
-    return database
-
-
-@pytest.fixture
-async def pool(chassis: str) -> Any:
-    opened = await open_pool(chassis, application_name="test_recorder")
+async def pool(database: str) -> Any:
+    opened = await open_pool(database, application_name="test_recorder")
     yield opened
     await opened.close()
 
@@ -186,9 +178,9 @@ async def test_a_reader_that_pages_by_position_misses_nothing_under_many_writers
     assert await reader == list(range(1, writers * rounds * 3 + 1))
 
 
-async def test_a_session_killed_before_its_commit_persists_nothing_and_blocks_nobody(pool: Pool, chassis: str) -> None:
+async def test_a_session_killed_before_its_commit_persists_nothing_and_blocks_nobody(pool: Pool, database: str) -> None:
     recorder = ProcessRecorder()
-    doomed = await asyncpg.connect(chassis)
+    doomed = await asyncpg.connect(database)
     await doomed.transaction().start()
     await recorder.insert_events(doomed, stored(BOILER, 1))
     victim = doomed.get_server_pid()
@@ -199,8 +191,8 @@ async def test_a_session_killed_before_its_commit_persists_nothing_and_blocks_no
     doomed.terminate()
 
 
-async def test_a_database_without_the_chassis_tables_is_a_programming_error(database: str) -> None:
-    connection = await asyncpg.connect(database)
+async def test_a_database_without_the_chassis_tables_is_a_programming_error(empty_database: str) -> None:
+    connection = await asyncpg.connect(empty_database)
     with pytest.raises(ProgrammingError):
         await ProcessRecorder().max_notification_id(connection)
     await connection.close()

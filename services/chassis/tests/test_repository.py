@@ -12,9 +12,8 @@ import pytest
 from eventsourcing.compressor import ZlibCompressor
 from eventsourcing.persistence import IntegrityError, MapperDeserialisationError, StoredEvent, Tracking
 
-from zb_chassis import migrate, repository
+from zb_chassis import repository
 from zb_chassis.database import Connection, Pool, open_pool, transaction
-from zb_chassis.migrate import CHASSIS_MIGRATIONS
 from zb_chassis.recorder import AggregateRecorder, ProcessRecorder
 from zb_chassis.repository import EventMapper, EventTooLarge, Recorded, Repository, Snapshots, UnknownTopic, VersionConflict
 
@@ -94,7 +93,6 @@ def interventions(mapper: EventMapper | None = None) -> Repository[State, Event]
 
 @pytest.fixture
 async def pool(database: str) -> AsyncIterator[Pool]:
-    await migrate.upgrade(database, [CHASSIS_MIGRATIONS])
     opened = await open_pool(database, application_name="test_repository")
     yield opened
     await opened.close()

@@ -6,9 +6,8 @@ from dataclasses import replace
 import pytest
 from nats.js import JetStreamContext
 
-from zb_chassis import migrate, outbox
+from zb_chassis import outbox
 from zb_chassis.database import Pool, open_pool, transaction
-from zb_chassis.migrate import CHASSIS_MIGRATIONS
 from zb_chassis.outbox import Message
 from zb_chassis.relay import Relay
 from zb_chassis.retelling import tell_again
@@ -20,7 +19,6 @@ TOLD = [Message(f"told-{number}", "evidence.v1.leaky-boiler", f"version {number}
 
 @pytest.fixture
 async def pool(database: str) -> AsyncIterator[Pool]:
-    await migrate.upgrade(database, [CHASSIS_MIGRATIONS])
     opened = await open_pool(database, application_name="test_retelling")
     yield opened
     await opened.close()

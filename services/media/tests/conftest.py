@@ -25,7 +25,7 @@ from zb_chassis.clock import system_clock
 from zb_chassis.database import Pool, open_pool, transaction
 from zb_chassis.devices import Devices, DeviceSigner
 from zb_chassis.identity import Principal, Role
-from zb_chassis.migrate import CHASSIS_MIGRATIONS, upgrade
+from zb_chassis.migrate import CHASSIS_MIGRATIONS, MigrationSet
 from zb_contracts.announcements import EvidenceAnnounced, InterventionAnnounced
 from zb_contracts.enrolment import NO_HEADERS, request_statement
 from zb_contracts.keys import SigningKey, WrapKey
@@ -224,9 +224,13 @@ def story() -> type[Story]:
     return Story
 
 
+@pytest.fixture(scope="session")
+def migrations() -> tuple[MigrationSet, ...]:
+    return CHASSIS_MIGRATIONS, MIGRATIONS
+
+
 @pytest.fixture
 async def pool(database: str) -> AsyncIterator[Pool]:
-    await upgrade(database, [CHASSIS_MIGRATIONS, MIGRATIONS])
     opened = await open_pool(database, application_name="media-test")
     yield opened
     await opened.close()

@@ -134,8 +134,8 @@ async def test_a_name_that_is_no_hash_is_not_found(house: Any) -> None:
         assert (await house.read(f"/v1/files/{name}")).status_code == 404
 
 
-async def test_the_schema_and_the_migrations_build_the_same(database: str) -> None:
-    pool: Pool = await open_pool(database, application_name="media-schema")
+async def test_the_schema_and_the_migrations_build_the_same(empty_database: str) -> None:
+    pool: Pool = await open_pool(empty_database, application_name="media-schema")
     async with pool.acquire() as connection:
         assert await schema_differences(connection, MIGRATIONS, after=[CHASSIS_MIGRATIONS]) == []
     await pool.close()

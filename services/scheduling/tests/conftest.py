@@ -32,7 +32,6 @@ from zb_chassis.devices import SIGNER_FILE, Devices, DeviceSigner
 from zb_chassis.identity import TokenVerifier
 from zb_chassis.issuer import add_user
 from zb_chassis.issuer import build as build_issuer
-from zb_chassis.migrate import upgrade
 from zb_contracts.announcements import InterventionAnnounced
 from zb_contracts.enrolment import request_statement
 from zb_contracts.envelope import GENESIS, ParsedEvent, check_signature, digest, parse_event
@@ -223,12 +222,10 @@ async def client(office: "Office", issuer: tuple[str, dict[str, str]]) -> AsyncI
 
 @pytest.fixture
 async def office(
-    databases: Callable[[int], Any], key_folder: tuple[Path, dict[str, SigningKey]], tmp_path: Path
+    databases: Callable[..., Any], key_folder: tuple[Path, dict[str, SigningKey]], tmp_path: Path
 ) -> AsyncIterator[Office]:
     """The desk on its own migrated databases; the clock stands at 09:00 until a test moves it."""
-    async with databases(2) as (database, custody):
-        await upgrade(database, MIGRATIONS)
-        await upgrade(custody, CUSTODY_MIGRATIONS)
+    async with databases(1, *MIGRATIONS) as (database,), databases(1, *CUSTODY_MIGRATIONS) as (custody,):
         folder, offices = key_folder
         pool = await open_pool(database, application_name="scheduling-test")
         keys = await open_pool(custody, application_name="custody-test")

@@ -21,7 +21,6 @@ from field_ingest.projection.scoping import Scopes
 from field_ingest.projection.store import PostgresReadStore
 from field_ingest.sync.responder import Arrival, SyncResponder
 from field_ingest.sync.store import PostgresSyncStore
-from zb_chassis import migrate
 from zb_chassis.database import Pool, open_pool
 from zb_chassis.migrate import CHASSIS_MIGRATIONS, MigrationSet
 from zb_contracts import merkle
@@ -211,9 +210,13 @@ async def admit(connection: Any, events: Any, now_ms: int) -> None:
         await writing.write([chain], received_at_ms=now_ms)
 
 
+@pytest.fixture(scope="session")
+def migrations() -> tuple[MigrationSet, ...]:
+    return CHASSIS_MIGRATIONS, INGEST_MIGRATIONS
+
+
 async def company_on(dsn: str, folder: Path, shards: int = 1) -> Company:
-    """A company on an empty database."""
-    await migrate.upgrade(dsn, [CHASSIS_MIGRATIONS, INGEST_MIGRATIONS])
+    """A company on a database with tables and nothing in them."""
     pool = await open_pool(dsn, application_name="test")
     company = Company(pool, folder, shards)
     for shard in range(shards):

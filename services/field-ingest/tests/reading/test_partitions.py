@@ -67,12 +67,17 @@ class BeforePartitions(MigrationSet):
 
 
 async def test_marks_of_a_database_without_partitions_go_on_where_they_stood(
-    company_at: Any, database: str, tmp_path: Path
+    company_at: Any, databases: Any, migrations: Any, tmp_path: Path
 ) -> None:
-    await upgrade(database, [CHASSIS_MIGRATIONS, BeforePartitions("field-ingest", "field_ingest")])
+    async with databases(1, CHASSIS_MIGRATIONS, BeforePartitions("field-ingest", "field_ingest")) as (database,):
+        await _marks_go_on(company_at, database, migrations, tmp_path)
+
+
+async def _marks_go_on(company_at: Any, database: str, migrations: Any, tmp_path: Path) -> None:
     connection = await asyncpg.connect(database)
     await connection.execute("INSERT INTO projection_mark VALUES ('states', 0, 7), ('states', 1, 9)")
     await connection.close()
+    await upgrade(database, migrations)
     company = await company_at(database, tmp_path)
     try:
         await company.add_shard(1)

@@ -220,10 +220,10 @@ def test_no_moment(text: str) -> None:
 
 @pytest.mark.parametrize("partitions", [1, 4])
 async def test_two_shards_another_order_and_other_partitions_make_the_same_hash(
-    company_at: Any, databases: Any, tmp_path: Path, partitions: int
+    company_at: Any, databases: Any, migrations: Any, tmp_path: Path, partitions: int
 ) -> None:
     """The same signed events. In the second ledger each author writes to a log of its own, the technician before the office."""
-    async with databases(2) as dsns:
+    async with databases(2, *migrations) as dsns:
         first, second = [await company_at(dsn, tmp_path / str(shards), shards) for shards, dsn in enumerate(dsns, 1)]
         try:
             for one in (first, second):

@@ -18,7 +18,6 @@ from field_ingest.ledger.ledger_keys import LedgerKeys
 from field_ingest.ledger.postgres import PostgresLedger
 from field_ingest.ledger.shards import shard_of
 from field_ingest.ledger.signing import LedgerAuthor
-from zb_chassis import migrate
 from zb_chassis.database import Pool, open_pool
 from zb_chassis.migrate import CHASSIS_MIGRATIONS, MigrationSet
 from zb_contracts import ledger_leaf, merkle, subjects
@@ -207,10 +206,14 @@ def verifier() -> Iterator[Verifier]:
         yield verifier
 
 
+@pytest.fixture(scope="session")
+def migrations() -> tuple[MigrationSet, ...]:
+    return CHASSIS_MIGRATIONS, MIGRATIONS
+
+
 @pytest.fixture
 async def empty_house(database: str, verifier: Verifier, tmp_path: Path) -> AsyncIterator[House]:
     """Tables, and nothing founded."""
-    await migrate.upgrade(database, [CHASSIS_MIGRATIONS, MIGRATIONS])
     pool = await open_pool(database, application_name="test")
     yield House(database, pool, verifier, tmp_path)
     await pool.close()

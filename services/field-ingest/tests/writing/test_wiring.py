@@ -33,8 +33,8 @@ def test_a_segment_waits_longer_than_what_a_killed_process_had_in_hand() -> None
     assert sum(pauses) > 2 * ACK_WAIT_S
 
 
-async def test_the_schema_and_the_migrations_build_the_same_database(database: str) -> None:
-    connection = await asyncpg.connect(database)
+async def test_the_schema_and_the_migrations_build_the_same_database(empty_database: str) -> None:
+    connection = await asyncpg.connect(empty_database)
     try:
         assert await schema_differences(connection, MIGRATIONS, after=[CHASSIS_MIGRATIONS]) == []
     finally:
