@@ -46,7 +46,6 @@ HEARD_S: Final = 1.0
 HEARD_S_MAX: Final = 15.0
 ROUNDS_MAX: Final = 64
 MODEL: Final = "simulated"
-OS: Final = "none"
 
 
 @dataclass
@@ -217,7 +216,6 @@ class LightDevice:
             number=before.number,
             at_ms=before.at_ms,
             model=MODEL,
-            os=OS,
             app=f"zb-device {version('zb-device')}",
             battery_percent=None if charge is None else charge - charge % BATTERY_STEP_PERCENT,
             waiting_events=self.chain.head - self.mark,
