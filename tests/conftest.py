@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tests.fixtures.memory import place
 from zb.datasets.city import french_city
 from zb.play.morning import morning
 from zb.play.stage import Stage, StoryTime
@@ -23,14 +24,14 @@ from zb.stack import Stack
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
     """A folder of the module's own for a stack: not under pytest's, whose parent every other run as root shuts again."""
-    with tempfile.TemporaryDirectory(prefix="zb-home-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="zb-home-", dir=place(), ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 
 @pytest.fixture(scope="session")
 def platform() -> Iterator[Stage]:
     """nats-server, PostgreSQL, the issuer and the four services, running; nothing is imported yet."""
-    with tempfile.TemporaryDirectory(prefix="zb-platform-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="zb-platform-", dir=place(), ignore_cleanup_errors=True) as folder:
         yield from _running(Path(folder))
 
 

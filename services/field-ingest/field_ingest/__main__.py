@@ -13,7 +13,7 @@ import click
 from field_ingest import app
 from field_ingest.admission import rejects
 from field_ingest.admission.dead_letter_commands import deadletters
-from field_ingest.audit.browse import browse_command
+from field_ingest.audit.browse_command import browse_command
 from field_ingest.audit.commands import COMMANDS
 from field_ingest.config import SERVICE, Settings
 from field_ingest.devices import warden

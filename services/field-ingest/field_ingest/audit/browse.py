@@ -4,10 +4,8 @@ It reads the database as the other audit commands do, once, when it begins; that
 that the person names. What the pages say is `pages`' matter.
 """
 
-import getpass
 from typing import Any, ClassVar, Final
 
-import click
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
@@ -17,15 +15,12 @@ from textual.widgets import DataTable, Footer, Header, Static, TabbedContent, Ta
 from field_ingest.audit import dossier
 from field_ingest.audit.explain import HISTORY_ROWS_MAX, current_state, stream_of
 from field_ingest.audit.pages import PAGES, WORDS, Dossier, pages
-from field_ingest.config import SERVICE, Settings
-from zb_chassis import access_log, command_line
-from zb_chassis.clock import Clock, clock_of
-from zb_chassis.config import load
-from zb_chassis.database import Pool, open_pool
-from zb_chassis.identity import ALL_AGENCIES, PURPOSE_CHARACTERS_MAX, Principal, Role
+from zb_chassis import access_log
+from zb_chassis.clock import Clock
+from zb_chassis.database import Pool
+from zb_chassis.identity import Principal
 from zb_contracts.merge.state import InterventionState
 from zb_contracts.merge.wording import Language
-from zb_contracts.problems import Problem
 
 ENTRIES_MAX: Final = 10_000
 """Events that the view holds; of more the first are shown, and the title says so."""
@@ -127,25 +122,3 @@ async def read_dossier(pool: Pool, name: str, reader: Principal, clock: Clock) -
             files=dossier.evidence(state),
             checkpoints=await dossier.proofs(connection, [(entry["shard"], entry["position"]) for entry in entries]),
         )
-
-
-@click.command("browse")
-@click.argument("intervention")
-@click.option("--purpose", required=True, help="Why you read it: it stands in the access log, e.g. `complaint 2026-114`.")
-@click.option("--language", type=click.Choice(["fr", "en"]), default="fr", show_default=True)
-def browse_command(intervention: str, purpose: str, language: Language) -> None:
-    """Look at INTERVENTION (its number, its id, or any stream): every event with all its clocks and what it knew, set-aside
-    values with the rule, evidence, proofs. Keys stand at the bottom."""
-    if len(purpose) > PURPOSE_CHARACTERS_MAX:
-        raise click.BadParameter(f"at most {PURPOSE_CHARACTERS_MAX} characters", param_hint="--purpose")
-    settings = load(Settings)
-    reader = Principal(f"terminal:{getpass.getuser()}", frozenset({Role.AUDITOR}), frozenset({ALL_AGENCIES}), purpose)
-
-    async def work() -> Dossier:
-        pool = await open_pool(settings.database_url, application_name=f"{SERVICE}-cli", size_max=1)
-        try:
-            return await read_dossier(pool, intervention, reader, clock_of(settings.clock_file))
-        finally:
-            await pool.close()
-
-    Browser(command_line.run(work(), Problem), language).run()
