@@ -20,7 +20,7 @@ from joserfc.jwk import ECKey, OctKey
 
 from zb_chassis.http import application
 from zb_chassis.identity import Principal, Role, TokenVerifier, allow
-from zb_chassis.issuer import FAILURES_MAX, KEY_FILE, USERS_FILE
+from zb_chassis.issuer import FAILURES_MAX, KEY_FILE, USERS_FILE, add_user
 from zb_contracts.problems import Problem
 
 PASSWORD = "correct horse"
@@ -47,6 +47,7 @@ class Provider:
 
 
 def add(folder: Path, name: str, role: str, agency: str) -> None:
+    """From the command line, once: each time costs a process."""
     command = [sys.executable, "-m", "zb_chassis.issuer", "add-user", name, "--folder", str(folder)]
     subprocess.run([*command, "--role", role, "--agency", agency], input=f"{PASSWORD}\n", text=True, check=True)
 
@@ -55,7 +56,7 @@ def add(folder: Path, name: str, role: str, agency: str) -> None:
 def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
     folder = tmp_path_factory.mktemp("issuer") / "private"
     add(folder, "anna", "dispatcher", "paris")
-    add(folder, "robot", "service", "*")
+    add_user(folder, "robot", PASSWORD, ("service",), ("*",))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -174,7 +175,7 @@ async def test_a_provider_that_is_away_is_named_and_known_keys_go_on(provider: P
 
 
 async def test_a_wrong_password_is_refused_and_guessing_is_slowed(provider: Provider) -> None:
-    add(provider.folder, "guessed", "auditor", "*")
+    add_user(provider.folder, "guessed", PASSWORD, ("auditor",), ("*",))
     for _ in range(FAILURES_MAX):
         refused = await provider.token("guessed", "wrong")
         assert (refused.status_code, refused.json()["code"]) == (401, "access.unauthenticated")

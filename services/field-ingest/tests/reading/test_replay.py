@@ -10,6 +10,7 @@ from field_ingest.audit import moments
 from field_ingest.audit.explain import explain_stream, history
 from field_ingest.audit.past import state_at
 from field_ingest.projection import ledger_streams, marks, replay_run
+from field_ingest.projection import replay as replaying
 from field_ingest.projection.refolding import cut_at
 from field_ingest.projection.replay import ADVISORY_LOCK, Progress, ReplayRefused, Wanted, replay
 from zb_contracts.events.fieldwork import CommentAdded, Started
@@ -95,7 +96,8 @@ async def test_a_state_that_was_changed_by_hand_is_found_and_swapped(
     assert await company.pool.fetchval("SELECT version FROM states WHERE stream = $1", BOILER) == before["version"] + 2
 
 
-async def test_a_second_replay_is_refused_while_one_works(company: Any, database: str) -> None:
+async def test_a_second_replay_is_refused_while_one_works(company: Any, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replaying, "LOCK_WAIT_S", 0.5)
     other = await asyncpg.connect(database)
     await other.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
     with pytest.raises(ReplayRefused, match="another replay"):
