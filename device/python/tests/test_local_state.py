@@ -5,11 +5,11 @@ import pytest
 
 from zb_contracts.envelope import Header
 from zb_contracts.events import AuthorKind
-from zb_contracts.events.fieldwork import CommentAdded, Done, Started
-from zb_contracts.events.office import Assigned, InterventionCreated, Planned, Policy
+from zb_contracts.events.fieldwork import CommentAdded, Done, Measured, PartUsed, Started
+from zb_contracts.events.office import Assigned, Cancelled, InterventionCreated, Planned, Policy, RequestMade, VisitAbandoned
 from zb_contracts.events.places import ShiftStarted, StockMoved
 from zb_contracts.events.registry import type_of
-from zb_contracts.merge.causality import MergeEvent
+from zb_contracts.merge.causality import MergeEvent, merge_event
 from zb_contracts.merge.fold import fold
 from zb_contracts.merge.headers import narrowed
 from zb_contracts.times import format_time_ms, parse_time_ms
@@ -157,6 +157,85 @@ async def test_a_locked_device_records_and_does_not_show(device):
 async def test_a_stream_that_nobody_knows_is_said_to_be_unknown(device):
     with pytest.raises(InterventionUnknown):
         device.intervention("no-such-thing")
+
+
+# --- What others wrote ---
+
+
+def other(seq: int, body, type_name: str = "") -> MergeEvent:
+    """Another technician's device wrote on the boiler, and knew the plan."""
+    event = office(seq + 4, body)
+    header = msgspec.structs.replace(event.header, author="dev-2-a", seq=seq, seen={"office-main": 3})
+    return MergeEvent(header, body, AuthorKind.DEVICE)
+
+
+def is_as_the_merge_will_have_it(device, platform, *before: MergeEvent) -> None:
+    """The state on the device is, before a sync, the one that the platform computes after it."""
+    local = device.intervention("leaky-boiler")
+    own = [merge_event(event, AuthorKind.DEVICE) for event in device.opened().own.of(BOILER)]
+    merged = fold(BOILER, [*before, *own])
+    for name in ("status", "fields", "lines", "requests", "visits", "conflicts"):
+        assert getattr(local, name) == getattr(merged, name), name
+
+
+async def test_what_another_device_wrote_is_corrected_and_withdrawn_at_once(device, platform):
+    theirs = [other(1, PartUsed(part="seal-12", quantity="1")), other(2, Measured(quantity="pressure", value="1", unit="bar"))]
+    platform.put_document(BOILER, [*PLANNED, *theirs])
+    await device.sync()
+    boiler, (part, measured) = device.work_on("leaky-boiler"), theirs
+    await boiler.start()
+    await boiler.measure("pressure", "1.5", "bar", replaces=measured.id)
+    is_as_the_merge_will_have_it(device, platform, *PLANNED, *theirs)
+    await boiler.void(part.id, "not on the van")
+    is_as_the_merge_will_have_it(device, platform, *PLANNED, *theirs)
+    assert [line.void is not None for line in device.intervention("leaky-boiler").lines] == [True, False]
+
+
+async def test_the_offices_question_is_answered_on_the_screen_before_it_is_sent(device, platform):
+    asked = [
+        office(4, RequestMade(field="diagnosis", value="worn seal?")),
+        office(5, RequestMade(field="work_done", value="all?")),
+    ]
+    platform.put_document(BOILER, [*PLANNED, *asked])
+    await device.sync()
+    boiler = device.work_on("leaky-boiler")
+    await boiler.accept(asked[0].id)
+    await boiler.decline(asked[1].id, "the pump remains")
+    assert [request.status for request in boiler.state().requests] == ["accepted", "declined"]
+    is_as_the_merge_will_have_it(device, platform, *PLANNED, *asked)
+
+
+async def test_what_was_set_aside_is_read_on_the_screen_before_it_is_sent(device, platform):
+    boiler = device.work_on("leaky-boiler")
+    await boiler.start()
+    await device.sync()
+    cancelled = office(4, Cancelled(reason="the customer called"))
+    platform.put_document(BOILER, [*PLANNED, *platform.own_events(BOILER), cancelled])
+    await device.sync()
+    (conflict,) = boiler.state().conflicts
+    await boiler.acknowledge(cancelled.id, "cancelled")
+    await boiler.acknowledge(conflict.events[0], conflict.code)
+    assert boiler.state().conflicts[0].acknowledged
+    is_as_the_merge_will_have_it(device, platform, *PLANNED, cancelled)
+
+
+async def test_own_lines_and_visits_that_the_platform_knows_better_stay_as_it_has_them(device, platform):
+    """Own events alone do not know that the office ended a visit, or that somebody corrected a line."""
+    boiler = device.work_on("leaky-boiler")
+    platform.put_document(BOILER, PLANNED)
+    await device.sync()
+    await boiler.start()
+    measured = await boiler.measure("pressure", "1", "bar")
+    await device.sync()
+    own = platform.own_events(BOILER)
+    seen = {"office-main": 3, "dev-1-a": 2}
+    corrected = other(1, Measured(quantity="pressure", value="2", unit="bar", replaces=measured.id))
+    ended = office(4, VisitAbandoned(visit=own[0].id, reason="the device was destroyed"))
+    later = [MergeEvent(msgspec.structs.replace(one.header, seen=seen), one.body, one.kind) for one in (corrected, ended)]
+    platform.put_document(BOILER, [*PLANNED, *own, *later])
+    await device.sync()
+    await boiler.ask("planned_start", "2026-11-25T08:00:00.000Z")
+    is_as_the_merge_will_have_it(device, platform, *PLANNED, *later)
 
 
 # --- The list of the day ---

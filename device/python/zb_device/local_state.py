@@ -19,8 +19,6 @@ from zb_contracts.merge.fold import fold
 from zb_contracts.merge.state import (
     EquipmentState,
     InterventionState,
-    Line,
-    Request,
     ShiftState,
     SiteState,
     State,
@@ -30,7 +28,9 @@ from zb_contracts.merge.state import (
     read_state,
 )
 from zb_device.log import merged_vector
+from zb_device.overlay import lines_over, readers_of, requests_over, with_readers
 from zb_device.reading import Document
+from zb_device.visits import is_of_a_visit
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +68,19 @@ def _overlaid(state: State, stream: str, own: Sequence[ParsedEvent], pending: Se
     vector = merged_vector(state.vector, *({event.header.author: event.header.seq} for event in pending))
     if isinstance(state, InterventionState):
         mine = cast(InterventionState, _folded(stream, own))
-        visits = _visits(state.visits, mine.visits)
-        return msgspec.structs.replace(
+        news = [merge_event(event, AuthorKind.DEVICE) for event in pending]
+        steps = {event.header.visit for event in pending if is_of_a_visit(event.header.type)}
+        visits = _visits(state.visits, mine.visits, steps)
+        overlaid = msgspec.structs.replace(
             state,
             vector=vector,
             status=_status(state.status, visits),
             visits=visits,
-            lines=_lines(state.lines, mine.lines),
-            requests=_requests(state.requests, mine.requests),
+            lines=lines_over(state.lines, mine.lines, news),
+            requests=requests_over(state.requests, mine.requests, news),
         )
+        readers = readers_of(news)
+        return cast(State, with_readers(overlaid, readers)) if readers else overlaid
     newest = _folded(stream, pending)
     if isinstance(state, StockState) and isinstance(newest, StockState):
         quantities = dict(state.quantities)
@@ -115,27 +119,17 @@ def _folded(stream: str, events: Iterable[ParsedEvent]) -> State:
     return fold(stream, (merge_event(event, AuthorKind.DEVICE) for event in events))
 
 
-def _visits(theirs: Sequence[Visit], mine: Sequence[Visit]) -> list[Visit]:
-    """Own visits as the device knows them; what only the server can say about them (the cancel's verdict) is kept."""
+def _visits(theirs: Sequence[Visit], mine: Sequence[Visit], touched: Container[str | None]) -> list[Visit]:
+    """Own visits that pending events touch as the device knows them, all others as the server does, which may know more. What
+    takes the office's events to judge (flags, the cancel's verdict) only the server can say."""
     known = {visit.id: visit for visit in theirs}
     for visit in mine:
         held = known.get(visit.id)
-        if held:
-            flags = sorted({*held.flags, *visit.flags})
-            visit = msgspec.structs.replace(visit, cancel_verdict=held.cancel_verdict, flags=flags)
-        known[visit.id] = visit
+        if held is None:
+            known[visit.id] = msgspec.structs.replace(visit, flags=[])
+        elif visit.id in touched:
+            known[visit.id] = msgspec.structs.replace(visit, cancel_verdict=held.cancel_verdict, flags=held.flags)
     return list(known.values())
-
-
-def _lines(theirs: Sequence[Line], mine: Sequence[Line]) -> list[Line]:
-    """Lines never disappear: the union, own ones as the device knows them."""
-    known = {line.id: line for line in theirs}
-    return list((known | {line.id: line for line in mine}).values())
-
-
-def _requests(theirs: Sequence[Request], mine: Sequence[Request]) -> list[Request]:
-    known = {request.id for request in theirs}
-    return [*theirs, *(request for request in mine if request.id not in known)]
 
 
 def _status(theirs: Status, visits: Sequence[Visit]) -> Status:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from zb_contracts.merge.state import SetAside, read_state
+from zb_contracts.merge.state import SetAside
 from zb_device.faults import Locked
 from zb_device.log import Entry, EventState
 from zb_device.media import MediaItem, MediaState
@@ -109,7 +109,7 @@ def outbox(device: "Device", *, everything: bool = False, limit: int = LISTED) -
 
     A value that was set aside has to be seen until somebody has acknowledged it.
     """
-    log, opened, now_ms = device.parts.log, _at_hand(device), device.clock.wall_ms()
+    log, opened, now_ms = device.parts.log, at_hand(device), device.clock.wall_ms()
     aside = _asides(opened) if opened else {}
     entries = log.entries(open_only=not everything, limit=limit)
     if not everything:
@@ -182,7 +182,7 @@ def file_waits_for(item: MediaItem, photos: WaitsFor | None) -> WaitsFor | None:
     return photos or (WaitsFor.SERVER if item.code else WaitsFor.TURN)
 
 
-def _at_hand(device: "Device") -> Opened | None:
+def at_hand(device: "Device") -> Opened | None:
     """None while reading is locked, for whatever reason."""
     try:
         return device.opened()
@@ -204,7 +204,7 @@ def _asides(opened: Opened) -> dict[str, tuple[Aside, ...]]:
         if document is None or _SOME_ASIDE not in document.content:
             continue
         own = {event.header.id for event in opened.own.of(stream)}
-        for value in _set_aside(read_state(stream, document.content)):
+        for value in _set_aside(opened.state(stream).state):
             if value.origin.event in own:
                 aside = Aside(value.field, value.value, value.rule, value.against, bool(value.acknowledged))
                 found.setdefault(value.origin.event, []).append(aside)

@@ -54,6 +54,11 @@ _WITHOUT_VISIT: Final = frozenset({"intervention.released.v1"})
 _FACTS: Final = frozenset({"intervention.diagnosed.v1", "intervention.equipment_state_set.v1"})
 
 
+def is_of_a_visit(type_name: str) -> bool:
+    """Whether such an event changes what is known of its visit; others only happened during it."""
+    return type_name in _STEPS or type_name in _OPENING or type_name in _FACTS
+
+
 def visit_after(type_name: str, event_id: str, visit: Visit | None) -> Visit | None:
     """The visit that an event belongs to, as it is after it; None where it belongs to none. VisitRefused if it cannot be."""
     if type_name in _OPENING and (visit is None or not visit.open):
