@@ -15,13 +15,12 @@ import httpx
 from nats.errors import Error as NatsError
 
 from zb.depot_access import Depot
-from zb.depots import CONFIGURATION, Address, DepotError, describe, layout_of, read_depots, remember, tell
+from zb.depots import CONFIGURATION, LEAF_PORT, Address, DepotError, describe, layout_of, read_depots, remember, tell
 from zb.nats import HOST, program
 from zb.running import running, supervisor
 from zb_chassis.revocation import PushRefused
 from zb_contracts.subjects import DEPOT, DEPOTS
 
-LEAF_PORT: Final = 7422
 CLIENT_PORT: Final = 4222
 MONITOR_PORT: Final = 8222
 ANSWER_TIMEOUT_S: Final = 5.0
@@ -122,14 +121,18 @@ def _leaf_port(home: Path) -> int | None:
 
 
 def _behind(home: Path) -> dict[str, dict[str, Any]]:
-    """Of each depot: messages in its store that the hub lacks, and for how long it has not answered."""
+    """Of each depot: messages in its store that the hub lacks, and for how long it has not answered; null: it never did."""
     found = _asked(f"http://{HOST}:{running(home)['nats']['monitor']}", "/jsz?streams=true&config=true")
     streams = [stream for account in found.get("account_details", []) for stream in account.get("stream_detail", [])]
     sources = next((stream.get("sources") or [] for stream in streams if stream["name"] == DEPOTS.name), [])
-    return {
-        source["external"]["api"].split(".")[1]: {"behind": source["lag"], "silent_s": round(source["active"] / 1e9, 1)}
-        for source in sources
-    }
+    return {source["external"]["api"].split(".")[1]: _lag(source) for source in sources}
+
+
+def _lag(source: dict[str, Any]) -> dict[str, Any]:
+    # The broker says -1 of a source that it never reached, and then knows no lag either.
+    if source["active"] < 0:
+        return {"behind": None, "silent_s": None}
+    return {"behind": source["lag"], "silent_s": round(source["active"] / 1e9, 1)}
 
 
 def _asked(url: str, path: str) -> dict[str, Any]:

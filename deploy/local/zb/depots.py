@@ -16,13 +16,15 @@ from zb.accounts import SYSTEM, Layout
 from zb.depot_access import Depot
 from zb.keys import private_folder, write_secret
 from zb.nats import signed_layout
-from zb_chassis.broker import connect
+from zb_chassis.broker import Watch, connect
 from zb_chassis.revocation import push
 from zb_contracts import subjects
 
 LIST: Final = "depots.json"
 CONFIGURATION: Final = "nats-server.json"
 RECONNECT: Final = "2s"
+LEAF_PORT: Final = 7422
+"""Where the hub listens for depots from its first one on, if the port is free: the first depot's folder is written before."""
 WAYS: Final = {"CORE": "core", "DEV": "own", "SYS": "sys"}
 """Account at the depot -> with which credentials it reaches the hub. Devices are at home in DEV; what they ask leaves it into the
 depot's own account at the hub."""
@@ -82,10 +84,12 @@ def layout_of(home: Path) -> Layout:
 
 async def tell(url: str, layout: Layout, depot: Depot) -> None:
     """Give a running hub the depot's devices as the layout has them. PushRefused, BrokerRefused."""
-    system = await connect(url, layout.credentials(SYSTEM))
+    watch = Watch(SYSTEM)
+    system = await connect(url, layout.credentials(SYSTEM), watch)
     try:
         await push(system, layout.accounts[depot.account])
     finally:
+        watch.stopping = True
         await system.close()
 
 

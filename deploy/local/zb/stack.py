@@ -17,7 +17,7 @@ from typing import Final
 
 from zb import keyring
 from zb.accounts import SYSTEM
-from zb.depots import names, read_depots
+from zb.depots import LEAF_PORT, names, read_depots
 from zb.keys import private_folder, write_secret
 from zb.nats import NatsServer, Ports, end_leftover
 from zb.postgres import Postgres
@@ -166,7 +166,7 @@ class Stack:
         self.nats.end_leftover()
         before = self._before.get("nats", {})
         # Devices know the broker by its port: the one of the last run, wherever that can be had.
-        leaf = free_port(before.get("leaf")) if self.nats.depots else None
+        leaf = free_port(before.get("leaf", LEAF_PORT)) if self.nats.depots else None
         client, websocket, monitor = (free_port(before.get(name)) for name in ("client", "websocket", "monitor"))
         self.nats.ports = Ports(client, websocket, monitor, leaf)
         self.nats.start()
