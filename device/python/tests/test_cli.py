@@ -86,7 +86,9 @@ async def test_a_person_reads_what_waits_in_their_language(folder):
     _, out, _ = await called(folder, "--language", "fr", "list", is_json=False)
     assert "en cours *" in out
     _, out, _ = await called(folder, "--language", "fr", "status", is_json=False)
-    assert "1 sur cet appareil seulement" in out
+    assert "1 (sur cet appareil seulement)" in out
+    _, out, _ = await called(folder, "--language", "fr", "comment", "leaky-boiler", "de l'eau", is_json=False)
+    assert re.match(r"2 +intervention.comment_added.v1 +sur cet appareil seulement", out)
     code, _, err = await called(folder, "--language", "fr", "done", "dry-cellar", is_json=False)
     assert (code, err.count("\n")) == (1, 1)
     assert err.startswith("Cette étape ne convient pas à la visite.")

@@ -32,7 +32,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     equipment: str | None = None
     priority: str | None = None
     pending: bool = False
-    """Something that was recorded here is not in the platform's document yet: the line shows it all the same."""
+    """The platform has not confirmed all that was recorded here yet: the line shows it all the same."""
 
     @property
     def id(self) -> str:

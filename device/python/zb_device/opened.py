@@ -86,22 +86,26 @@ class Opened:
 
         They come from the index; only what was recorded here and is in no document yet is opened.
         """
-        pending = self._pending(kind)
+        ahead = self._ahead(kind)
         # As many more as may have changed so that they are none of these any longer.
-        known = self.reading.listed(kind, replace(which, limit=which.limit + len(pending)))
-        found = [line for line in known if line.stream not in pending]
-        own = (line_of(stream, state_bytes(self.state(stream).state), pending=True) for stream in pending)
+        known = self.reading.listed(kind, replace(which, limit=which.limit + len(ahead)))
+        found = [line for line in known if line.stream not in ahead]
+        own = (line_of(stream, state_bytes(self.state(stream).state), pending=pending) for stream, pending in ahead.items())
         found += [line for line in own if which.holds(line)]
         return sorted(found, key=lambda line: line.order)[: which.limit]
 
-    def _pending(self, kind: str) -> set[str]:
-        """Streams with an event that their document does not know, by the same rule as `state`."""
+    def _ahead(self, kind: str) -> dict[str, bool]:
+        """Streams with an event that their document does not know, by the same rule as `state`; whether one is unconfirmed."""
         parts, newest = self.parts(), self.own.newest(kind)
         now, vectors = parts.log.incarnation, self.reading.vectors(newest)
         authors = {one.number: one.author for one in parts.closed} | {now: parts.pinned.author}
 
-        def is_pending(stream: str, one: Newest) -> bool:
+        def is_ahead(stream: str, one: Newest) -> bool:
             known = vectors.get(stream, {}).get(authors[one.incarnation], 0)
             return one.seq > known or (one.incarnation != now and not one.is_admitted)
 
-        return {stream for stream, found in newest.items() if any(is_pending(stream, one) for one in found)}
+        return {
+            stream: not all(one.is_admitted for one in found)
+            for stream, found in newest.items()
+            if any(is_ahead(stream, one) for one in found)
+        }

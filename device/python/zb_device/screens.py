@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from zb_contracts.merge.wording import Language
 from zb_contracts.printable import printable
-from zb_device.wording import ANSWERS, STATES, STATUSES, WAITS, Words
+from zb_device.wording import ANSWERS, FAULTS, STATES, STATUSES, WAITS, Words
 
 GAP: Final = "  "
 TEXT_CHARACTERS: Final = 60
@@ -25,6 +25,8 @@ def shown(command: str, answer: Json, language: Language) -> str:
     page = _PAGES.get(command)
     if page:
         return page(answer, language)
+    if _is_recorded(answer):
+        return _recorded(answer, language)
     return "\n".join(map(printable, json.dumps(answer, ensure_ascii=False, indent=2).split("\n")))
 
 
@@ -42,8 +44,9 @@ def _list(lines: Sequence[Json], language: Language) -> str:
         )
         for line in lines
     ]
+    heads = tuple(say(name) for name in ("planned", "state", "reference", "title", "id"))
     notes = [f"* {say('pending')}"] if any(line["pending"] for line in lines) else []
-    return "\n".join([*_table(rows), *notes])
+    return "\n".join([*_table([heads, *rows]), *notes])
 
 
 def _outbox(answer: Json, language: Language) -> str:
@@ -77,6 +80,25 @@ def _outbox(answer: Json, language: Language) -> str:
     return "\n\n".join("\n".join(page) for page in pages)
 
 
+def _is_recorded(answer: Json) -> bool:
+    """Whether it confirms events, as every command that records does."""
+    made = answer if isinstance(answer, list) else [answer]
+    return bool(made) and all(isinstance(one, dict) and {"seq", "type", "state"} <= one.keys() for one in made)
+
+
+def _recorded(answer: Json, language: Language) -> str:
+    made = answer if isinstance(answer, list) else [answer]
+    return "\n".join(_table([(str(one["seq"]), one["type"], _word(STATES, one["state"], language), one["id"]) for one in made]))
+
+
+def _sync(answer: Json, language: Language) -> str:
+    say = _sayer(language)
+    rows = [(say(name), str(answer[name])) for name in ("sent", "receipts", "documents", "uploaded")]
+    rows += [(say("problem"), answer["keys_fault"])] if answer["keys_fault"] else []
+    rows += [(say("ending"), command) for command in answer["commands"]]
+    return "\n".join(_table(rows))
+
+
 def _status(answer: Json, language: Language) -> str:
     say = _sayer(language)
     session, clock = answer["session"], answer["clock"]
@@ -84,11 +106,13 @@ def _status(answer: Json, language: Language) -> str:
         (say("device"), f"{answer['device']} ({answer['agency']})"),
         (say("technician"), answer["technician"] or say("nobody")),
         (say("reading"), say("unlocked" if answer["unlocked"] else "locked")),
-        (say("session"), f"{_moment(session['expires_at'], language)} ({session['reading']})"),
+        (say("session"), _moment(session["expires_at"], language)),
         (say("clock"), say("clock_back" if clock["went_back"] else "clock_known" if clock["trusted_exactly"] else "clock_open")),
         (say("events"), _counts(answer["events"], STATES, language)),
         (say("photos"), _counts(answer["media"], STATES, language)),
     ]
+    if session["reading"] != "open":
+        rows.append((say("reading"), _word(FAULTS, session["reading"], language)))
     for one in answer["waits"]:
         reason, since = _word(WAITS, one["for"], language), _age(one["oldest_s"], language)
         rows.append((say("waits_for"), f"{one['count']} {say(one['what'])}: {reason}, {since}"))
@@ -98,7 +122,7 @@ def _status(answer: Json, language: Language) -> str:
     return "\n".join(_table(rows))
 
 
-_PAGES: Final[dict[str, Callable[[Json, Language], str]]] = {"list": _list, "outbox": _outbox, "status": _status}
+_PAGES: Final[dict[str, Callable[[Json, Language], str]]] = {"list": _list, "outbox": _outbox, "status": _status, "sync": _sync}
 
 
 def _sayer(language: Language) -> Callable[[str], str]:
@@ -111,7 +135,8 @@ def _word(words: dict[str, Words], name: str | None, language: Language) -> str:
 
 
 def _counts(counts: Json, words: dict[str, Words], language: Language) -> str:
-    return ", ".join(f"{counts[name]} {words[name][language]}" for name in words if counts.get(name)) or ANSWERS["none"][language]
+    said = (f"{counts[name]} ({words[name][language]})" for name in words if counts.get(name))
+    return ", ".join(said) or ANSWERS["none"][language]
 
 
 def _reason(one: Json) -> str:
