@@ -3,6 +3,7 @@
 Each start costs seconds, so the tests build on one another; each says in its first line what it finds.
 """
 
+import csv
 import json
 import os
 import signal
@@ -15,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from tests.fixtures.proc import processes_of
+from zb.cli import main
 from zb_contracts.invitation import Invitation
 
 COMMAND_TIMEOUT_S = 150
@@ -56,6 +59,11 @@ class Home:
             check=False,
         )
         return Said(done.returncode, done.stdout)
+
+    def here(self, *arguments: str) -> "Said":
+        """One command in this process: as good as another where nothing of a process is tried, and much sooner."""
+        result = CliRunner().invoke(main, ["--folder", str(self.folder), *arguments])
+        return Said(result.exit_code, result.output)
 
     def file(self, name: str, content: str | bytes) -> str:
         path = self.folder / name
@@ -168,22 +176,49 @@ def test_a_file_that_is_no_such_csv_is_one_named_refusal(on: Home, content: byte
 def test_a_fleet_is_administered_by_agency_and_each_refusal_is_a_sentence(on: Home) -> None:
     picture = on.folder / "invitation.png"
     invite = ("fleet", "invite", "--as", "noor", "--technician", "camille")
-    assert "nobody is called noor" in on.zb(*invite).sentence
-    assert on.zb("fleet", "agency", "north", "--title", "Agence Nord").code == 0
-    assert on.zb("fleet", "administrator", "noor", "--agency", "north").code == 0
-    assert "access.wrong_agency" in on.zb(*invite, "--agency", "main").sentence
+    assert "nobody is called noor" in on.here(*invite).sentence
+    assert on.here("fleet", "agency", "north", "--title", "Agence Nord").code == 0
+    assert on.here("fleet", "administrator", "noor", "--agency", "north").code == 0
+    assert "access.wrong_agency" in on.here(*invite, "--agency", "main").sentence
 
-    said = json.loads(on.zb(*invite, "--agency", "north", "--png", str(picture), "--json").text)
+    said = json.loads(on.here(*invite, "--agency", "north", "--png", str(picture), "--json").text)
     assert Invitation.from_text(said["invitation"]).code == said["code"]
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert picture.stat().st_mode & 0o077 == 0
-    again = on.zb(*invite, "--agency", "north", "--png", str(picture))
+    again = on.here(*invite, "--agency", "north", "--png", str(picture))
     assert (again.code, "cannot be made" in again.text) == (2, True)
 
-    assert json.loads(on.zb("fleet", "uninvite", said["id"], "--as", "noor", "--json").text)["state"] == "revoked"
-    [code] = json.loads(on.zb("fleet", "codes", "--as", "noor", "--json").text)["codes"]
+    assert json.loads(on.here("fleet", "uninvite", said["id"], "--as", "noor", "--json").text)["state"] == "revoked"
+    [code] = json.loads(on.here("fleet", "codes", "--as", "noor", "--json").text)["codes"]
     assert (code["id"], code["state"], code["issued_by"]) == (said["id"], "revoked", "noor")
-    assert "input.not_found" in on.zb("fleet", "wipe", "d-nowhere", "--reason", "left the company").sentence
+    assert "input.not_found" in on.here("fleet", "wipe", "d-nowhere", "--reason", "left the company").sentence
+
+
+def test_a_fleet_is_invited_by_a_file_and_its_agency_closes_when_nothing_uses_it(on: Home) -> None:
+    out = on.folder / "invitations.csv"
+    wanted = on.file("devices.csv", "agency;technician;valid_hours\nnorth;ana;48\nmain;ben;\nnorth;;\n")
+    invite = ("fleet", "invite", "--as", "noor", "--file", wanted)
+    assert "say with --out" in on.here(*invite).text
+    refused = on.here(*invite, "--out", str(out))
+    assert (refused.code, "row 3, agency: the agency main is not yours" in refused.text) == (1, True)
+    assert "1 of 3 rows cannot be taken" in refused.text
+    assert not out.exists()
+    assert "2 invitations are in" in on.here(*invite, "--out", str(out), "--good-rows").text
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert [(row["row"], row["agency"], row["technician"]) for row in rows] == [("2", "north", "ana"), ("4", "north", "")]
+    assert len({Invitation.from_text(row["invitation"]).code for row in rows}) == 2
+    assert out.stat().st_mode & 0o077 == 0
+    assert "cannot be made" in on.here(*invite, "--out", str(out)).text
+
+    close = ("fleet", "agency", "north", "--close")
+    assert "access.wrong_agency" in on.here(*close, "--as", "noor").text
+    assert "cannot be closed: open codes: 2" in on.here(*close).text
+    for row in rows:
+        assert on.here("fleet", "uninvite", row["id"]).code == 0
+    assert "north is closed since" in on.here(*close).text
+    assert "Agence Nord, closed since" in on.here("fleet", "agencies").text
+    assert "fleet.agency_closed" in on.here("fleet", "invite", "--agency", "north").text
+    assert "0 events are admitted" in on.here("fleet", "admit", "--device", "d-nowhere", "--reason", "none").text
 
 
 def test_down_leaves_no_process_and_keeps_the_data(on: Home) -> None:

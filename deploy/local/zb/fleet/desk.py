@@ -34,12 +34,14 @@ class Desk:
 
     @classmethod
     def of(cls, folder: Path, name: str) -> "Desk":
-        """The desk of this local person. StackError where nothing runs or nobody is called so."""
+        """The desk of a local person, while the command runs. StackError where no platform runs or nobody is called so."""
         home = folder / "up"
         run = running(home)
         if name not in json.loads((home / "keys" / "people.json").read_text()):
             raise StackError(f"nobody is called {name} here: zb fleet administrator makes one")
-        return cls(someone(home, run, name), run, home)
+        person = someone(home, run, name)
+        click.get_current_context().call_on_close(person.close)
+        return cls(person, run, home)
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.run['ports'][INGEST]}/v1/{path}"
