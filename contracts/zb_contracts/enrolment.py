@@ -13,8 +13,9 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from zb_contracts.events.values import Base64, Id, Name
-from zb_contracts.keys import KeyCertificate, KeyPurpose, kid, length_prefixed
-from zb_contracts.sealed import from_base64url
+from zb_contracts.faults import CryptoFault
+from zb_contracts.keys import KeyCertificate, KeyPurpose, SigningKey, dsse_pae, kid, length_prefixed, verify
+from zb_contracts.sealed import from_base64url, to_base64url
 from zb_contracts.subjects import checked_id
 from zb_contracts.times import TimeText
 
@@ -26,6 +27,7 @@ PROOF_TIME_HEADER: Final = "Zb-Proof-Time"
 DEVICE_HEADER: Final = "Zb-Device"
 AUTHORIZATION_SCHEME: Final = "Zb-Device"
 """`Authorization: Zb-Device <session token>`: the NATS user JWT of the session."""
+WORD_TYPE: Final = "application/vnd.zoneblanche.session-token.v1+jwt"
 COVERED_HEADERS: Final = ("Upload-Length", "Upload-Metadata", "Upload-Checksum", "Upload-Offset")
 """What a proof covers beside the body: without it, whoever captured a creation could declare another file under it."""
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -79,6 +81,30 @@ def certificate_of(key: TrustedKey) -> KeyCertificate:
     return KeyCertificate(**values | {name: from_base64url(values[name]) for name in ("public", "signature")})
 
 
+class TokenWord(_Message):
+    """A ledger key's word for a session token: `signature` is over the token's text, as WORD_TYPE.
+
+    The broker judges a token by its issuer's signature; a device that is off line believes the ledger alone.
+    """
+
+    kid: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+    signature: Base64
+
+
+def vouch(token: str, key: SigningKey) -> TokenWord:
+    """The ledger's word for a token that the platform issues."""
+    return TokenWord(kid=key.kid, signature=to_base64url(key.sign(dsse_pae(WORD_TYPE, token.encode()))))
+
+
+def is_vouched(token: str, word: TokenWord, keys: Mapping[str, bytes]) -> bool:
+    """Whether one of these ledger keys, by key id, gave this word for this token."""
+    public = keys.get(word.kid)
+    try:
+        return public is not None and verify(public, dsse_pae(WORD_TYPE, token.encode()), from_base64url(word.signature))
+    except CryptoFault:
+        return False
+
+
 class EnrolmentAnswer(_Message):
     """Everything that the device pins and needs to begin, or to go on as a new incarnation."""
 
@@ -94,6 +120,8 @@ class EnrolmentAnswer(_Message):
     keys: tuple[TrustedKey, ...]
     token: str
     """The first session token (NATS user JWT)."""
+    word: TokenWord | None = None
+    """The ledger's word for it; without one it opens the broker, and no reading off line."""
     anchor_id: Id
     server_time: TimeText
 
@@ -108,6 +136,8 @@ class TokenRequest(_Message):
 class TokenAnswer(_Message):
     token: str
     expires_at: TimeText
+    word: TokenWord | None = None
+    """As in `EnrolmentAnswer`."""
 
 
 def enrolment_statement(code: str, login_key: str, event_key: str, wrap_key: str) -> bytes:

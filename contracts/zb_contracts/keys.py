@@ -184,11 +184,6 @@ def nkey_user_public(text: str) -> bytes:
     return _nkey_public(text, _NKEY_USER_PREFIX, "a user's public NKey (U..., 56 characters)")
 
 
-def nkey_account_public(text: str) -> bytes:
-    """The raw 32 bytes in an account's public NKey (`A...`), as signers of session tokens have. KeyMalformed else."""
-    return _nkey_public(text, _NKEY_ACCOUNT_PREFIX, "an account's public NKey (A..., 56 characters)")
-
-
 def nkey_user_text(public: bytes) -> str:
     """A raw Ed25519 public key as a user's public NKey (`U...`). KeyMalformed on another length."""
     return _nkey_text(public, _NKEY_USER_PREFIX)

@@ -12,7 +12,7 @@ import msgspec
 from nacl import bindings
 
 from zb_contracts import canonical, ledger_leaf, merkle, notes
-from zb_contracts.enrolment import incarnation_author, incarnation_statement, request_statement
+from zb_contracts.enrolment import incarnation_author, incarnation_statement, request_statement, vouch
 from zb_contracts.envelope import GENESIS, PAYLOAD_TYPE, Anchor, Header, SignedEvent, digest, sign_event
 from zb_contracts.keys import SigningKey, WrapKey, certification_statement, dsse_pae
 from zb_contracts.scope_vectors import scope_vectors
@@ -29,6 +29,8 @@ WRAP_KEY: Final = WrapKey.from_private(bytes(range(64, 96)))
 LEDGER_KEY: Final = SigningKey.from_seed(bytes(range(96, 128)))
 SUBJECT_KEY: Final = bytes(range(128, 160))
 STREAM: Final = "intervention:0192f000-0000-7000-8000-000000000042"
+SESSION_TEXT: Final = "a.session.token"
+"""Its text is what counts; a real one is a JWT."""
 ANCHOR: Final = Anchor(id="anchor-1", server_time="2026-03-16T08:00:00.000Z")
 
 
@@ -95,6 +97,7 @@ def _keys() -> Vector:
         "ledger": {"seed": LEDGER_KEY.seed.hex(), "public": LEDGER_KEY.public.hex(), "kid": LEDGER_KEY.kid},
         "certification": {"statement": b64(statement), "signature": b64(LOGIN_KEY.sign(statement))},
         "request": _request(),
+        "session": {"token": SESSION_TEXT, "word": vouch(SESSION_TEXT, LEDGER_KEY).model_dump()},
         "incarnation": _incarnation(),
         "sealed_box": {"plain": "6b6579", "box": _box(b"key", WRAP_KEY.public).hex()},
     }

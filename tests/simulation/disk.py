@@ -19,7 +19,7 @@ Fate = Callable[[str], str | None]
 
 
 class Disk:
-    """A connection whose every write may be the process' last. It stands where zb_device has a sqlcipher3 connection."""
+    """A connection whose every write may be the process' last. It stands where zb_device has one of its `Connection`s."""
 
     def __init__(self, connection: Any, file: Path, fate: Fate) -> None:
         self._connection, self._file, self._fate = connection, file, fate

@@ -23,6 +23,7 @@ from zb_contracts.enrolment import (
     TrustedKey,
     incarnation_author,
     incarnation_statement,
+    vouch,
 )
 from zb_contracts.keys import nkey_user_text, verify
 from zb_contracts.problems import DEVICE_REVOKED, INPUT_NOT_FOUND
@@ -95,7 +96,8 @@ class Doorway:
             return _refused("session.refused")
         expires_ms = self._world.now_ms + SESSION_MS
         token = device_token(asked.device, asked.technician, expires_ms)
-        return 200, TokenAnswer(token=token, expires_at=format_time_ms(expires_ms)).model_dump_json().encode()
+        answer = TokenAnswer(token=token, expires_at=format_time_ms(expires_ms), word=vouch(token, LEDGER))
+        return 200, answer.model_dump_json().encode()
 
     def _incarnations(self, content: bytes) -> tuple[int, bytes]:
         asked = IncarnationRequest.model_validate_json(content)
@@ -112,7 +114,7 @@ class Doorway:
 
     def _answer(self, device: str, author: str) -> bytes:
         ledger, now_ms = self._ingest.ledger, self._world.now_ms
-        shard = ledger.authors[author].shard
+        shard, token = ledger.authors[author].shard, device_token(device, self._technician, now_ms + SESSION_MS)
         answer = EnrolmentAnswer(
             device=device,
             author=author,
@@ -123,7 +125,8 @@ class Doorway:
             log_origin=ledger.shards[shard].origin,
             root_key=to_base64url(ROOT.public),
             keys=_KEYS,
-            token=device_token(device, self._technician, now_ms + SESSION_MS),
+            token=token,
+            word=vouch(token, LEDGER),
             anchor_id=self._world.uuid7(now_ms),
             server_time=format_time_ms(now_ms),
         )

@@ -8,18 +8,19 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from tests.simulation.disk import Disk, copied
 from tests.simulation.doorway import SESSION_MS, Doorway, device_token
-from tests.simulation.keys import CERTIFICATES, ROOT, key_of, login_key_of, wrap_key_of
+from tests.simulation.keys import CERTIFICATES, LEDGER, ROOT, key_of, login_key_of, wrap_key_of
 from tests.simulation.network import Line
 from tests.simulation.world import MORNING_MS, SECOND_MS, Broken, Killed, Task, World
+from zb_contracts.enrolment import vouch
 from zb_contracts.envelope import ParsedEvent
 from zb_contracts.keys import SigningKey, WrapKey
 from zb_contracts.problems import Problem
 from zb_device.clock import Clock
-from zb_device.database import transaction
+from zb_device.database import Connection, transaction
 from zb_device.faults import DeviceFault
 from zb_device.folder import DATABASE_FILE, Folder, Parts
 from zb_device.keys import DeviceKeys
@@ -30,7 +31,7 @@ from zb_device.reading import ReadModel, database_path
 from zb_device.recording import Draft
 from zb_device.rounds import Rounds
 from zb_device.settings import Pinned, Settings, SignedIn
-from zb_device.tokens import read_token
+from zb_device.tokens import session_of
 from zb_device.vault import Unlocked
 
 POLLS: Final = 0.6
@@ -121,12 +122,12 @@ class Handset:
         """The process starts on the folder."""
         self._folder = Folder.open(self.path)
         log = Disk(self._folder.connection, self.path / DATABASE_FILE, self._fate)
-        self._folder.connection = log
+        self._folder.connection = cast(Connection, log)
         self._reopen()
         reading = ReadModel(self.path, self.technician, _read_key(self.technician))
         # The read model opens its file by itself; its connection is replaced by one that may die as well.
         pages = Disk(reading._db, database_path(self.path, self.technician), self._fate)
-        reading._db = pages
+        reading._db = cast(Connection, pages)
         self.disks = [log, pages]
         wrap = wrap_key_of(self.technician)
         own = OwnEvents(self.parts.log, wrap, self.technician)
@@ -297,7 +298,8 @@ def _enrolled(handset: Handset) -> Path:
         with transaction(folder.connection):
             settings.put(keys.stored())
             settings.put(_pinned(handset))
-            settings.put(read_token(device_token(handset.device, handset.technician, MORNING_MS + SESSION_MS)).session)
+            token = device_token(handset.device, handset.technician, MORNING_MS + SESSION_MS)
+            settings.put(session_of(token, vouch(token, LEDGER), device=handset.device, login=keys.login_text))
             settings.put(SignedIn(technician=handset.technician))
         ReadModel(place, handset.technician, _read_key(handset.technician)).close()
         folder.close()

@@ -13,12 +13,11 @@ import pytest
 import pytest_asyncio
 from pydantic import BaseModel
 
-from tests.fixtures.little_platform import PIN, T0, Hands, Platform, Wire
+from tests.fixtures.little_platform import PIN, Hands, Platform, Wire
 from zb_contracts.enrolment import PERSON_HEADER
 from zb_contracts.handover import CHUNK_TYPE
 from zb_contracts.handover import PATH as HANDOVER_PATH
 from zb_contracts.subject_keys import DEPOSITS_PATH, KEYS_PATH, STATEMENT_PATH
-from zb_contracts.times import format_time_ms
 from zb_device import vault
 from zb_device.device import Device
 
@@ -109,8 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.platform.is_pool and technician and self.headers.get(PERSON_HEADER) != f"token-of-{technician}":
             self._refuse(403, "access.forbidden")
         else:
-            token = self.platform.make_token(technician or "drain")
-            self._send(200, json.dumps({"token": token, "expires_at": format_time_ms(T0)}).encode())
+            self._send(200, self.platform.give_token(technician or "drain"))
 
     def _hand_over(self, body: bytes) -> None:
         handover = self.platform.hand_over(body)

@@ -20,7 +20,7 @@ from zb_device.faults import AlreadyEnrolled, Refused
 from zb_device.keys import DeviceKeys, StoredKeys
 from zb_device.sessions import keep, post
 from zb_device.settings import Host, Pending, Pinned, Settings, SignedIn
-from zb_device.tokens import verified
+from zb_device.tokens import session_of
 from zb_device.trust import pinned_certificates
 
 PATH: Final = "/v1/enrolments"
@@ -65,10 +65,10 @@ async def enrol(connection: Connection, clock: Clock, invitation: Invitation, cl
     body = enrolment_request(keys, invitation).model_dump_json(exclude_none=True).encode()
     answer = await post(client, invitation.places.ingest_url + PATH, body, EnrolmentAnswer)
     pinned = pinned_by(answer, invitation, clock.real_ms())
-    token = verified(answer.token, device=pinned.device, login=keys.login_text, account=None)
+    session = session_of(answer.token, answer.word, device=pinned.device, login=keys.login_text)
     with transaction(connection):
         settings.put(pinned)
-        keep(settings, token, clock)
+        keep(settings, session, pinned, clock)
         settings.put(
             AnchorMark(id=answer.anchor_id, server_time=answer.server_time, boot=clock.boot, elapsed_ms=clock.elapsed_ms())
         )

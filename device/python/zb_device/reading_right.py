@@ -13,8 +13,9 @@ from zb_device.faults import ClockUntrusted, ReadingSuspended, Refused, SessionE
 from zb_device.keys import DeviceKeys
 from zb_device.log import Head, Log
 from zb_device.real_time import RealTime
-from zb_device.settings import Authority, KeptSessions, Pinned, ReadingSuspension, Session, Settings
-from zb_device.tokens import verified
+from zb_device.settings import KeptSessions, Pinned, ReadingSuspension, Session, Settings
+from zb_device.tokens import read_again
+from zb_device.trust import vouches
 
 CLOCK_TOLERANCE_MS: Final = 300_000
 """A clock that goes back by less was set right, not set back."""
@@ -42,20 +43,19 @@ class ReadingRight:
         check_time(session, self.real(), self.real_time(), self.went_back())
 
     def session_of(self, technician: str) -> Session | None:
-        """The newest token of the technician whose signature holds; what the store says beside the token is not believed."""
-        kept, authority = self.settings.get(KeptSessions) or KeptSessions(), self.settings.get(Authority)
-        current = self.settings.get(Session)
-        texts = [*([current.token] if current else []), *(token for _, token in kept.tokens)]
-        found = [session for text in texts if (session := self._held(text, authority)) and session.technician == technician]
-        return max(found, key=lambda session: session.expires_ms, default=None)
+        """The technician's newest token for which the ledger vouches; what the store says beside the token is not believed."""
+        kept, current = self.settings.get(KeptSessions) or KeptSessions(), self.settings.get(Session)
+        found = [self._held(one) for one in (*kept.sessions, *([current] if current else []))]
+        own = [one for one in found if one is not None and one.technician == technician]
+        return max(own, key=lambda session: session.expires_ms, default=None)
 
-    def _held(self, text: str, authority: Authority | None) -> Session | None:
+    def _held(self, kept: Session) -> Session | None:
         try:
-            account = authority.account if authority else None
-            return verified(text, device=self.pinned.device, login=self.keys.login_text, account=account).session
+            session = read_again(kept, device=self.pinned.device, login=self.keys.login_text)
         except Refused:
             # It opens nothing; the caller tells the person that there is no session.
             return None
+        return session if vouches(self.settings.get(Pinned) or self.pinned, session) else None
 
     def real(self) -> TrustedTime:
         """Real time as the newest signed one and the suspend-proof time since bound it; open above after a reboot."""

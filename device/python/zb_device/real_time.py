@@ -48,7 +48,7 @@ class RealTime:
         try:
             answer = TimeAnswer.model_validate_json(await self._asked(client, PATH, {"nonce": nonce}))
             named_ms = read_time_unverified(answer, nonce)
-            pinned = await self._knowing(answer.kid, client)
+            pinned = await self.knowing(answer.kid, client)
             # The wall clock is what is in doubt, so a key counts that was in force at the time that it signed.
             check_time(answer, ledger_keys(pinned, named_ms).get(answer.kid))
         except (ValidationError, CryptoFault, Problem) as fault:
@@ -57,8 +57,9 @@ class RealTime:
             self.settings.put(ClockOffset(offset_ms=named_ms - self.clock.real_ms()))
             self.settings.put(real_mark(self.settings.get(RealMark), named_ms, self.clock))
 
-    async def _knowing(self, kid: str, client: httpx.AsyncClient) -> Pinned:
-        """What is pinned, with the certificate of this key where the ledger's key was rotated since the last sync."""
+    async def knowing(self, kid: str, client: httpx.AsyncClient) -> Pinned:
+        """What is pinned, with this key's certificate where the ledger's key was rotated since the last sync. Unreachable, or a
+        Problem for what the root did not say."""
         pinned = self.settings.get(Pinned) or self.pinned
         if any(one.kid == kid for one in pinned.certificates):
             return pinned

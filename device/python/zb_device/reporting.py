@@ -13,7 +13,16 @@ from zb_device.clock import AnchorMark, elapsed_since, trusted_time
 from zb_device.faults import Locked
 from zb_device.log import EventState
 from zb_device.settings import ClockOffset, Ended, LedgerView, Problems, Unregistered
-from zb_device.standing import STANDING_OF_FILES, EventStanding, FileStanding, Outbox, event_waits_for, file_waits_for, outbox
+from zb_device.standing import (
+    STANDING_OF_FILES,
+    EventStanding,
+    FileStanding,
+    Outbox,
+    at_hand,
+    event_waits_for,
+    file_waits_for,
+    outbox,
+)
 
 if TYPE_CHECKING:
     from zb_device.device import Device
@@ -164,10 +173,10 @@ def _ledger(device: "Device") -> Json:
 
 
 def _scope(device: "Device") -> Json | None:
-    if not device.unlocked:
+    opened = at_hand(device)
+    if opened is None:
         return None
-    reading = device.opened().reading
-    scope = reading.scope()
+    reading, scope = opened.reading, opened.reading.scope()
     return {
         "epoch": scope.epoch,
         "cursor": scope.cursor,

@@ -6,6 +6,7 @@ sends and collects receipts.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -15,19 +16,21 @@ from pydantic import BaseModel, ValidationError
 
 from zb_contracts.enrolment import NO_HEADERS, PERSON_HEADER, TokenAnswer, TokenRequest
 from zb_contracts.printable import printable
-from zb_contracts.problems import DEVICE_PROOF_TIME
+from zb_contracts.problems import DEVICE_PROOF_TIME, Problem
 from zb_device.clock import Clock, RealMark, real_mark
 from zb_device.database import Connection, transaction
 from zb_device.faults import Refused, Unreachable
 from zb_device.http import answered
 from zb_device.keys import DeviceKeys
 from zb_device.real_time import RealTime
-from zb_device.settings import Authority, KeptSessions, Pinned, Session, Settings, SignedIn
-from zb_device.tokens import Token, read_token, verified
+from zb_device.settings import KeptSessions, Pinned, Problems, Session, Settings, SignedIn
+from zb_device.tokens import session_of
+from zb_device.trust import vouches
 
 PATH: Final = "/v1/tokens"
 RENEW_BEFORE_MS: Final = 6 * 3_600_000
 TIMEOUT_S: Final = 20.0
+UNVOUCHED: Final = "session.unvouched"
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -75,8 +78,7 @@ class Sessions:
 
     def _kept(self, technician: str | None) -> Session | None:
         """The newest token of a technician who worked here before another did: a pool's device gets none without the person."""
-        kept = self.settings.get(KeptSessions) or KeptSessions()
-        return next((read_token(text).session for name, text in kept.tokens if name == technician), None)
+        return (self.settings.get(KeptSessions) or KeptSessions()).of(technician)
 
     def _take_up(self, session: Session) -> None:
         if session != self.current():
@@ -87,12 +89,19 @@ class Sessions:
         """A new token, kept durably. `person` is the technician's own access token, which a pool's device has to show."""
         body = TokenRequest(device=self.pinned.device, technician=technician).model_dump_json().encode()
         answer = await self.post(client, PATH, body, TokenAnswer, {PERSON_HEADER: person} if person else NO_HEADERS)
-        authority = self.settings.get(Authority)
-        account = authority.account if authority else None
-        token = verified(answer.token, device=self.pinned.device, login=self.keys.login_text, account=account)
+        session = session_of(answer.token, answer.word, device=self.pinned.device, login=self.keys.login_text)
+        pinned = await self._knowing(session, client)
         with transaction(self.connection):
-            keep(self.settings, token, self.clock)
-        return token.session
+            keep(self.settings, session, pinned, self.clock)
+        return session
+
+    async def _knowing(self, session: Session, client: httpx.AsyncClient) -> Pinned:
+        """What is pinned, with the key that vouches, where it was rotated since the last sync and can be asked for."""
+        with suppress(Unreachable, Refused, Problem):
+            # It keeps nobody from sending: where the key stays unknown nobody vouches, and `keep` tells that.
+            if session.kid:
+                return await self.real_time.knowing(session.kid, client)
+        return self.settings.get(Pinned) or self.pinned
 
     async def post(
         self, client: httpx.AsyncClient, path: str, body: bytes, answer: type[M], beside: Mapping[str, str] = NO_HEADERS
@@ -121,14 +130,19 @@ class Sessions:
         )
 
 
-def keep(settings: Settings, token: Token, clock: Clock) -> None:
-    """In the caller's transaction: the token as the session, for its technician's reading, and the time at which it was made."""
-    session = token.session
+def keep(settings: Settings, session: Session, pinned: Pinned, clock: Clock) -> None:
+    """In the caller's transaction: the session, for its technician's reading too, and the time at which it was made.
+
+    One for which the ledger does not vouch sends, if the broker takes it; it opens no reading, tells no time, and is told of.
+    """
     settings.put(session)
-    settings.put(Authority(account=token.account))
-    settings.put(real_mark(settings.get(RealMark), token.claims.iat * 1000, clock))
+    if not vouches(pinned, session):
+        text = "the ledger does not vouch for the session token that came: it is used to send, and opens no reading"
+        settings.put((settings.get(Problems) or Problems()).with_entry(clock.real_ms(), UNVOUCHED, text))
+        return
+    settings.put(real_mark(settings.get(RealMark), session.issued_ms, clock))
     if session.technician is not None:
-        settings.put((settings.get(KeptSessions) or KeptSessions()).with_token(session.technician, token.text))
+        settings.put((settings.get(KeptSessions) or KeptSessions()).with_session(session))
 
 
 async def post(client: httpx.AsyncClient, url: str, body: bytes, answer: type[M], headers: dict[str, str] | None = None) -> M:

@@ -50,6 +50,11 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     token_id: str
     technician: str | None
     expires_ms: int
+    issued_ms: int = 0
+    kid: str = ""
+    """Of the ledger key that vouches for the token; empty where none does: it opens the broker then, and no reading."""
+    word: str = ""
+    """That key's signature, base64url."""
 
     def __repr__(self) -> str:
         return f"Session(technician={self.technician!r}, expires_ms={self.expires_ms})"
@@ -63,24 +68,22 @@ class LockPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeptSessions(msgspec.Struct, frozen=True, kw_only=True):
-    """The newest tokens of the technicians who work with this device, as text: each opens reading for its own technician."""
+    """The newest sessions of the technicians who work with this device: each opens reading for its own technician."""
 
-    tokens: tuple[tuple[str, str], ...] = ()
-    """(technician, token), the one that was renewed last at the end."""
+    sessions: tuple[Session, ...] = ()
+    """The one that was renewed last at the end."""
 
-    def with_token(self, technician: str, token: str) -> "KeptSessions":
+    def of(self, technician: str | None) -> Session | None:
+        """The technician's."""
+        return next((one for one in self.sessions if one.technician == technician), None)
+
+    def with_session(self, session: Session) -> "KeptSessions":
         """With one more in place of the technician's one before; the oldest go."""
-        others = tuple(one for one in self.tokens if one[0] != technician)
-        return KeptSessions(tokens=(*others, (technician, token))[-SESSIONS_KEPT_MAX:])
+        others = tuple(one for one in self.sessions if one.technician != session.technician)
+        return KeptSessions(sessions=(*others, session)[-SESSIONS_KEPT_MAX:])
 
     def __repr__(self) -> str:
-        return f"KeptSessions({len(self.tokens)})"
-
-
-class Authority(msgspec.Struct, frozen=True, kw_only=True):
-    """The account whose signers sign this deployment's session tokens, since the first one."""
-
-    account: str
+        return f"KeptSessions({len(self.sessions)})"
 
 
 class ReadingSuspension(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,7 +195,6 @@ _NAMES: Final[dict[type, str]] = {
     Session: "session",
     LockPolicy: "lock_policy",
     KeptSessions: "sessions",
-    Authority: "authority",
     ReadingSuspension: "reading_suspension",
     Ended: "ended",
     WipeOrder: "wipe",

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from zb_contracts.enrolment import TrustedKey, certificate_of
+from zb_contracts.enrolment import TokenWord, TrustedKey, certificate_of, is_vouched
 from zb_contracts.faults import CryptoFault
 from zb_contracts.healing import Healing, read_healing
 from zb_contracts.keys import KeyCertificate, KeyPurpose, verify_certificate
@@ -20,7 +20,7 @@ from zb_contracts.problems import SYNC_SIGNATURE_INVALID, SYNC_SPLIT_VIEW, SYNC_
 from zb_contracts.signed import SignedDocument, verify_document
 from zb_contracts.sync import ANSWER_TYPE, CERTIFICATES_MAX, Receipt, SyncAnswer, Verdict, read_answer
 from zb_device.faults import Refused
-from zb_device.settings import LedgerView, Pinned
+from zb_device.settings import LedgerView, Pinned, Session
 
 KEYS_MAX: Final = CERTIFICATES_MAX + 4
 """Certificates that a device keeps: the ledger's keys through all rotations, and escrow's."""
@@ -64,6 +64,14 @@ def ledger_keys(pinned: Pinned, real_ms: int) -> dict[str, bytes]:
                 continue
             keys[certificate.kid] = public
     return keys
+
+
+def vouches(pinned: Pinned, session: Session) -> bool:
+    """Whether a ledger key that was in force when the token was issued gave its word for it."""
+    if not session.kid:
+        return False
+    word = TokenWord.model_construct(kid=session.kid, signature=session.word)
+    return is_vouched(session.token, word, ledger_keys(pinned, session.issued_ms))
 
 
 def pinned_certificates(root: bytes, keys: Sequence[TrustedKey], at_ms: int) -> tuple[KeyCertificate, ...]:

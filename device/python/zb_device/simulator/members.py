@@ -22,7 +22,7 @@ from zb_device.simulator.light import MODEL, LightDevice, nats_transport
 from zb_device.simulator.photos import upload
 from zb_device.simulator.tally import Tally
 from zb_device.simulator.workday import MIME, Photo, Visit, facts, stock_moved
-from zb_device.tokens import verified
+from zb_device.tokens import session_of
 from zb_device.transport import Transport
 
 PATIENCE_S: Final = 120.0
@@ -80,7 +80,7 @@ class LightMember:
         body = enrolment_request(keys, invitation).model_dump_json(exclude_none=True).encode()
         answer = await post(client, places.ingest_url + PATH, body, EnrolmentAnswer)
         pinned = pinned_by(answer, invitation, time.time_ns() // 1_000_000)
-        session = verified(answer.token, device=pinned.device, login=keys.login_text, account=None).session
+        session = session_of(answer.token, answer.word, device=pinned.device, login=keys.login_text)
         return cls(LightDevice(pinned, keys, session, tally, wall_error_ms=wall_error_ms), client, tally)
 
     @property
@@ -140,7 +140,7 @@ class LightMember:
             device=pinned.device, token=device.session.token, method="POST", path=TOKENS, body=body, real_ms=real_ms
         )
         answer = await post(self.client, pinned.ingest_url + TOKENS, body, TokenAnswer, proof)
-        device.session = verified(answer.token, device=pinned.device, login=keys.login_text, account=None).session
+        device.session = session_of(answer.token, answer.word, device=pinned.device, login=keys.login_text)
 
     async def _upload(self) -> None:
         while self.photos:

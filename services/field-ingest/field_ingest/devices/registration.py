@@ -102,6 +102,7 @@ class Registration:
             root_key=to_base64url(self._keys.root_public),
             keys=self._keys.certificates,
             token=session.token,
+            word=session.word,
             anchor_id=anchor.id,
             server_time=anchor.server_time,
         )

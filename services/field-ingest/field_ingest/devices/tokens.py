@@ -16,7 +16,7 @@ from zb_chassis import claims
 from zb_chassis.clock import Clock
 from zb_chassis.database import Connection
 from zb_contracts import subjects
-from zb_contracts.enrolment import PROOF_AGE_MAX_S, TokenAnswer, TokenRequest, request_statement
+from zb_contracts.enrolment import PROOF_AGE_MAX_S, TokenAnswer, TokenRequest, TokenWord, request_statement, vouch
 from zb_contracts.faults import SealMalformed
 from zb_contracts.keys import nkey_user_public, verify
 from zb_contracts.problems import DEVICE_PROOF_INVALID, DEVICE_PROOF_TIME, DEVICE_REVOKED, FORBIDDEN, RATE_LIMITED, Problem
@@ -46,10 +46,11 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A token, and when it ends (ms, real time)."""
+    """A token, when it ends (ms, real time), and the ledger's word for it."""
 
     token: str
     expires_at_ms: int
+    word: TokenWord
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ class Tokens:
         )
         await _note(connection, token_id(token), author, device, technician, now_ms, expires_at * 1000)
         await _prune(connection, now_ms)
-        return Session(token, expires_at * 1000)
+        return Session(token, expires_at * 1000, vouch(token, self._keys.ledger.signing))
 
     async def renew(
         self, connection: Connection, request: TokenRequest, proof: Proof, body: bytes, *, person: Person | None = None
@@ -121,7 +122,7 @@ class Tokens:
             raise Problem(FORBIDDEN, roles=f"technician {request.technician}")
         await _check_count(connection, found.author, self._clock() - WINDOW_MS)
         session = await self.mint(connection, found.author, found.device, found.login_key, request.technician)
-        return TokenAnswer(token=session.token, expires_at=format_time_ms(session.expires_at_ms))
+        return TokenAnswer(token=session.token, expires_at=format_time_ms(session.expires_at_ms), word=session.word)
 
     async def proven(self, connection: Connection, device: str, proof: Proof, method: str, path: str, body: bytes) -> Incarnation:
         """The newest incarnation of `device` whose login key signed this request, not long ago.

@@ -23,7 +23,7 @@ from zb_chassis.claims import Credentials, Kind, Nkey, decode
 from zb_chassis.clock import system_clock
 from zb_chassis.database import Pool, open_pool, transaction
 from zb_chassis.revocation import TOKEN_LIFETIME_S_MAX, account_claim
-from zb_contracts.enrolment import incarnation_author, incarnation_statement, request_statement
+from zb_contracts.enrolment import TokenWord, incarnation_author, incarnation_statement, is_vouched, request_statement
 from zb_contracts.keys import SigningKey, WrapKey, certification_statement, nkey_user_public
 from zb_contracts.sealed import from_base64url, to_base64url
 from zb_contracts.server_time import TimeAnswer, check_time, read_time_unverified
@@ -106,6 +106,14 @@ async def _post(office: Any, device: Any, path: str, value: Any) -> httpx.Respon
     proof = to_base64url(device.login.sign(request_statement("POST", path, body, at)))
     headers = {"Zb-Device": device.answer["device"], "Zb-Proof": proof, "Zb-Proof-Time": at}
     return await office.client.post(office.service.url + path, content=body, headers=headers)
+
+
+async def test_the_ledger_vouches_for_every_session_token(office: Any, device: Any) -> None:
+    await device.enrol(office)
+    keys = {one["kid"]: from_base64url(one["public"]) for one in device.answer["keys"] if one["purpose"] == "ledger"}
+    for said in (device.answer, (await device.token(office, "camille")).json(), (await device.token(office, None)).json()):
+        assert is_vouched(said["token"], TokenWord(**said["word"]), keys)
+        assert not is_vouched(said["token"] + "x", TokenWord(**said["word"]), keys)
 
 
 # --- The warden ---
