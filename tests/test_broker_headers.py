@@ -18,9 +18,10 @@ from nats.js import JetStreamContext
 
 from tests.fixtures.broker import Broker
 from tests.fixtures.ears import DEADLINE_S, Ears
-from zb_chassis.broker import Watch, faststream_broker
+from zb_chassis.broker import Watch
 from zb_chassis.consuming import DeadLetters, Subscription
 from zb_chassis.streams import ensure_streams
+from zb_chassis.subscriber import faststream_broker
 from zb_contracts import subjects
 from zb_contracts.envelope import parse_header, sign_event
 from zb_contracts.segment import message_id

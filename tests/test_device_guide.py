@@ -21,7 +21,7 @@ import httpx
 import zb_device
 from zb.play.stage import Stage, in_thread
 from zb.stack import ISSUER
-from zb_chassis.issuer import add_user
+from zb_chassis.users import add_user
 from zb_contracts.invitation import Invitation
 from zb_device import DeviceFault, Standing, WaitsFor
 from zb_device.policies import POLICIES

@@ -22,8 +22,7 @@ from zb.keys import private_folder, write_secret
 from zb.nats import NatsServer, Ports, end_leftover
 from zb.postgres import Postgres
 from zb.processes import HOST, Service, end_leftovers, free_port
-from zb_chassis.identity import ALL_AGENCIES
-from zb_chassis.issuer import add_user
+from zb_chassis.users import ALL_AGENCIES, add_user
 from zb_contracts.subjects import SHARDS_MAX
 
 DATA_VERSION: Final = 1

@@ -16,12 +16,9 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from fastapi import APIRouter, FastAPI, Request, Response
-from starlette.concurrency import run_in_threadpool
 
 from zb.keys import private_folder, write_secret
-from zb_chassis.http import PUBLIC, application
-from zb_contracts.cosignatures import REQUEST_BYTES_MAX, SIZE_TYPE, AddCheckpoint, WitnessVerifier, cosign
+from zb_contracts.cosignatures import SIZE_TYPE, AddCheckpoint, WitnessVerifier, cosign
 from zb_contracts.faults import CryptoFault, KeyMalformed, NoteMalformed, ProofInvalid
 from zb_contracts.keys import SigningKey
 from zb_contracts.merkle import verify_consistency
@@ -137,22 +134,6 @@ def _refusal(request: AddCheckpoint, checkpoint: Checkpoint, log: Log) -> Answer
         # The same size with another root is the plainest form of two histories.
         return own_size if log.size == checkpoint.size else Answer(422, f"{fault}\n")
     return None
-
-
-def serve(witness: Witness) -> FastAPI:
-    """The witness's HTTP application: `POST /add-checkpoint`."""
-    router = APIRouter(tags=["witness"])
-
-    @router.post("/add-checkpoint", dependencies=[PUBLIC])
-    async def add_checkpoint(request: Request) -> Response:
-        """Ask for a cosignature (C2SP tlog-witness). The body is the old size, the proof and the checkpoint."""
-        answer = await run_in_threadpool(witness.add, await request.body())
-        return Response(answer.body, answer.status, media_type=answer.media_type)
-
-    async def ready() -> None:
-        return None
-
-    return application("Zone Blanche witness", [router], ready=ready, body_bytes_max=REQUEST_BYTES_MAX)
 
 
 def _read(file: Path) -> Log | None:

@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 
 import click
-import uvicorn
 
-from zb.witness import Witness, WitnessError, serve
+from zb.witness import Witness, WitnessError
 from zb_contracts.faults import KeyMalformed
 from zb_contracts.notes import NoteVerifier
 
@@ -62,4 +61,8 @@ def show(folder: Path) -> None:
 @click.option("--port", type=click.IntRange(1, 65535), default=8479, show_default=True)
 def serve_command(folder: Path, host: str, port: int) -> None:
     """Answer logs over HTTP until it is ended."""
+    import uvicorn  # imported late, with what it serves: no other command of zb needs a server
+
+    from zb.witness_http import serve
+
     uvicorn.run(serve(_open(folder)), host=host, port=port, log_level="warning")

@@ -18,10 +18,11 @@ from pydantic import BaseModel
 from billing_bridge.app import hears
 from billing_bridge.config import SERVICE
 from zb.processes import Service, free_port
-from zb_chassis.broker import Watch, faststream_broker
+from zb_chassis.broker import Watch
 from zb_chassis.consuming import DeadLetters, unsafe_subscribers
 from zb_chassis.messaging import subscribe
 from zb_chassis.streams import ensure_streams
+from zb_chassis.subscriber import faststream_broker
 from zb_contracts import subjects
 from zb_contracts.announcements import CONTRACTS, PRICE_LIST, BatchAnnounced, ContractsPublished
 from zb_contracts.envelope import check_signature, parse_event

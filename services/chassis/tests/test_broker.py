@@ -16,9 +16,10 @@ from nats.js.api import RawStreamMsg
 from nats.js.errors import APIError, ServiceUnavailableError
 
 from tests.fixtures.broker import Broker
-from zb_chassis.broker import BrokerLost, BrokerRefused, Watch, connect, faststream_broker
+from zb_chassis.broker import BrokerLost, BrokerRefused, Watch, connect
 from zb_chassis.consuming import DeadLetters, Outcome, Subscription, Tries, handle_bounded, unsafe_subscribers
 from zb_chassis.streams import StreamMissing, consumer_config, ensure_consumer, ensure_streams, wait_for_streams
+from zb_chassis.subscriber import faststream_broker
 from zb_contracts import problems, subjects
 from zb_contracts.problems import Problem
 

@@ -20,7 +20,8 @@ from joserfc.jwk import ECKey, OctKey
 
 from zb_chassis.http import application
 from zb_chassis.identity import Principal, Role, TokenVerifier, allow
-from zb_chassis.issuer import FAILURES_MAX, KEY_FILE, USERS_FILE, add_user
+from zb_chassis.issuer import FAILURES_MAX, KEY_FILE
+from zb_chassis.users import USERS_FILE, add_user
 from zb_contracts.problems import Problem
 
 PASSWORD = "correct horse"

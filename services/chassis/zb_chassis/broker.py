@@ -1,4 +1,4 @@
-"""Connections to the broker: nats-py and FastStream with the same credentials, the same patience and the same alarms.
+"""Connections to the broker: nats-py with credentials, with patience and with alarms. FastStream's are made in subscriber.py.
 
 Owns connecting, reconnecting for ever and naming a refusal, and keeps what strangers write in headers from steering the
 client. It creates no stream (streams.py) and acknowledges nothing (consuming.py).
@@ -6,12 +6,9 @@ client. It creates no stream (streams.py) and acknowledges nothing (consuming.py
 
 import asyncio
 import re
-from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
-from faststream.nats import NatsBroker
-from faststream.nats.security import NatsCredentials
 from nats import errors
 from nats.aio.client import Client, RawCredentials
 from nats.aio.msg import Msg
@@ -131,16 +128,6 @@ class _JetStream(JetStreamContext):
         return subscription
 
 
-class _StrictBroker(NatsBroker):
-    """FastStream's broker on a StrictClient: its own would make nats-py's."""
-
-    async def _connect(self) -> Client:
-        client = StrictClient()
-        await client.connect(**self._connection_kwargs)
-        self.config.connect(client)
-        return client
-
-
 def inbox_prefix(user: str) -> str:
     """Where a user may receive answers: nobody else can listen there, and the user nowhere else."""
     return f"_INBOX.{user}"
@@ -153,7 +140,7 @@ async def connect(url: str, credentials: Credentials, watch: Watch | None = None
     watch.connecting = True
     try:
         secret = RawCredentials(credentials.text())
-        await client.connect(url, user_credentials=secret, **_patience(credentials.name, watch))
+        await client.connect(url, user_credentials=secret, **patience(credentials.name, watch))
     except BaseException:
         watch.stopping = True
         await client.close()
@@ -164,29 +151,8 @@ async def connect(url: str, credentials: Credentials, watch: Watch | None = None
     return client
 
 
-def faststream_broker(
-    url: str, credentials: Credentials, watch: Watch, *, middlewares: Sequence[Any] = (), **options: Any
-) -> NatsBroker:
-    """A FastStream broker, not connected yet, with the same patience; `options` are NatsBroker's own."""
-    return _StrictBroker(
-        url,
-        security=NatsCredentials.from_raw(credentials.text()),
-        graceful_timeout=GRACEFUL_TIMEOUT_S,
-        middlewares=middlewares,
-        logger=None,
-        decoder=undecoded,
-        **_patience(credentials.name, watch),
-        **options,
-    )
-
-
-async def undecoded(message: Any) -> Any:
-    """The body as it came. FastStream would decode before a handler runs, and a body that is no JSON could then never be
-    settled."""
-    return message.body
-
-
-def _patience(user: str, watch: Watch) -> dict[str, Any]:
+def patience(user: str, watch: Watch) -> dict[str, Any]:
+    """nats-py's options of every connection."""
     return {
         "name": user,
         "inbox_prefix": inbox_prefix(user),

@@ -6,7 +6,6 @@ Tokens are checked in real time, never against a story's clock. It issues nothin
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Annotated, Any, Final
 
 import httpx
@@ -16,6 +15,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from zb_chassis.http import stated
+from zb_chassis.users import ALL_AGENCIES as ALL_AGENCIES
+from zb_chassis.users import Role as Role
 from zb_contracts.problems import FORBIDDEN, INPUT_INVALID, UNAUTHENTICATED, UNAVAILABLE, WRONG_AGENCY, Problem
 
 ALGORITHMS: Final = ["ES256", "EdDSA", "Ed25519", "RS256"]
@@ -24,24 +25,10 @@ KEYS_REFETCH_S_MIN: Final = 5.0
 """An unknown key id fetches the provider's keys again, but not more often than this."""
 LEEWAY_S: Final = 30
 FETCH_TIMEOUT_S: Final = 5.0
-ALL_AGENCIES: Final = "*"
 PURPOSE_HEADER: Final = "Zb-Purpose"
 """Why the caller reads, for the access log, e.g. `complaint 2026-114`."""
 PURPOSE_CHARACTERS_MAX: Final = 200
 ORDINARY_DUTY: Final = "ordinary duty"
-
-
-class Role(StrEnum):
-    """What a person or machine may be in the platform; a token's claim `roles` lists them."""
-
-    TECHNICIAN = "technician"
-    DISPATCHER = "dispatcher"
-    PLANNER = "planner"
-    FLEET_ADMINISTRATOR = "fleet-administrator"
-    AUDITOR = "auditor"
-    INTEGRATOR = "integrator"
-    CUSTOMER = "customer"
-    SERVICE = "service"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The embedded OpenID provider: enough for one machine, so that nobody needs an account elsewhere to try the platform.
 
-Discovery, published keys and a token endpoint (password grant for the local command line, client credentials for machines).
-Passwords are Argon2id hashes in a file with 0600. A cluster uses its own provider; nothing else changes.
+Discovery, published keys and a token endpoint (password grant for the local command line, client credentials for machines); who
+there is, `users` knows. A cluster uses its own provider; nothing else changes.
 
     python -m zb_chassis.issuer add-user --folder DIR NAME --role dispatcher --agency main     (the password comes on stdin)
     python -m zb_chassis.issuer serve --folder DIR --port 8080
@@ -9,7 +9,6 @@ Passwords are Argon2id hashes in a file with 0600. A cluster uses its own provid
 
 import asyncio
 import json
-import os
 import secrets
 import sys
 import time
@@ -18,15 +17,13 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import click
-from argon2 import PasswordHasher
-from argon2.exceptions import Argon2Error, InvalidHashError
 from fastapi import APIRouter, FastAPI, Request
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from zb_chassis import lifecycle, logs
 from zb_chassis.http import PUBLIC, application
-from zb_chassis.identity import Role
+from zb_chassis.users import Role, add_user, hash_of_nobody, matches, read_users, write_secret
 from zb_contracts.problems import RATE_LIMITED, UNAUTHENTICATED, Problem
 
 AUDIENCE: Final = "zone-blanche"
@@ -38,12 +35,7 @@ NAMES_WATCHED_MAX: Final = 10_000
 """Names with failures that are remembered; beyond it the oldest is forgotten."""
 FORM_BYTES_MAX: Final = 4096
 FORM_FIELDS_MAX: Final = 16
-USERS_FILE: Final = "users.json"
 KEY_FILE: Final = "signing-key.json"
-
-# An unknown name costs as much time as a wrong password, so that names cannot be found by timing.
-_hasher = PasswordHasher()
-_nobody = _hasher.hash(secrets.token_urlsafe(16))
 
 
 class Issuer:
@@ -54,6 +46,7 @@ class Issuer:
         self._folder = folder
         self._key = _signing_key(folder)
         self._failures: dict[str, tuple[int, float]] = {}
+        hash_of_nobody()  # before anybody asks: the first unknown name must not cost more than the next
 
     def router(self) -> APIRouter:
         router = APIRouter()
@@ -91,7 +84,7 @@ class Issuer:
         if failures >= FAILURES_MAX and time.monotonic() < until:
             raise Problem(RATE_LIMITED, seconds=round(until - time.monotonic()) + 1)
         user = read_users(self._folder).get(name)
-        if not await asyncio.to_thread(_matches, user["hash"] if user else _nobody, password) or user is None:
+        if not await asyncio.to_thread(matches, user, password) or user is None:
             self._failed(name, failures + 1)
             raise Problem(UNAUTHENTICATED, reason="the name or the password is wrong")
         self._failures.pop(name, None)
@@ -118,19 +111,6 @@ class Issuer:
             del self._failures[next(iter(self._failures))]
 
 
-def read_users(folder: Path) -> dict[str, Any]:
-    """Name -> {hash, roles, agencies}."""
-    path = folder / USERS_FILE
-    return dict(json.loads(path.read_text())) if path.exists() else {}
-
-
-def add_user(folder: Path, name: str, password: str, roles: tuple[str, ...], agencies: tuple[str, ...]) -> None:
-    """Add a person or machine, or change it. The password is kept as an Argon2id hash only."""
-    users = read_users(folder)
-    users[name] = {"hash": _hasher.hash(password), "roles": sorted(roles), "agencies": sorted(agencies)}
-    _write_secret(folder / USERS_FILE, json.dumps(users, indent=1))
-
-
 def _form(body: bytes) -> dict[str, str]:
     """The fields of an urlencoded form; UNAUTHENTICATED for one that is none."""
     try:
@@ -139,27 +119,12 @@ def _form(body: bytes) -> dict[str, str]:
         raise Problem(UNAUTHENTICATED, reason="the request is no urlencoded form") from fault
 
 
-def _matches(hashed: str, password: str) -> bool:
-    try:
-        return _hasher.verify(hashed, password)
-    except (Argon2Error, InvalidHashError):
-        return False
-
-
 def _signing_key(folder: Path) -> ECKey:
     path = folder / KEY_FILE
     if not path.exists():
         key = ECKey.generate_key("P-256", auto_kid=True)
-        _write_secret(path, json.dumps(key.as_dict(private=True)))
+        write_secret(path, json.dumps(key.as_dict(private=True)))
     return ECKey.import_key(json.loads(path.read_text()))
-
-
-def _write_secret(path: Path, text: str) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.touch(mode=0o600)
-    draft.write_text(text)
-    draft.replace(path)
 
 
 def build(folder: Path, url: str) -> FastAPI:

@@ -16,13 +16,14 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from zb_chassis import lifecycle
-from zb_chassis.broker import Watch, connect, faststream_broker
+from zb_chassis.broker import Watch, connect
 from zb_chassis.claims import Credentials
 from zb_chassis.consuming import DeadLetters, Handler, Subscription, handle_bounded
 from zb_chassis.database import Pool
 from zb_chassis.relay import Relay, RelayLimits
 from zb_chassis.retelling import tell_again
 from zb_chassis.streams import ensure_streams, wait_for_streams
+from zb_chassis.subscriber import faststream_broker
 from zb_chassis.telemetry import continued
 from zb_contracts.subjects import StreamSpec
 

@@ -73,6 +73,7 @@ from zb_chassis.lifecycle import Task
 from zb_chassis.migrate import CHASSIS_MIGRATIONS, MigrationSet
 from zb_chassis.relay import Relay
 from zb_chassis.retelling import tell_again
+from zb_chassis.subscriber import faststream_broker
 from zb_contracts.problems import UNAVAILABLE, Problem
 from zb_contracts.subjects import INTERVENTIONS
 
@@ -207,7 +208,7 @@ async def _admission(parts: Parts, admission: Admission, stop: asyncio.Event) ->
     client = await lifecycle.unless(stop, broker.connect(settings.nats_url, credentials, watch))
     if client is None:
         return
-    subscriber = broker.faststream_broker(settings.nats_url, credentials, watch)
+    subscriber = faststream_broker(settings.nats_url, credentials, watch)
     mine = chosen(settings.admission_shards, settings.shards)
     log.info("admission begins", shards=mine, of=settings.shards)
     jetstream = client.jetstream()

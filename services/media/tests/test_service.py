@@ -20,11 +20,12 @@ from nats.js.errors import NotFoundError
 
 from media.app import hears
 from media.config import SERVICE
-from zb_chassis.broker import Watch, faststream_broker
+from zb_chassis.broker import Watch
 from zb_chassis.clock import system_clock
 from zb_chassis.consuming import DeadLetters, unsafe_subscribers
 from zb_chassis.messaging import subscribe
 from zb_chassis.streams import ensure_streams
+from zb_chassis.subscriber import faststream_broker
 from zb_contracts.announcements import EvidenceAnnounced, InterventionAnnounced
 from zb_contracts.subjects import DEADLETTER, INTERVENTIONS, REFERENCE, announcement, evidence
 

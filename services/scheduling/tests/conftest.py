@@ -30,8 +30,8 @@ from zb_chassis.claims import Kind, Nkey
 from zb_chassis.database import Pool, open_pool
 from zb_chassis.devices import SIGNER_FILE, Devices, DeviceSigner
 from zb_chassis.identity import TokenVerifier
-from zb_chassis.issuer import add_user
 from zb_chassis.issuer import build as build_issuer
+from zb_chassis.users import add_user
 from zb_contracts.announcements import InterventionAnnounced
 from zb_contracts.enrolment import request_statement
 from zb_contracts.envelope import GENESIS, ParsedEvent, check_signature, digest, parse_event

@@ -10,8 +10,7 @@ import click
 from zb.fleet.desk import Desk, at_desk, say, show_json
 from zb.keys import write_secret
 from zb.stack import ISSUER, PEOPLE
-from zb_chassis.identity import Role
-from zb_chassis.issuer import add_user
+from zb_chassis.users import Role, add_user
 
 
 @click.command("agencies", short_help="Show the tree of agencies.")

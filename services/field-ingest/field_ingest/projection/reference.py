@@ -13,12 +13,13 @@ from nats.js import JetStreamContext
 
 from field_ingest.projection.catalogues import READER, hears
 from zb_chassis import lifecycle
-from zb_chassis.broker import Watch, faststream_broker
+from zb_chassis.broker import Watch
 from zb_chassis.claims import Credentials
 from zb_chassis.consuming import DeadLetters
 from zb_chassis.database import Pool
 from zb_chassis.messaging import subscribe
 from zb_chassis.streams import StreamMissing, wait_for_streams
+from zb_chassis.subscriber import faststream_broker
 from zb_contracts.subjects import REFERENCE
 
 log: Final = structlog.get_logger(__name__)

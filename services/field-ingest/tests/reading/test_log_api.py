@@ -14,7 +14,7 @@ import uvicorn
 from field_ingest.proof.log_api import log_router
 from field_ingest.proof.witnessing import Witness, WitnessesUnusable, WitnessFault, Witnessing, read_witnesses
 from zb.witness import Witness as WitnessServer
-from zb.witness import serve
+from zb.witness_http import serve
 from zb_chassis.http import application
 from zb_chassis.identity import Principal, Role
 from zb_contracts import merkle

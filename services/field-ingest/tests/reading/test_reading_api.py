@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 
 from field_ingest.audit.reading_api import router
-from zb_chassis import issuer
+from zb_chassis import issuer, users
 from zb_chassis.http import application
 from zb_chassis.identity import TokenVerifier
 from zb_contracts.events.fieldwork import CommentAdded
@@ -31,7 +31,7 @@ async def provider(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[st
     """A real OpenID provider with some people."""
     folder: Path = tmp_path_factory.mktemp("issuer")
     for name, (roles, agencies) in PEOPLE.items():
-        issuer.add_user(folder, name, f"password of {name}", roles, agencies)
+        users.add_user(folder, name, f"password of {name}", roles, agencies)
     listening = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     server = uvicorn.Server(uvicorn.Config(issuer.build(folder, url), log_config=None, lifespan="off"))

@@ -22,9 +22,10 @@ from field_ingest.admission.dead_letters import letter, retry
 from field_ingest.admission.intake import Intake
 from field_ingest.admission.routing import ROUTED, as_published, prepare_consumers, prepare_streams, readings, route_of, transform
 from field_ingest.ledger.shards import chosen, shard_of
-from zb_chassis.broker import Watch, faststream_broker
+from zb_chassis.broker import Watch
 from zb_chassis.consuming import DeadLetters
 from zb_chassis.streams import ensure_streams, stream_config
+from zb_chassis.subscriber import faststream_broker
 from zb_contracts.segment import MESSAGE_ID_HEADER, encode_segment, message_id
 from zb_contracts.subjects import DEPOTS, FIELD, OFFICE
 

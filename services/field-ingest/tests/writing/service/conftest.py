@@ -25,7 +25,7 @@ from nats.aio.client import Client
 
 from zb import keyring
 from zb_chassis.claims import Credentials, Kind, Nkey
-from zb_chassis.issuer import add_user
+from zb_chassis.users import add_user
 from zb_contracts import subjects
 from zb_contracts.enrolment import enrolment_statement, request_statement
 from zb_contracts.envelope import SignedEvent
