@@ -5,7 +5,7 @@ already is done again without effect and without a word. A live session is not c
 makes it.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -53,7 +53,7 @@ class Fleet:
             until_ms = None if for_s is None else now_ms + for_s * 1000
             new = Suspension("administrator", reason, administrator.person, now_ms, until_ms)
             if await suspensions.begin(acted.connection, device, new) is not None:
-                await self._say(acted, administrator, DeviceAdministered(**_said(acted, administrator, "suspended", reason)))
+                await self._say(acted, administrator, "suspended", reason)
             return (await suspensions.of(acted.connection, device))[0]
 
     async def resume(self, device: str, administrator: Administrator) -> bool:
@@ -62,7 +62,7 @@ class Fleet:
             by = administrator.person
             lifted = await suspensions.end(acted.connection, device, now_ms=self._real_clock(), lifted_by=by)
             if lifted:
-                await self._say(acted, administrator, DeviceAdministered(**_said(acted, administrator, "resumed", None)))
+                await self._say(acted, administrator, "resumed", None)
             return lifted
 
     async def revoke(self, device: str, administrator: Administrator, cause: Cause, reason: str | None) -> list[str]:
@@ -87,7 +87,7 @@ class Fleet:
             fresh = sorted(row["author"] for row in changed)
             bodies = [DeviceRevoked(device=device, author=name, cause=cause, reason=reason) for name in fresh]
             if bodies:
-                await self._say(acted, administrator, DeviceAdministered(**_said(acted, administrator, cause, reason)), *bodies)
+                await self._say(acted, administrator, cause, reason, also=bodies)
             return names
 
     async def wipe(self, device: str, administrator: Administrator, reason: str, *, at_once: bool) -> wipes.Order:
@@ -95,14 +95,11 @@ class Fleet:
         async with self._acting(Act.WIPE, device, administrator) as acted:
             if not acted.device.login_key:
                 raise Problem(INPUT_INVALID, errors=({"field": "device", "reason": NO_KEY},))
-            now_ms = self._real_clock()
-            new = wipes.Order(
-                uuid7(now_ms), device, acted.device.login_key, at_once, reason, administrator.person, now_ms
-            )  # fmt: skip
+            hardware, now_ms = acted.device.login_key, self._real_clock()
+            new = wipes.Order(uuid7(now_ms), device, hardware, at_once, reason, administrator.person, now_ms)
             placed = await wipes.place(acted.connection, new)
             if placed is new:
-                said = _said(acted, administrator, "wipe_ordered", reason) | {"order": new.order, "at_once": at_once}
-                await self._say(acted, administrator, DeviceAdministered(**said))
+                await self._say(acted, administrator, "wipe_ordered", reason, order=new.order, at_once=at_once)
             return placed
 
     async def withdraw_wipe(self, device: str, administrator: Administrator) -> str | None:
@@ -111,8 +108,7 @@ class Fleet:
             by, now_ms = administrator.person, self._real_clock()
             order = await wipes.withdraw(acted.connection, acted.device.login_key, by=by, at_ms=now_ms)
             if order is not None:
-                said = _said(acted, administrator, "wipe_withdrawn", None) | {"order": order}
-                await self._say(acted, administrator, DeviceAdministered(**said))
+                await self._say(acted, administrator, "wipe_withdrawn", None, order=order)
             return order
 
     async def suspensions(self, device: str, reach: Reach) -> list[Suspension]:
@@ -130,11 +126,11 @@ class Fleet:
             standing.check(act, device, found.facts)
             yield Acted(connection, found)
 
-    async def _say(self, acted: Acted, administrator: Administrator, *bodies: Body) -> None:
-        stream = f"device:{acted.device.device}"
-        statements = [Statement(stream, body, actor=administrator.person) for body in bodies]
+    async def _say(
+        self, acted: Acted, administrator: Administrator, act: str, reason: str | None, *, also: Sequence[Body] = (), **said: Any
+    ) -> None:
+        """In the ledger, on the device's stream: who did what with it, and why; then what follows of it."""
+        of = {"device": acted.device.device, "act": act, "by": administrator.person, "reason": reason}
+        bodies = [DeviceAdministered.model_validate(of | said), *also]
+        statements = [Statement(f"device:{acted.device.device}", body, actor=administrator.person) for body in bodies]
         await self._signer.state(PostgresTransaction(acted.connection), statements)
-
-
-def _said(acted: Acted, administrator: Administrator, act: str, reason: str | None) -> dict[str, Any]:
-    return {"device": acted.device.device, "act": act, "by": administrator.person, "reason": reason}
