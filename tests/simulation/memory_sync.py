@@ -56,17 +56,18 @@ class MemorySyncStore:
             asked=self.sessions.get(asker.device or ""),
         )
 
-    async def checkpoint(self, shard: int) -> StoredCheckpoint | None:
+    async def checkpoint(self, shard: int, size: int) -> StoredCheckpoint | None:
         """See sync.ports.SyncStore."""
         log = self._ledger.shards[shard]
-        size = len(log.rows)
-        if not size:
+        committed = len(log.rows)
+        assert committed >= size
+        if not committed:
             return None
-        if (shard, size) not in self._notes:
+        if (shard, committed) not in self._notes:
             root = log.frontier.root()
-            note = sign_checkpoint(Checkpoint(log.origin, size, root), NoteSigner(log.origin, self._key))
-            self._notes[shard, size] = StoredCheckpoint(shard, size, root, note)
-        return self._notes[shard, size]
+            note = sign_checkpoint(Checkpoint(log.origin, committed, root), NoteSigner(log.origin, self._key))
+            self._notes[shard, committed] = StoredCheckpoint(shard, committed, root, note)
+        return self._notes[shard, committed]
 
     async def heal(self, shard: int) -> Heal | None:
         """See sync.ports.SyncStore: this ledger never loses a row."""

@@ -42,13 +42,15 @@ class Published:
 
 
 @dataclass(slots=True)
-class _Round:
-    """The makings of one shard's checkpoints: how many were begun, the last that ended well, and what it made."""
+class _Newest:
+    """The newest checkpoint of one shard that was made here, and the public part of the key that signed it."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    begun: int = 0
-    made: int = 0
-    newest: StoredCheckpoint | None = None
+    checkpoint: StoredCheckpoint | None = None
+    key: bytes = b""
+
+    def covers(self, size: int, key: bytes) -> bool:
+        return self.checkpoint is not None and self.checkpoint.size >= size and self.key == key
 
 
 class Checkpoints:
@@ -59,22 +61,26 @@ class Checkpoints:
         self._folder = folder
         self._clock = clock
         self._written: dict[int, int] = {}
-        self._rounds: dict[int, _Round] = {}
+        self._newest: dict[int, _Newest] = {}
 
     async def current(self, pool: Pool, shard: int) -> StoredCheckpoint | None:
-        """The checkpoint of the shard's committed size, signed now where that is due; None for an empty log.
+        """The checkpoint of the shard's committed size, signed now where that is due; None for an empty log."""
+        size = await pool.fetchval("SELECT size FROM shards WHERE shard = $1", shard)
+        return await self.covering(pool, shard, size or 0)
 
-        Who asks while one is made waits for the next, and all who wait share it: it covers whatever was committed when they
-        asked, and one more write serves any number of devices.
+    async def covering(self, pool: Pool, shard: int, size: int) -> StoredCheckpoint | None:
+        """A checkpoint over at least `size` rows, which are committed; None for an empty log.
+
+        The newest one serves whoever it covers: one write serves any number of devices, and who asks while one is made waits
+        for it and looks whether it will do.
         """
-        making = self._rounds.setdefault(shard, _Round())
-        asked = making.begun
-        async with making.lock:
-            if making.made <= asked:
-                making.begun += 1
-                making.newest = await self._made(pool, shard)
-                making.made = making.begun
-            return making.newest
+        newest = self._newest.setdefault(shard, _Newest())
+        if newest.covers(size, self._keys.signing.public):
+            return newest.checkpoint
+        async with newest.lock:
+            if not newest.covers(size, key := self._keys.signing.public):
+                newest.checkpoint, newest.key = await self._made(pool, shard), key
+            return newest.checkpoint
 
     async def _made(self, pool: Pool, shard: int) -> StoredCheckpoint | None:
         row = await pool.fetchrow(

@@ -109,8 +109,8 @@ class SyncStore(Protocol):
         """The hashes of these complete subtrees of the shard's log, below a checkpoint that was given: they never change."""
         ...
 
-    async def checkpoint(self, shard: int) -> StoredCheckpoint | None:
-        """The newest checkpoint of the shard; None for an empty log."""
+    async def checkpoint(self, shard: int, size: int) -> StoredCheckpoint | None:
+        """A checkpoint of the shard that covers `size` rows or more; None for an empty log."""
         ...
 
     async def heal(self, shard: int) -> Heal | None:

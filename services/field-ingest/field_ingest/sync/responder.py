@@ -194,7 +194,7 @@ class SyncResponder:
     async def _news(self, request: SyncRequest, glance: Glance, technician: str, heal: Heal | None, *, proves: bool) -> "_News":
         """Receipts, proofs and scope. The checkpoint is made before they are read, so every row below it is there."""
         shard = glance.asker.shard
-        head = await self._store.checkpoint(shard) if proves else None
+        head = await self._store.checkpoint(shard, glance.size) if proves else None
         wants_scope = request.wants_scope and _may_read(glance.asker, technician)
         moment, wanted = await self._moment(request, glance, technician, head.size if head else 0, wants_scope=wants_scope)
         room = Room(request.bytes_max - OVERHEAD_BYTES)

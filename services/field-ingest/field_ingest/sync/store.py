@@ -118,8 +118,8 @@ class PostgresSyncStore:
             None if asked_by is None else (asked_by, asked_ms),
         )
 
-    async def checkpoint(self, shard: int) -> StoredCheckpoint | None:
-        return await self._checkpoints.current(self._pool, shard)
+    async def checkpoint(self, shard: int, size: int) -> StoredCheckpoint | None:
+        return await self._checkpoints.covering(self._pool, shard, size)
 
     async def heal(self, shard: int) -> Heal | None:
         return await healing.newest(self._pool, shard)
