@@ -151,3 +151,18 @@ async def test_serve_answers_every_line_and_ends_with_its_input(folder):
     assert (answers[0]["id"], answers[0]["result"]["seq"]) == (7, 1)
     assert {answer["code"] for answer in answers[1:6]} == {"device.command_invalid"}
     assert answers[6]["result"][0]["status"] == "in_progress"
+
+
+async def test_a_command_that_waits_for_the_network_holds_no_recording_up(folder):
+    lines = [
+        b'{"command": "wait", "until": "settled", "timeout_s": 0.5, "id": 1}',
+        b'{"command": "start", "intervention": "leaky-boiler", "id": 2}',
+        b'{"command": "wait", "until": "settled", "timeout_s": 0.5, "id": 3}',
+        b'{"command": "comment", "intervention": "leaky-boiler", "text": "no signal", "id": 4}',
+    ]
+    code, out, err = await as_a_process(folder, "serve", "--offline", stdin=b"\n".join(lines) + b"\n")
+    assert code == 0, err
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert {answer["id"] for answer in answers} == {1, 2, 3, 4}
+    assert [answer["id"] for answer in answers].index(4) < [answer["id"] for answer in answers].index(3)
+    assert [answer["result"]["seq"] for answer in answers if "seq" in answer["result"]] == [1, 2]

@@ -49,7 +49,8 @@ class NoArguments(Arguments):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command. `positional` arguments stand without their names on a command line; `reads`: it needs an open read model."""
+    """One command. `positional` arguments stand without their names on a command line; `reads`: it needs an open read model;
+    `waits`: it takes as long as the network does."""
 
     name: str
     arguments: type[Arguments]
@@ -58,6 +59,7 @@ class Command:
     section: Section
     positional: tuple[str, ...]
     reads: bool
+    waits: bool = False
 
 
 COMMANDS: Final[dict[str, Command]] = {}
@@ -71,11 +73,12 @@ def command(
     about: str,
     positional: tuple[str, ...] = (),
     reads: bool = False,
+    waits: bool = False,
 ) -> Callable[[Handler], Handler]:
     """Register a handler."""
 
     def register(handler: Handler) -> Handler:
-        COMMANDS[name] = Command(name, arguments, handler, about, section, positional, reads)
+        COMMANDS[name] = Command(name, arguments, handler, about, section, positional, reads, waits)
         return handler
 
     return register

@@ -212,7 +212,7 @@ class Sync(Arguments):
     regardless: bool = False
 
 
-@command("sync", Section.NETWORK, Sync, about="Send what waits and fetch what is new, once.")
+@command("sync", Section.NETWORK, Sync, about="Send what waits and fetch what is new, once.", waits=True)
 async def sync(device: Device, arguments: Sync) -> Json:
     report = await device.sync()
     uploaded = await device.upload(regardless=arguments.regardless)
@@ -292,7 +292,7 @@ class Wait(Arguments):
     timeout_s: float = Field(default=30.0, gt=0, le=WAIT_S_MAX)
 
 
-@command("wait", Section.NETWORK, Wait, about="Wait for what the background brings.", positional=("until",))
+@command("wait", Section.NETWORK, Wait, about="Wait for what the background brings.", positional=("until",), waits=True)
 async def wait(device: Device, arguments: Wait) -> Json:
     conditions: dict[str, Callable[[], bool]] = {
         "settled": device.settled,

@@ -1,7 +1,8 @@
 """`zb-device serve --json`: one JSON command a line in, one JSON answer a line out, syncing in the background.
 
 The interface shell of a handheld drives it. An answer is written only after what it confirms is on disk; killed at any point and
-started again, it goes on. It reads commands in order and answers each, whatever happens to one.
+started again, it goes on. Each command is answered, whatever happens to one: in order, but for those that wait for the network,
+which hold nothing up.
 """
 
 import asyncio
@@ -13,12 +14,14 @@ from typing import Any, Final, TextIO
 import msgspec
 
 from zb_contracts.problems import Problem
-from zb_device.command_register import told
+from zb_device.command_register import COMMANDS, told
 from zb_device.commands import run
 from zb_device.device import Device
 from zb_device.faults import CommandInvalid, DeviceFault
 
 LINE_BYTES_MAX: Final = 1024 * 1024
+WAITING_MAX: Final = 32
+"""Commands that wait for the network at once; one more is answered before the next line is read."""
 
 Json = dict[str, Any]
 
@@ -41,31 +44,43 @@ async def serve(device: Device, output: TextIO) -> None:
 
 
 async def _answer_all(device: Device, output: TextIO) -> None:
-    async for line in _lines():
-        if line.strip():
-            _write(output, await answer(device, line))
+    running: set[asyncio.Task[None]] = set()
+    async with asyncio.TaskGroup() as group:
+        async for line in _lines():
+            if not line.strip():
+                continue
+            request = _request(line)
+            if isinstance(request, CommandInvalid):
+                _write(output, told(request))
+            elif _waits(request) and len(running) < WAITING_MAX:
+                task = group.create_task(_answered(device, request, output))
+                running.add(task)
+                task.add_done_callback(running.discard)
+            else:
+                await _answered(device, request, output)
 
 
-async def answer(device: Device, line: bytes) -> Json:
-    """The answer to one line. Never raises for what a command or its arguments did."""
-    tag: Any = None
+async def _answered(device: Device, request: Json, output: TextIO) -> None:
+    """Write the answer to one command; never raises for what the command or its arguments did."""
+    tag = request.pop("id", None)
     try:
-        request = _parsed(line)
-        tag = request.pop("id", None)
-        result: Json = {"ok": True, "result": await run(device, str(request.pop("command", "")), request)}
+        answer: Json = {"ok": True, "result": await run(device, str(request.pop("command", "")), request)}
     except (DeviceFault, Problem) as fault:
-        result = told(fault)
-    return result if tag is None else {"id": tag, **result}
+        answer = told(fault)
+    _write(output, answer if tag is None else {"id": tag, **answer})
 
 
-def _parsed(line: bytes) -> Json:
+def _waits(request: Json) -> bool:
+    command = COMMANDS.get(str(request.get("command")))
+    return command is not None and command.waits
+
+
+def _request(line: bytes) -> Json | CommandInvalid:
     try:
         value = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
-        raise CommandInvalid(f"not a line of JSON: {fault}") from fault
-    if not isinstance(value, dict):
-        raise CommandInvalid('a command is an object: {"command": "status"}')
-    return value
+        return CommandInvalid(f"not a line of JSON: {fault}")
+    return value if isinstance(value, dict) else CommandInvalid('a command is an object: {"command": "status"}')
 
 
 async def _lines() -> AsyncIterator[bytes]:
