@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import closing
+from functools import cache
 from http.client import HTTPConnection
 from typing import Any
 
@@ -69,10 +70,15 @@ def problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
 
 
 def bearer(stage: Stage, name: str) -> dict[str, str]:
-    """The Authorization of a person, from the issuer."""
-    form = {"grant_type": "password", "client_id": "zb", "username": name, "password": stage.stack.passwords[name]}
-    answer = httpx.post(f"{stage.stack.services[ISSUER].url}/token", data=form, timeout=TIMEOUT_S)
-    return {"Authorization": f"Bearer {answer.raise_for_status().json()['access_token']}"}
+    """The Authorization of a person."""
+    return {"Authorization": f"Bearer {_token(stage.stack.services[ISSUER].url, name, stage.stack.passwords[name])}"}
+
+
+@cache
+def _token(issuer: str, name: str, password: str) -> str:
+    """From the issuer, once: it lives for fifteen minutes, and hashing a password takes its time."""
+    form = {"grant_type": "password", "client_id": "zb", "username": name, "password": password}
+    return str(httpx.post(f"{issuer}/token", data=form, timeout=TIMEOUT_S).raise_for_status().json()["access_token"])
 
 
 # --- bodies ---
