@@ -108,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.platform.is_pool and technician and self.headers.get(PERSON_HEADER) != f"token-of-{technician}":
             self._refuse(403, "access.forbidden")
         else:
-            self._send(200, self.platform.give_token(technician or "drain"))
+            self._send(200, self.platform.give_token(technician or "drain").model_dump_json().encode())
 
     def _hand_over(self, body: bytes) -> None:
         handover = self.platform.hand_over(body)
