@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from opentelemetry import context, propagate, trace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
@@ -26,9 +25,16 @@ def configure(service: str, exporter: SpanExporter | None = None) -> TracerProvi
     if exporter is None and not os.environ.get(ENDPOINT_VARIABLE):
         return None
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
-    provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
+    provider.add_span_processor(BatchSpanProcessor(exporter or _otlp()))
     trace.set_tracer_provider(provider)
     return provider
+
+
+def _otlp() -> SpanExporter:
+    # Imported late: an HTTP client of its own and protobuf, for the few processes that export.
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    return OTLPSpanExporter()
 
 
 @contextmanager
