@@ -24,7 +24,7 @@ from zb_contracts.merge import causality
 from zb_contracts.merge.causality import MergeEvent
 from zb_contracts.merge.records import Record
 from zb_contracts.sync import read_answer
-from zb_device import recording, syncing, trust
+from zb_device import asking, recording, syncing, trust
 from zb_device.log import Log
 
 Patch = tuple[Any, str, Any]
@@ -190,7 +190,7 @@ MUTATIONS: Final[dict[str, Mutation]] = {
         "one invoice, then adjustments",
         ((billing, "_bill", lambda rated, billed, terms, rules: _bill(rated, None, terms, rules)),),
     ),
-    "answer's signature": Mutation("an answer is the ledger's", ((syncing, "open_answer", _whoever_answers),)),
+    "answer's signature": Mutation("an answer is the ledger's", ((asking, "open_answer", _whoever_answers),)),
     "receipt proof": Mutation("a receipt is a row of the log", ((syncing, "check_receipt", _never),)),
     "consistency proof": Mutation("a log only grows", ((trust, "verify_consistency", _never),)),
     "receipt's header": Mutation("a receipt is for this very event", ((Log, "settle", _settled_by_number),)),

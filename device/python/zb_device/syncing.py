@@ -1,10 +1,10 @@
-"""One sync: send what waits, ask, believe nothing unsigned, apply receipts and scope each in one transaction.
+"""One sync: send what waits, ask, apply receipts and scope each in one transaction, again while there is more.
 
 It owns the order of these steps and their limits. It opens no connection (the transport is an argument), keeps no timer
-(`background` does) and drops no event: `log` does, once a receipt that was proven covers it.
+(`background` does), believes nothing that `asking` and `trust` did not prove, and drops no event: `log` does, once a receipt
+that was proven covers it.
 """
 
-import secrets
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,39 +13,33 @@ import msgspec
 from zb_contracts.envelope import Anchor, is_summed
 from zb_contracts.events.testimony import NOTE_CHARACTERS_MAX, SplitViewSeen
 from zb_contracts.healing import Healing
-from zb_contracts.keys import KeyCertificate, KeyPurpose
 from zb_contracts.problems import SYNC_REPLACED, SYNC_SPLIT_VIEW, SYNC_STORE_BEHIND, Problem
 from zb_contracts.sync import (
     Command,
     ScopeDelta,
     SyncAnswer,
-    SyncRequest,
     Verdict,
-    certificates_unverified,
-    pack,
-    unpack_document,
 )
 from zb_contracts.times import parse_time_ms
 from zb_device.about import AboutDevice
+from zb_device.asking import Asking
 from zb_device.catalogues import Catalogues
 from zb_device.clock import AnchorMark, Clock
 from zb_device.database import Connection, transaction
-from zb_device.faults import Refused, StoreRestored
+from zb_device.faults import StoreRestored
 from zb_device.log import Log
 from zb_device.outbox import OpenReader, segments_of
-from zb_device.reading import ReadModel, Scope
+from zb_device.reading import ReadModel
 from zb_device.recording import Draft, Recorder
-from zb_device.settings import LedgerView, Pinned, Problems, Session, Settings, SignedIn, Testified
+from zb_device.settings import Pinned, Session, Settings, SignedIn, Testified
 from zb_device.transport import Transport
-from zb_device.trust import check_receipt, learned, ledger_keys, next_history, open_answer
+from zb_device.trust import check_receipt, next_history
 
 ROUNDS_MAX: Final = 64
 """Continuations of one sync; what is left comes with the next."""
 RESEND_AFTER_MS: Final = 3_600_000
 """What the broker took so long ago, and the ledger still lacks, is sent again: the broker may have lost it, and where nothing
 came after it the ledger sees no gap. Longer than the broker remembers message ids."""
-CHECKPOINT_EVERY_MS: Final = 43_200_000
-"""So often a device with nothing new asks for the ledger's head all the same: a rewritten history is seen within half a day."""
 NEW_INCARNATION: Final = "new_incarnation"
 FORKED: Final = "device.store_forked"
 """The ledger has another event under a number of this store: two copies of it were in use."""
@@ -104,7 +98,7 @@ class Syncer:
             wanted = None if ended else self._wanted(reading)
             asked_ms = self.clock.elapsed_ms()
             lacking = self.catalogues.lacking(wanted.references(), offered) if wanted else ()
-            answer = await self._ask(transport, wanted, receipted, lacking)
+            answer = await self._asking.ask(transport, wanted, receipted, lacking)
             ended = self._apply(answer, wanted, lacking, report, self.clock.elapsed_ms() - asked_ms) or ended
             if not answer.more:
                 # What this answer did not bring, the next one would not either: once a sync for each.
@@ -128,6 +122,10 @@ class Syncer:
             )
         return report
 
+    @property
+    def _asking(self) -> Asking:
+        return Asking(self.connection, self.log, self.settings, self.pinned, self.clock, self.about)
+
     # --- Sending ---
 
     async def _send(self, transport: Transport, reader: OpenReader | None, report: SyncReport) -> None:
@@ -145,7 +143,7 @@ class Syncer:
                 self.log.mark_received(segment.first, segment.last)
             report.resent += segment.last - segment.first + 1
 
-    # --- Asking ---
+    # --- What the scope is for ---
 
     def _wanted(self, reading: ReadModel | None) -> ReadModel | None:
         """The read model, if the answer's scope will be for it: open, and the session its technician's."""
@@ -157,61 +155,6 @@ class Syncer:
     def _lacks_catalogues(self, wanted: ReadModel | None, offered: frozenset[str]) -> bool:
         """The scope refers to some whose bytes are not here, and that were not asked for in vain."""
         return wanted is not None and wanted.is_open and bool(self.catalogues.lacking(wanted.references(), offered))
-
-    async def _ask(self, transport: Transport, reading: ReadModel | None, receipted: int, lacking: tuple[str, ...]) -> SyncAnswer:
-        scope = reading.scope() if reading else Scope()
-        count = reading.count() if reading else 0
-        if not scope.complete:
-            # The count did not fit: an unknown epoch asks for everything again.
-            scope, count = Scope(epoch="resync"), 0
-        told = self.about.news() if self.about else None
-        request = SyncRequest(
-            nonce=secrets.token_hex(16),
-            author=self.pinned.author,
-            mark=max(self.log.asking_mark(), receipted),
-            head=self.log.head().seq,
-            checkpoint_size=self._view().size,
-            scope_epoch=scope.epoch,
-            scope_cursor=scope.cursor,
-            scope_count=count,
-            catalogues=lacking,
-            wants_scope=reading is not None,
-            wants_checkpoint=not 0 <= self.clock.real_ms() - self._view().seen_ms < CHECKPOINT_EVERY_MS,
-            certificates=tuple(one.name for one in self._pinned_now().certificates if one.purpose == KeyPurpose.LEDGER),
-            about=told,
-        )
-        data = await transport.ask(pack(request))
-        try:
-            document = unpack_document(data)
-            self._learn_keys(certificates_unverified(document.payload))
-            answer = open_answer(document, self._ledger_keys(), nonce=request.nonce, pinned=self.pinned)
-        except Problem as fault:
-            self._report(fault)
-            raise
-        if answer.refusal is not None:
-            self.note(answer.refusal, "the server refused to sync")
-            raise Refused(f"the server refused to sync: {answer.refusal}", problem=answer.refusal)
-        if self.about is not None and told is not None:
-            self.about.answered(told)
-        return answer
-
-    def _view(self) -> LedgerView:
-        return self.settings.get(LedgerView) or LedgerView()
-
-    def _pinned_now(self) -> Pinned:
-        """As the store has it: ledger keys are learned while this object lives."""
-        return self.settings.get(Pinned) or self.pinned
-
-    def _ledger_keys(self) -> dict[str, bytes]:
-        return ledger_keys(self._pinned_now(), self.clock.real_ms())
-
-    def _learn_keys(self, certificates: tuple[KeyCertificate, ...]) -> None:
-        """The root's word on new ledger keys, and on the end of old ones; it needs no other signature."""
-        pinned = self._pinned_now()
-        taught = learned(pinned, certificates)
-        if taught != pinned:
-            with transaction(self.connection):
-                self.settings.put(taught)
 
     # --- Applying ---
 
@@ -230,7 +173,7 @@ class Syncer:
             if not ended and reading is not None and reading.is_open:
                 self._apply_scope(answer, reading, lacking, report)
         except Problem as fault:
-            self._report(fault)
+            self.note(fault.code, str(fault))
             if fault.code == SYNC_SPLIT_VIEW.code:
                 self._testify(answer)
             raise
@@ -240,7 +183,7 @@ class Syncer:
 
     def _apply_scope(self, answer: SyncAnswer, reading: ReadModel, lacking: tuple[str, ...], report: SyncReport) -> None:
         if answer.scope is not None:
-            reading.apply(answer.scope, self._view().healing)
+            reading.apply(answer.scope, self._asking.view().healing)
             self._know(answer.scope)
             report.documents += len(answer.scope.documents)
             report.full_resync = report.full_resync or answer.scope.full
@@ -251,8 +194,8 @@ class Syncer:
 
     def _apply_ledger(self, answer: SyncAnswer, report: SyncReport, round_trip_ms: int) -> str:
         """Checkpoint, receipts, mark and anchor together: none of them when one cannot be believed."""
-        keys = self._ledger_keys()
-        view, healing = next_history(self._view(), answer, keys, self.pinned.log_origin)
+        keys = self._asking.ledger_keys()
+        view, healing = next_history(self._asking.view(), answer, keys, self.pinned.log_origin)
         for receipt in answer.receipts:
             check_receipt(receipt, view)
         server_ms = parse_time_ms(answer.anchor.server_time)
@@ -282,7 +225,7 @@ class Syncer:
             f"the ledger lost its rows from {healing.kept} on and says so, signed ({healing.number}, {healing.at}): "
             f"{again} events of this device are sent again, of {gone} the bytes are no longer kept here"
         )
-        self._put_problem(LEDGER_HEALED, text)
+        self._asking.put_problem(LEDGER_HEALED, text)
 
     def _ended(self, answer: SyncAnswer, is_forked: bool) -> str:
         if self.is_closed:
@@ -320,7 +263,7 @@ class Syncer:
 
     def _testify(self, answer: SyncAnswer) -> None:
         """Both heads, as the ledger signed them, in an event of this device: the next sync sends it, whatever it is answered."""
-        view = self._view()
+        view = self._asking.view()
         testified = Testified(size=view.size, root=view.root)
         if answer.checkpoint is None or self.settings.get(Testified) == testified:
             return
@@ -336,13 +279,6 @@ class Syncer:
             also=lambda: self.settings.put(testified),
         )
 
-    def _report(self, fault: Problem) -> None:
-        self.note(fault.code, str(fault))
-
     def note(self, code: str, text: str) -> None:
-        """A server that contradicts itself is remembered until a person has seen it; the same again is one entry."""
-        with transaction(self.connection):
-            self._put_problem(code, text)
-
-    def _put_problem(self, code: str, text: str) -> None:
-        self.settings.put((self.settings.get(Problems) or Problems()).with_entry(self.clock.real_ms(), code, text))
+        """As `Asking.note`."""
+        self._asking.note(code, text)
