@@ -73,6 +73,8 @@ def open_database(path: Path, key: bytes, schema: str) -> Connection:
     connection: Connection = dbapi2.connect(str(path), isolation_level=None, cached_statements=256, factory=Connection)
     connection.path = path
     try:
+        # The library would print each fault as well, between the lines of whoever runs in this terminal.
+        connection.execute("pragma cipher_log_level = none")
         connection.execute(f"pragma key = \"x'{key.hex()}'\"")
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = full")
