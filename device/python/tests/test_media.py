@@ -12,6 +12,7 @@ from zb_device.commands import run
 from zb_device.faults import FileInvalid, RecordInvalid, Refused, StoreDamaged, Unreachable, VisitRefused
 from zb_device.media import CHUNK_BYTES, MediaState, MediaStore, Prepared, described
 from zb_device.recording import Draft
+from zb_device.standing import Standing
 from zb_device.uploads import TRIES_MAX
 
 BOILER = "intervention:leaky-boiler"
@@ -132,6 +133,19 @@ async def test_tries_are_bounded_and_the_failure_stays_visible(device, picture, 
     assert (item.state, item.code) == (MediaState.FAILED, "media.hash")
     assert len(chunks(device)) == 3
     assert device.parts.media.waiting() == []
+
+
+async def test_a_person_has_a_refused_photo_sent_once_more(device, picture, platform, refused_uploads):
+    await take(device, picture)
+    refused_uploads.append((415, "media.kind"))
+    await device.upload()
+    assert [(file.state, file.code) for file in device.outbox().files] == [(Standing.REFUSED, "media.kind")]
+    assert await device.upload() == 0
+
+    assert await run(device, "try_again", {"sha256": SHA256}) == {"queued": True}
+    assert [(file.state, file.code, file.tries) for file in device.outbox().files] == [(Standing.QUEUED, None, 0)]
+    assert await device.upload() == 1
+    assert await run(device, "try_again", {"sha256": SHA256}) == {"queued": False}
 
 
 @pytest.mark.parametrize("code", ["access.device_proof_invalid", "access.unauthenticated"])

@@ -84,6 +84,7 @@ SDK_BY_COMMAND = {
     "lock_policy": {"lock_policy", "use_lock"},
     "describe": {"describe"},
     "dealt": {"deal_with"},
+    "try_again": {"try_again"},
     "unlock": {"unlock"},
     "sign_in": {"sign_in"},
     "lock": {"lock"},

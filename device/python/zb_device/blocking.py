@@ -205,6 +205,7 @@ class Device(Blocking):
     outbox = calls(aio.Device.outbox)
     status = calls(aio.Device.status)
     deal_with = calls(aio.Device.deal_with)
+    try_again = calls(aio.Device.try_again)
     state = calls(aio.Device.state)
     intervention = calls(aio.Device.intervention)
     shown = calls(aio.Device.shown)

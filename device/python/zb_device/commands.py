@@ -136,6 +136,17 @@ async def dealt(device: Device, arguments: Dealt) -> Json:
     return {"dealt_with": device.deal_with(arguments.event)}
 
 
+class Refused(Arguments):
+    """A photo or signature that was refused for good, by its hash."""
+
+    sha256: str
+
+
+@command("try_again", Section.OUTCOME, Refused, about="Send a photo once more that was refused for good.", positional=("sha256",))
+async def try_again(device: Device, arguments: Refused) -> Json:
+    return {"queued": device.try_again(arguments.sha256)}
+
+
 # --- Session and network ---
 
 

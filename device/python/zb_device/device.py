@@ -309,6 +309,12 @@ class Device(Handles, Contact):
         """A person has read what became of a held or refused event."""
         return self.parts.log.deal_with(event_id)
 
+    def try_again(self, sha256: str) -> bool:
+        """Send a photo or signature that was refused for good once more; whether there is one."""
+        is_queued = self.parts.media.try_again(sha256)
+        self.network.photos.wake()
+        return is_queued
+
     # --- Reading ---
 
     def state(self, stream: str) -> LocalState:

@@ -205,6 +205,16 @@ class MediaStore:
                 (code, message[:500], sha256),
             )
 
+    def try_again(self, sha256: str) -> bool:
+        """A person wants a file that was refused for good to be sent all the same; whether there is one."""
+        with transaction(self._db) as db:
+            cursor = db.execute(
+                "update media set state = 'queued', upload_url = null, tries = 0, code = null, message = null"
+                " where sha256 = ? and state = 'failed'",
+                (sha256,),
+            )
+        return bool(cursor.rowcount)
+
     def stored(self, sha256: str) -> None:
         """The server holds the bytes, verified: ours go."""
         with transaction(self._db) as db:
