@@ -12,8 +12,9 @@ from click.testing import CliRunner
 
 from zb_device import cli
 from zb_device.command_register import Section
-from zb_device.faults import DeviceFault
+from zb_device.faults import DeviceFault, SessionExpired
 from zb_device.policies import WaitsFor
+from zb_device.reading_right import ReadingRight
 from zb_device.standing import Standing
 from zb_device.wording import ANSWERS, FAULTS, STATES, STATUSES, WAITS
 
@@ -45,6 +46,21 @@ async def as_a_process(folder, *arguments: str, stdin: bytes = b"") -> tuple[int
     )
     out, err = await asyncio.wait_for(process.communicate(stdin), 60)
     return process.returncode or 0, out.decode(), err.decode()
+
+
+async def test_a_session_that_ended_stops_neither_recording_nor_a_status(folder, monkeypatch):
+    """The PIN is in the environment all the same, and what reads is refused by name."""
+
+    def ended(self, technician):
+        raise SessionExpired("the session has ended")
+
+    monkeypatch.setattr(ReadingRight, "check", ended)
+    code, out, err = await called(folder, "comment", "leaky-boiler", "on the eleventh day")
+    assert (code, json.loads(err)["code"]) == (0, "device.session_expired")
+    assert json.loads(out)["seq"] == 1
+    assert (await called(folder, "status"))[0] == 0
+    code, _, err = await called(folder, "show", "leaky-boiler")
+    assert (code, json.loads(err)["code"]) == (1, "device.session_expired")
 
 
 async def test_a_day_from_the_command_line(folder):

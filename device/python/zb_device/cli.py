@@ -10,7 +10,8 @@ import json
 import os
 import sys
 import typing
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -28,7 +29,7 @@ from zb_device.command_register import COMMANDS, Command, Section, told
 from zb_device.commands import run
 from zb_device.device import Device
 from zb_device.enrolment import Invitation, Places, invited
-from zb_device.faults import DeviceFault
+from zb_device.faults import DeviceFault, Locked, NoTechnician, PinBlocked, ReadingDestroyed
 from zb_device.policies import Conditions, Link
 from zb_device.screens import shown
 from zb_device.serve import serve
@@ -159,8 +160,7 @@ def serve_command(options: Options, _json: bool, offline: bool, retry_s_max: flo
     """Answer one JSON command a line, and sync in the background."""
 
     async def work() -> None:
-        async with Device.open(options.folder, clock=options.clock, unlock=os.environ.pop(PIN_VARIABLE, None)) as device:
-            device.tell(options.conditions)
+        async with _opened(options, os.environ.pop(PIN_VARIABLE, None)) as device:
             if offline:
                 await device.offline()
             device.start(retry_s_max=retry_s_max)
@@ -235,14 +235,29 @@ def _may_be_json(annotation: Any) -> bool:
 
 def _one(options: Options, name: str, arguments: Json) -> None:
     async def work() -> Any:
-        pin = None if "pin" in arguments else os.environ.get(PIN_VARIABLE)
-        if pin is None and name in COMMANDS and COMMANDS[name].reads:
+        pin, reads = None if "pin" in arguments else os.environ.get(PIN_VARIABLE), name in COMMANDS and COMMANDS[name].reads
+        if pin is None and reads:
             pin = _secret("pin")
-        async with Device.open(options.folder, clock=options.clock, unlock=pin) as device:
-            device.tell(options.conditions)
+        async with _opened(options, pin, reads=reads) as device:
             return await run(device, name, arguments)
 
     _show(options, name, _run(options, work()))
+
+
+@asynccontextmanager
+async def _opened(options: Options, pin: str | None, *, reads: bool = False) -> AsyncIterator[Device]:
+    """The device, unlocked where there is a PIN. What reads nothing goes on locked where reading has ended or the PIN has to
+    wait, and says so: recording and sending ask for neither."""
+    async with Device.open(options.folder, clock=options.clock) as device:
+        device.tell(options.conditions)
+        try:
+            if pin is not None:
+                await device.unlock(pin)
+        except (Locked, PinBlocked, ReadingDestroyed, NoTechnician) as fault:
+            if reads:
+                raise
+            _complain(options, fault)
+        yield device
 
 
 def _run(options: Options, work: Coroutine[Any, Any, Any]) -> Any:
@@ -253,12 +268,16 @@ def _run(options: Options, work: Coroutine[Any, Any, Any]) -> Any:
 
 
 def _fail(options: Options, fault: DeviceFault | Problem) -> NoReturn:
+    _complain(options, fault)
+    sys.exit(LATER if fault.retryable else REFUSED)
+
+
+def _complain(options: Options, fault: DeviceFault | Problem) -> None:
     said = told(fault)
     code = said.get("problem", fault.code)
     general = FAULTS.get(fault.code, {}).get(options.language, "") if options.language != "en" else ""
     text = json.dumps(said, ensure_ascii=False) if options.json else f"{general} {fault} ({code})".strip()
     click.echo(printable(text), err=True)
-    sys.exit(LATER if fault.retryable else REFUSED)
 
 
 def _secret(name: str) -> str:
