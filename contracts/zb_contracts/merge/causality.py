@@ -29,8 +29,8 @@ class MergeEvent:
 
     `kind` is the registered kind of its author, a fact of the ledger. `type` is the body's, empty where the body is opaque;
     `name` is it without its version, what the rules dispatch on. `value` is the body as plain JSON without its nulls, sealed
-    values sealed. `rank` is the last tie-break, all from the header: trusted time or wall clock, author, seq; no two events have
-    the same. Nobody changes an event. There are many of them: no attribute is kept that these do not say.
+    values sealed. `rank` is the last tie-break, all from the header: trusted time or wall clock, author, seq. Nobody changes
+    an event. There are many of them: no attribute is kept that these do not say.
     """
 
     __slots__ = ("_body", "header", "id", "kind", "name", "origin", "rank", "type", "value")
@@ -46,7 +46,7 @@ class MergeEvent:
             self._body = body
             self.type, self.value = ("", {}) if isinstance(body, Opaque) else (type_of(body).name, plain(body))
         self.name = unversioned(self.type)
-        self.rank = (header.trusted_ms, header.author, header.seq)
+        self.rank = rank_of(header)
         self.origin = _origin(header, _SIDES[kind])
 
     def __repr__(self) -> str:
@@ -60,6 +60,11 @@ class MergeEvent:
     @property
     def side(self) -> Side:
         return self.origin.side
+
+
+def rank_of(header: MergeHeader) -> tuple[int, str, int]:
+    """Where an event stands among equals; no two events have the same rank."""
+    return header.trusted_ms, header.author, header.seq
 
 
 def _origin(header: MergeHeader, side: Side) -> Origin:
