@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from nats import errors
 
-from field_ingest.admission.routing import ROUTED, as_published
+from field_ingest.admission.routing import ROUTED
+from field_ingest.admission.stored_subjects import as_published
 from field_ingest.ledger.shards import shard_of
 from tests.simulation.world import SECOND_MS, World
 from zb_contracts.subjects import STREAMS, StreamSpec

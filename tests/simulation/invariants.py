@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import msgspec
 
 from field_ingest.admission.domain import Author
-from field_ingest.admission.routing import as_published
+from field_ingest.admission.stored_subjects import as_published
 from field_ingest.ledger.appending import Row
 from tests.simulation.broker import Delivered
 from tests.simulation.company import Company

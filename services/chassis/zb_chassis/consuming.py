@@ -8,11 +8,9 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from faststream.middlewares import AckPolicy
-from faststream.nats import JStream, NatsBroker, PullSub
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from prometheus_client import Counter
@@ -22,6 +20,9 @@ from zb_chassis.streams import ACK_WAIT_S, ACKS_PENDING_MAX, consumer_config, en
 from zb_contracts import subjects
 from zb_contracts.problems import Problem
 from zb_contracts.subjects import StreamSpec
+
+if TYPE_CHECKING:
+    from faststream.nats import NatsBroker
 
 PULL_TIMEOUT_S: Final = 0.1
 """A batch waits this long for more; FastStream's own 5 s would be the latency of every message (measured)."""
@@ -159,12 +160,16 @@ class Subscription:
             acks_pending_max=self.acks_pending_max,
         )
 
-    def on(self, broker: NatsBroker, *, together: bool = False) -> Any:
+    def on(self, broker: "NatsBroker", *, together: bool = False) -> Any:
         """FastStream's decorator, with acknowledgement by hand. The handler takes a NatsMessage.
 
         `together`: its `raw_message` is a list of up to `batch_max` messages; else it is called once a message, up to
         `batch_max` at the same time. Each raw message is settled by `handle_bounded`, `put_off` or `DeadLetters.bury`.
         """
+        # Imported late, as all of FastStream: it takes longer than what a program that only buries or retries does.
+        from faststream.middlewares import AckPolicy
+        from faststream.nats import JStream, PullSub
+
         if not 1 <= self.batch_max <= BATCH_MAX:
             raise ValueError(f"a batch has 1 to {BATCH_MAX} messages, not {self.batch_max}")
         return broker.subscriber(
@@ -178,7 +183,7 @@ class Subscription:
         )
 
 
-def unsafe_subscribers(broker: NatsBroker) -> list[str]:
+def unsafe_subscribers(broker: "NatsBroker") -> list[str]:
     """What is wrong with a broker's subscriptions, one sentence each; empty when all are safe. Each service tests its own."""
     found: list[str] = []
     for subscriber in broker.subscribers:
@@ -189,6 +194,8 @@ def unsafe_subscribers(broker: NatsBroker) -> list[str]:
 
 
 def _faults(subscriber: Any) -> list[str]:
+    from faststream.middlewares import AckPolicy
+
     faults: list[str] = []
     policy = subscriber.ack_policy
     if policy not in (AckPolicy.MANUAL, AckPolicy.NACK_ON_ERROR):

@@ -7,11 +7,13 @@ nothing limps on. It opens no connection itself: `app.py` does, and closes in re
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 import uvicorn
-from fastapi import FastAPI
+
+if TYPE_CHECKING:  # half a second, of which programs that serve nothing need none
+    from fastapi import FastAPI
 
 DRAIN_TIMEOUT_S: Final = 15
 Task = Callable[[asyncio.Event], Awaitable[None]]
@@ -33,7 +35,7 @@ class _Server(uvicorn.Server):
         return
 
 
-async def serve(app: FastAPI | None, host: str, port: int, tasks: Mapping[str, Task]) -> None:
+async def serve(app: "FastAPI | None", host: str, port: int, tasks: Mapping[str, Task]) -> None:
     """Run until SIGTERM or SIGINT, or until a task dies (TaskDied). Everything has ended when this returns."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -70,7 +72,7 @@ async def _named(task: Task, stop: asyncio.Event) -> None:
     await task(stop)
 
 
-async def _http(app: FastAPI, host: str, port: int, stop: asyncio.Event) -> None:
+async def _http(app: "FastAPI", host: str, port: int, stop: asyncio.Event) -> None:
     config = uvicorn.Config(
         app, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=DRAIN_TIMEOUT_S, lifespan="off"
     )

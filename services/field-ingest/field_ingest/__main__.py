@@ -1,6 +1,7 @@
 """The command line of field-ingest: serve, migrate, audit, rejects, dead letters. Settings come from ZB_INGEST_*.
 
-A refusal to start is one sentence and exit code 1; a settings fault names its key, exit code 2. It does nothing itself.
+A refusal to start is one sentence and exit code 1; a settings fault names its key, exit code 2. It does nothing itself. What
+serves is imported by the commands that serve: it takes longer than all that the others do.
 """
 
 import json
@@ -10,13 +11,11 @@ from typing import Any, TypeVar
 
 import click
 
-from field_ingest import app
 from field_ingest.admission import rejects
 from field_ingest.admission.dead_letter_commands import deadletters
 from field_ingest.audit.browse_command import browse_command
 from field_ingest.audit.commands import COMMANDS
-from field_ingest.config import SERVICE, Settings
-from field_ingest.devices import warden
+from field_ingest.config import MIGRATIONS, ROLES, SERVICE, Settings
 from field_ingest.ledger.checkpoints import LedgerBehind
 from field_ingest.ledger.founding import AuthorKeyDiffers, ShardCountDiffers
 from field_ingest.ledger.heal_commands import heads_command, heal_command
@@ -29,6 +28,7 @@ from field_ingest.proof.commands import export_command, log_command, split_views
 from zb_chassis import command_line
 from zb_chassis.config import load
 from zb_chassis.database import Pool, open_pool
+from zb_chassis.migrate import upgrade
 
 OWN = (AuthorKeyDiffers, KeysUnusable, LedgerBehind, NoKeyInForce, ShardCountDiffers)
 """What stops a command here, beside the chassis' own refusals, as one sentence."""
@@ -42,13 +42,15 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--roles", default=",".join(app.ROLES), show_default=True, help="What this process does, separated by commas.")
+@click.option("--roles", default=",".join(ROLES), show_default=True, help="What this process does, separated by commas.")
 @click.option("--shards", metavar="0,1", help="Which shards this process admits (default: ZB_INGEST_ADMISSION_SHARDS, else all).")
 def serve(roles: str, shards: str | None) -> None:
     """Serve until SIGTERM."""
+    from field_ingest import app
+
     wanted = frozenset(role.strip() for role in roles.split(",") if role.strip())
-    if not wanted or not wanted <= set(app.ROLES):
-        raise click.BadParameter(f"roles are {', '.join(app.ROLES)}", param_hint="--roles")
+    if not wanted or not wanted <= set(ROLES):
+        raise click.BadParameter(f"roles are {', '.join(ROLES)}", param_hint="--roles")
     settings = load(Settings)
     if shards is not None:
         try:
@@ -62,13 +64,15 @@ def serve(roles: str, shards: str | None) -> None:
 @main.command("warden")
 def warden_command() -> None:
     """Cut the sessions that were ended, until SIGTERM. Settings come from ZB_WARDEN_*."""
+    from field_ingest.devices import warden
+
     _run(warden.run(load(warden.Settings)))
 
 
 @main.command()
 def migrate() -> None:
     """Bring the database to this version."""
-    for name in _run(app.upgrade(load(Settings))):
+    for name in _run(upgrade(load(Settings).database_url, MIGRATIONS)):
         click.echo(f"applied {name}")
 
 

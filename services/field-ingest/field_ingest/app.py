@@ -24,7 +24,7 @@ from field_ingest.admission.routing import prepare_consumers, prepare_streams, r
 from field_ingest.admission.verification import Verifier
 from field_ingest.audit import dossier_api, reading_api
 from field_ingest.backlog import Backlog
-from field_ingest.config import SERVICE, Settings
+from field_ingest.config import MIGRATIONS, SERVICE, Settings
 from field_ingest.devices.acts import Fleet
 from field_ingest.devices.agencies import AgencyTree
 from field_ingest.devices.codes import Codes
@@ -70,17 +70,14 @@ from zb_chassis.database import Pool, is_ready, open_pool
 from zb_chassis.http import application
 from zb_chassis.identity import TokenVerifier
 from zb_chassis.lifecycle import Task
-from zb_chassis.migrate import CHASSIS_MIGRATIONS, MigrationSet
 from zb_chassis.relay import Relay
 from zb_chassis.retelling import tell_again
 from zb_chassis.subscriber import faststream_broker
 from zb_contracts.problems import UNAVAILABLE, Problem
 from zb_contracts.subjects import INTERVENTIONS
 
-ROLES: Final = ("api", "admission", "projector", "sync", "witnesses")
 BODY_BYTES_MAX: Final = 64 * 1024
 """Of an HTTP request: enrolment and sessions are asked for by strangers, and nothing that they ask is larger."""
-MIGRATIONS: Final = MigrationSet("field-ingest", "field_ingest")
 
 log: Final = structlog.get_logger(__name__)
 
@@ -102,7 +99,7 @@ async def run(settings: Settings, roles: frozenset[str]) -> None:
     logs.configure(SERVICE, form=settings.log_format, level=settings.log_level)
     telemetry.configure(SERVICE)
     keys = read_keys(settings.keys_dir)
-    await upgrade(settings)
+    await migrate.upgrade(settings.database_url, MIGRATIONS)
     async with AsyncExitStack() as stack:
         pool = await open_pool(settings.database_url, application_name=SERVICE)
         stack.push_async_callback(pool.close)
@@ -111,11 +108,6 @@ async def run(settings: Settings, roles: frozenset[str]) -> None:
         tasks: dict[str, Task] = {"keys": KeyWatch(settings.keys_dir, keys.ledger).run}
         tasks |= {role: task for role, task in _tasks(parts, stack).items() if role in roles}
         await lifecycle.serve(app, settings.http_host, settings.http_port, tasks)
-
-
-async def upgrade(settings: Settings) -> list[str]:
-    """Bring the database to this version; the migrations that were applied."""
-    return await migrate.upgrade(settings.database_url, [CHASSIS_MIGRATIONS, MIGRATIONS])
 
 
 async def started(settings: Settings, keys: KeyRing, pool: Pool) -> Parts:

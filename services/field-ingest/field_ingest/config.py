@@ -12,9 +12,14 @@ from field_ingest.devices.tokens import HOURS_MAX, HOURS_MIN
 from field_ingest.ledger.shards import chosen
 from field_ingest.projection.scope_settings import ScopeSettings
 from zb_chassis.config import ServiceSettings
+from zb_chassis.migrate import CHASSIS_MIGRATIONS, MigrationSet
 from zb_contracts.subjects import SHARDS_MAX
 
 SERVICE: Final = "field-ingest"
+ROLES: Final = ("api", "admission", "projector", "sync", "witnesses")
+"""What a process of it may do."""
+OWN_MIGRATIONS: Final = MigrationSet(SERVICE, "field_ingest")
+MIGRATIONS: Final = (CHASSIS_MIGRATIONS, OWN_MIGRATIONS)
 
 
 class Settings(ServiceSettings, ScopeSettings):

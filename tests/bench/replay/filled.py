@@ -14,12 +14,11 @@ from typing import Any, Final
 import asyncpg
 import psutil
 
-from field_ingest.app import MIGRATIONS
+from field_ingest.config import MIGRATIONS
 from tests.bench.ledger.corpus import AgencyFiles, interleaved
 from zb.keys import private_folder
 from zb.postgres import Postgres
 from zb_chassis import migrate
-from zb_chassis.migrate import CHASSIS_MIGRATIONS
 from zb_contracts.envelope import stored_header
 from zb_contracts.keys import SigningKey
 from zb_contracts.segment import decode_segment
@@ -68,7 +67,7 @@ class Filled:
         autovacuum would have done; it needs no log, since it is thrown away."""
         if self.events:
             return
-        await migrate.upgrade(self.dsn, [CHASSIS_MIGRATIONS, MIGRATIONS])
+        await migrate.upgrade(self.dsn, MIGRATIONS)
         connection = await asyncpg.connect(self.dsn)
         try:
             await connection.execute("INSERT INTO shards (shard, origin, root, frontier) VALUES (0, 'bench', '', '')")

@@ -11,11 +11,10 @@ from typing import Final
 
 import asyncpg
 
-from field_ingest.app import MIGRATIONS
+from field_ingest.config import MIGRATIONS
 from field_ingest.ledger import tree
 from tests.bench.ledger.watching import quantile
 from zb_chassis import migrate
-from zb_chassis.migrate import CHASSIS_MIGRATIONS
 from zb_contracts import merkle
 
 PROOFS: Final = 2_000
@@ -36,7 +35,7 @@ class Proofs:
 
 async def measure(dsn: str, leaves: int, seed: int, count: int = PROOFS) -> Proofs:
     """Builds the log in an empty database and asks for proofs one at a time, as somebody who asks would."""
-    await migrate.upgrade(dsn, [CHASSIS_MIGRATIONS, MIGRATIONS])
+    await migrate.upgrade(dsn, MIGRATIONS)
     connection = await asyncpg.connect(dsn)
     try:
         await _fill(connection, leaves)

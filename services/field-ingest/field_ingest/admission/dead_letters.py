@@ -14,7 +14,7 @@ from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
 from field_ingest.admission.admitting import TRIES_MAX, Admission, Disposition, Done, Failed, GivenUp, Message, PutOff
-from field_ingest.admission.routing import as_published
+from field_ingest.admission.stored_subjects import as_published
 from field_ingest.config import SERVICE
 from zb_chassis.clock import Clock
 from zb_chassis.database import Pool

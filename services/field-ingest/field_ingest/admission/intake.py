@@ -25,7 +25,7 @@ from field_ingest.admission.admitting import (
     Message,
     PutOff,
 )
-from field_ingest.admission.routing import as_published
+from field_ingest.admission.stored_subjects import as_published
 from field_ingest.admission.turns import Turns
 from field_ingest.ledger.ports import LedgerAway
 from zb_chassis.broker import GRACEFUL_TIMEOUT_S

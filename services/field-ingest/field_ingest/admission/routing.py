@@ -23,18 +23,6 @@ UNSORTED_READER: Final = 0
 """The shard whose admission also reads what was stored before the broker sorted, under the subject as published."""
 
 
-def as_published(subject: str) -> str:
-    """The subject on which a stored message was published: without the shard that the broker put in."""
-    parts = subject.split(".")
-    return ".".join((*parts[:2], *parts[3:])) if len(parts) == 4 else subject
-
-
-def route_of(subject: str) -> int | None:
-    """The shard for which the broker stored a message; None where it did not sort."""
-    parts = subject.split(".")
-    return int(parts[2]) if len(parts) == 4 and parts[2].isdecimal() else None
-
-
 def readings(shards: Iterable[int], *, batch_max: int, ack_wait_s: float, depots: bool = False) -> list[Subscription]:
     """A durable reading of each routed stream for each of these shards, and of DEPOTS where there are `depots`."""
     return [

@@ -13,7 +13,7 @@ from zb_chassis import command_line
 from zb_chassis.clock import clock_of
 from zb_chassis.config import load
 from zb_chassis.database import open_pool
-from zb_chassis.identity import ALL_AGENCIES, PURPOSE_CHARACTERS_MAX, Principal, Role
+from zb_chassis.users import ALL_AGENCIES, Role
 from zb_contracts.merge.wording import Language
 from zb_contracts.problems import Problem
 
@@ -27,6 +27,7 @@ def browse_command(intervention: str, purpose: str, language: Language) -> None:
     values with the rule, evidence, proofs. Keys stand at the bottom."""
     # Half a second of every start else, and a service has no terminal.
     from field_ingest.audit.browse import Browser, read_dossier
+    from zb_chassis.identity import PURPOSE_CHARACTERS_MAX, Principal
 
     if len(purpose) > PURPOSE_CHARACTERS_MAX:
         raise click.BadParameter(f"at most {PURPOSE_CHARACTERS_MAX} characters", param_hint="--purpose")

@@ -8,14 +8,13 @@ from typing import Any
 
 import click
 
-from field_ingest import app
-from field_ingest.config import SERVICE, Settings
+from field_ingest.config import MIGRATIONS, SERVICE, Settings
 from field_ingest.ledger import healing
 from field_ingest.ledger.checkpoints import Checkpoints, LedgerBehind
 from field_ingest.ledger.healing import NothingToHeal
 from field_ingest.ledger.keyring import KeysUnusable, read_keys
 from field_ingest.ledger.signing import LedgerAuthor
-from zb_chassis import command_line
+from zb_chassis import command_line, migrate
 from zb_chassis.clock import clock_of
 from zb_chassis.config import load
 from zb_chassis.database import open_pool
@@ -43,7 +42,7 @@ def heal_command(*, accept_loss: bool, restored: bool, reason: str) -> None:
 
 async def _heal(settings: Settings, reason: str, restored: bool) -> list[Healing]:
     keys = read_keys(settings.keys_dir)
-    await app.upgrade(settings)
+    await migrate.upgrade(settings.database_url, MIGRATIONS)
     clock = clock_of(settings.clock_file)
     pool = await open_pool(settings.database_url, application_name=f"{SERVICE}-cli", size_max=2)
     try:

@@ -17,7 +17,7 @@ from field_ingest.config import SERVICE, Settings
 from field_ingest.ledger.checkpoints import Checkpoints, LedgerBehind
 from field_ingest.ledger.keyring import KeyRing, KeysUnusable, read_keys
 from field_ingest.proof.export import Exported, Exporter, ExportRefused, Progress, Selection
-from field_ingest.proof.log_api import logs_of
+from field_ingest.proof.logs import logs_of
 from field_ingest.proof.split_views import split_views
 from zb_chassis import command_line
 from zb_chassis.clock import clock_of

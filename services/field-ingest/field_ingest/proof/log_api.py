@@ -11,6 +11,7 @@ from fastapi import APIRouter, Path, Query, Response
 from field_ingest.ledger import tree
 from field_ingest.ledger.checkpoints import Checkpoints, StoredCheckpoint
 from field_ingest.ledger.ledger_keys import LedgerKeys
+from field_ingest.proof.logs import logs_of
 from field_ingest.proof.tiles import NoSuchTile, read_entries, read_tile, tile_at
 from field_ingest.proof.witnessing import cosignatures
 from zb_chassis.database import Pool
@@ -98,19 +99,6 @@ def _proofs(routes: APIRouter, pool: Pool, checkpoints: Checkpoints) -> None:
         async with pool.acquire() as connection:
             proof = await tree.consistency_proof(connection, shard, old, at)
         return {"shard": shard, "old": old, "size": at, "proof": _encoded(proof)}
-
-
-async def logs_of(pool: Pool, keys: LedgerKeys) -> list[dict[str, Any]]:
-    """Shard, origin, rows and verifier keys of each log: the one that signs, and all that ever did, the newest first."""
-    rows = await pool.fetch("SELECT shard, origin, size FROM shards ORDER BY shard")
-    return [
-        dict(row)
-        | {
-            "key": keys.signers(row["origin"])[0].verifier.to_text(),
-            "keys": [key.to_text() for key in keys.verifiers(row["origin"])],
-        }
-        for row in rows
-    ]
 
 
 async def _head(pool: Pool, checkpoints: Checkpoints, shard: int) -> StoredCheckpoint:

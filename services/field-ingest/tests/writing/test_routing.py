@@ -20,7 +20,8 @@ from nats.js.errors import APIError, NotFoundError
 from field_ingest.admission.admitting import Done, Message
 from field_ingest.admission.dead_letters import letter, retry
 from field_ingest.admission.intake import Intake
-from field_ingest.admission.routing import ROUTED, as_published, prepare_consumers, prepare_streams, readings, route_of, transform
+from field_ingest.admission.routing import ROUTED, prepare_consumers, prepare_streams, readings, transform
+from field_ingest.admission.stored_subjects import as_published, route_of
 from field_ingest.ledger.shards import chosen, shard_of
 from zb_chassis.broker import Watch
 from zb_chassis.consuming import DeadLetters

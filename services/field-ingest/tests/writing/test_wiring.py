@@ -10,7 +10,7 @@ from faststream.nats import NatsBroker
 from field_ingest.admission.admitting import TRIES_MAX
 from field_ingest.admission.intake import ACK_WAIT_S, PAUSES_S, Intake
 from field_ingest.admission.routing import readings
-from field_ingest.app import MIGRATIONS
+from field_ingest.config import OWN_MIGRATIONS
 from field_ingest.ledger.keyring import KeysUnusable, read_keys
 from zb import keyring
 from zb.keys import write_secret
@@ -36,7 +36,7 @@ def test_a_segment_waits_longer_than_what_a_killed_process_had_in_hand() -> None
 async def test_the_schema_and_the_migrations_build_the_same_database(empty_database: str) -> None:
     connection = await asyncpg.connect(empty_database)
     try:
-        assert await schema_differences(connection, MIGRATIONS, after=[CHASSIS_MIGRATIONS]) == []
+        assert await schema_differences(connection, OWN_MIGRATIONS, after=[CHASSIS_MIGRATIONS]) == []
     finally:
         await connection.close()
 
