@@ -25,6 +25,7 @@ UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
 @click.option("--battery-below", type=click.IntRange(1, 100), help="only with less than so many percent")
 @click.option("--silent-hours", "silent_h", type=click.IntRange(1, HOURS_MAX), help="only those not heard of for so long")
 @click.option("--waiting-hours", "waiting_h", type=click.IntRange(1, HOURS_MAX), help="only where an event waits for so long")
+@click.option("--unwiped", is_flag=True, default=None, help="only where an order to wipe waits, also for replaced hardware")
 @click.option("--after", help="`next` of the page before")
 @click.option("--limit", type=click.IntRange(1, PAGE_MAX), default=100, show_default=True, help="devices a page")
 @at_desk
@@ -86,9 +87,7 @@ def _lines(device: dict[str, Any]) -> list[str]:
     scope, last = device["scope"], device["last_event"]
     lines = [
         f"{device['device']} of {device['agency']}, {device['technician'] or 'of the pool'}: {device['standing']}",
-        f"    told {device['told_at']}: {device['model'] or 'make unknown'}, {device['os']}, app {device['app']}, "
-        f"battery {_percent(device) or 'unknown'}, clock {device['clock_offset_ms']} ms off, "
-        f"{_waiting(device) or 'nothing waits'}",
+        f"    {_told(device)}",
         f"    seen {device['seen_at']} with {device['seen_with']}; scope {scope['documents']} documents, {scope['bytes']} bytes, "
         f"{scope['left_out']} left out; {device['held']} events held",
     ]
@@ -102,28 +101,41 @@ def _lines(device: dict[str, Any]) -> list[str]:
         lines.append(
             f"    wipe {wipe['order']} {wipe['state']}, {when}: {wipe['reason']} ({wipe['ordered_by']}, {wipe['ordered_at']})"
         )
-    lines += _attested(device["attestation"])
     for one in device["incarnations"]:
         ended = f", ended {one['revoked_at']} ({one['revoked_cause']})" if one["revoked_at"] else ""
         lines.append(f"    incarnation {one['author']} since {one['registered_at']}, {one['mark']} events{ended}")
+        if one["wipe_order"]:
+            lines.append(f"        its hardware has the order to wipe {one['wipe_order']}")
+            lines += _attested(one["attestation"])
     for one in device["history"]:
         said = ", ".join(str(one[key]) for key in ("act", "cause", "author", "by", "reason") if key in one)
         lines.append(f"    {one['at']} {one['type']}: {said}")
     return lines
 
 
+def _told(device: dict[str, Any]) -> str:
+    """What the device says of itself; a new incarnation has said nothing yet."""
+    if device["app"] is None and device["os"] is None:
+        return "has told nothing of itself yet"
+    make, system = device["model"] or "make unknown", device["os"] or "system unknown"
+    return (
+        f"told {device['told_at']}: {make}, {system}, app {device['app']}, battery {_percent(device) or 'unknown'}, "
+        f"clock {device['clock_offset_ms']} ms off, {_waiting(device) or 'nothing waits'}"
+    )
+
+
 def _attested(found: dict[str, Any] | None) -> list[str]:
-    """What the device attested, and what of it holds."""
+    """What the hardware attested, and what of it holds."""
     if found is None:
-        return []
+        return ["        which nothing attests to"]
     verdict = "its signature holds" if found["signature_holds"] else "its signature does NOT hold"
     verdict += ", nothing of its author came after" if found["is_last_event"] else ", its author went ON after it"
     if not found["is_readable"]:
-        return [f"    attested by {found['event']}, which cannot be read: {verdict}"]
+        return [f"        attested by {found['event']}, which cannot be read: {verdict}"]
     lost = ", ".join(f"{count} of {author}" for author, count in found["events_lost"].items())
     return [
-        f"    attested by {found['event']} of {found['author']}, received {found['received_at']}: {verdict}",
-        f"    events that went with it: {lost or 'none, the ledger has them all'}; files: {found['files_left']}",
+        f"        attested by {found['event']} of {found['author']}, received {found['received_at']}: {verdict}",
+        f"        events that went with it: {lost or 'none, the ledger has them all'}; files: {found['files_left']}",
     ]
 
 

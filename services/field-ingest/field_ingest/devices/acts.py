@@ -103,10 +103,15 @@ class Fleet:
             return placed
 
     async def withdraw_wipe(self, device: str, administrator: Administrator) -> str | None:
-        """Take the order back; its id, None where there was none. A device that has the order already goes on with it."""
+        """Take the order back; its id, None where there was none. A device that has the order already goes on with it.
+
+        That for the hardware in use first, else that for hardware which was replaced.
+        """
         async with self._acting(Act.WITHDRAW, device, administrator) as acted:
             by, now_ms = administrator.person, self._real_clock()
-            order = await wipes.withdraw(acted.connection, acted.device.login_key, by=by, at_ms=now_ms)
+            waiting = await wipes.waiting(acted.connection, device)
+            hardware = acted.device.login_key if acted.device.login_key in waiting else next(iter(waiting), "")
+            order = await wipes.withdraw(acted.connection, hardware, by=by, at_ms=now_ms)
             if order is not None:
                 await self._say(acted, administrator, "wipe_withdrawn", None, order=order)
             return order

@@ -221,12 +221,13 @@ def _inventory(router: APIRouter, desk: Desk) -> None:
         battery_below: Annotated[int | None, Query(ge=1, le=100)] = None,
         silent_h: Annotated[Hours, Query(description="nothing heard for so many hours")] = None,
         waiting_h: Annotated[Hours, Query(description="its oldest event without a receipt is so many hours old")] = None,
+        unwiped: Annotated[bool, Query(description="nothing attests to an order for its hardware, replaced or not")] = False,
         after: Annotated[Id | None, Query(description="`next` of the page before")] = None,
         limit: Annotated[int, Query(ge=1, le=inventory.PAGE_MAX)] = PAGE,
     ) -> dict[str, Any]:
         """The devices, by name, a page at a time: what they told, what the ledger knows, how they stand."""
         chosen = await _chosen(desk, who, agency)
-        wanted = Filter(technician, standing, model, os, app, battery_below, silent_h, waiting_h)
+        wanted = Filter(technician, standing, model, os, app, battery_below, silent_h, waiting_h, unwiped)
         async with desk.pool.acquire() as connection:
             found = await inventory.page(
                 connection,

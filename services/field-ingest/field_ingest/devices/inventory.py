@@ -49,7 +49,10 @@ _FLEET: Final = """
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which devices; None does not choose. `silent_h`: nothing heard for so long; `waiting_h`: its oldest event waits so long."""
+    """Which devices; None does not choose. `silent_h`: nothing heard for so long; `waiting_h`: its oldest event waits so long.
+
+    `unwiped`: nothing attests to an order for its hardware, or for hardware that it was before.
+    """
 
     technician: str | None = None
     standing: Standing | None = None
@@ -59,6 +62,7 @@ class Filter:
     battery_below: int | None = None
     silent_h: int | None = None
     waiting_h: int | None = None
+    unwiped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,9 @@ async def page(
             AND ($9::integer IS NULL OR f.battery_percent < $9)
             AND ($10::bigint IS NULL OR coalesce(f.seen_at_ms, f.registered_at_ms) <= $10)
             AND ($11::bigint IS NULL OR f.oldest_waiting_ms <= $11)
-        ORDER BY f.device LIMIT $12
+            AND (NOT $12 OR EXISTS (SELECT FROM wipes w WHERE w.device = f.device AND w.withdrawn_at_ms IS NULL
+                AND attested_wipe(w.device, w.login_key) IS NULL))
+        ORDER BY f.device LIMIT $13
         """,  # noqa: S608 -- a constant of this module
         real_ms,
         listed(reach),
@@ -97,6 +103,7 @@ async def page(
         wanted.battery_below,
         None if wanted.silent_h is None else now_ms - wanted.silent_h * HOUR_MS,
         None if wanted.waiting_h is None else now_ms - wanted.waiting_h * HOUR_MS,
+        wanted.unwiped,
         min(limit, PAGE_MAX),
     )
     return [_shown(row) for row in rows]
@@ -108,19 +115,7 @@ async def one(connection: Connection, device: str, reach: Reach, *, real_ms: int
     return _shown(row) | {
         "attestation": await attestation(connection, device, row["login_key"]) if row["login_key"] else None,
         "last_event": await _last_event(connection, device),
-        "incarnations": [
-            _timed(incarnation)
-            for incarnation in await connection.fetch(
-                """
-                SELECT author, incarnation, mark, registered_at_ms, revoked_at_ms, revoked_cause, w.order_id AS wipe_order,
-                    CASE WHEN w.order_id IS NOT NULL THEN attested_wipe(a.device, a.login_key) END AS wipe_attested
-                FROM authors a LEFT JOIN wipes w ON w.login_key = a.login_key AND w.withdrawn_at_ms IS NULL
-                WHERE a.device = $1 ORDER BY incarnation DESC LIMIT $2
-                """,
-                device,
-                HISTORY_MAX,
-            )
-        ],
+        "incarnations": await _incarnations(connection, device),
         "history": await _history(connection, device),
     }
 
@@ -149,6 +144,25 @@ async def _newest(connection: Connection, device: str, reach: Reach, real_ms: in
     if row is None:
         raise Problem(INPUT_NOT_FOUND, what="device", id=device)
     return row
+
+
+async def _incarnations(connection: Connection, device: str) -> list[dict[str, Any]]:
+    """All that the device was, the newest first, each with the order to wipe its hardware and what that attested."""
+    rows = await connection.fetch(
+        """
+        SELECT author, incarnation, mark, registered_at_ms, revoked_at_ms, revoked_cause, w.order_id AS wipe_order, w.login_key
+        FROM authors a LEFT JOIN wipes w ON w.login_key = a.login_key AND w.withdrawn_at_ms IS NULL
+        WHERE a.device = $1 ORDER BY incarnation DESC LIMIT $2
+        """,
+        device,
+        HISTORY_MAX,
+    )
+    shown = []
+    for row in rows:
+        one = _timed(row)
+        hardware = one.pop("login_key")
+        shown.append(one | {"attestation": await attestation(connection, device, hardware) if hardware else None})
+    return shown
 
 
 async def _last_event(connection: Connection, device: str) -> dict[str, Any] | None:

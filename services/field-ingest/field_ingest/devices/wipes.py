@@ -60,6 +60,18 @@ async def place(connection: Connection, new: Order) -> Order:
     return new
 
 
+async def waiting(connection: Connection, device: str) -> list[str]:
+    """The hardware that this device is or was, by login key, whose order nothing attests to: the newest order first."""
+    rows = await connection.fetch(
+        """
+        SELECT login_key FROM wipes WHERE device = $1 AND withdrawn_at_ms IS NULL AND attested_wipe(device, login_key) IS NULL
+        ORDER BY ordered_at_ms DESC
+        """,
+        device,
+    )
+    return [row["login_key"] for row in rows]
+
+
 async def withdraw(connection: Connection, login_key: str, *, by: str, at_ms: int) -> str | None:
     """Take the order back; its id, None where there is none."""
     order: str | None = await connection.fetchval(

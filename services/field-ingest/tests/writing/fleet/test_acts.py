@@ -125,12 +125,9 @@ async def test_an_order_at_once_takes_the_place_of_one_that_waits_and_not_the_re
     assert await office.standing("d-north") == "active"
 
 
-async def test_new_hardware_under_the_same_name_does_not_inherit_the_order(office: Any) -> None:
-    house = office.house
-    await office.hire("d-north", "north")
-    await office.done("noor", "POST", "devices/d-north/revocation", {"cause": "stolen"})
-    order = (await office.done("noor", "POST", "devices/d-north/wipe", {"reason": "stolen", "at_once": True}))["order"]
-    await house.pool.execute(
+async def replaced(office: Any) -> None:
+    """New hardware goes on as d-north, with a login key of its own."""
+    await office.house.pool.execute(
         """
         INSERT INTO authors (author, kind, agency, device, incarnation, technician, login_key, event_key, shard, head_hash,
             registered_at_ms)
@@ -139,6 +136,30 @@ async def test_new_hardware_under_the_same_name_does_not_inherit_the_order(offic
         """,
         bytes(range(32)),
     )
+
+
+async def test_new_hardware_under_the_same_name_does_not_inherit_the_order(office: Any) -> None:
+    await office.hire("d-north", "north")
+    await office.done("noor", "POST", "devices/d-north/revocation", {"cause": "stolen"})
+    order = (await office.done("noor", "POST", "devices/d-north/wipe", {"reason": "stolen", "at_once": True}))["order"]
+    await replaced(office)
     shown = await office.done("noor", "GET", "devices/d-north")
     assert (shown["standing"], shown["wipe"]) == ("active", None)
+    assert (await office.names("noor", unwiped=True), await office.names("sam", unwiped=True)) == (["d-north"], [])
     assert [(one["author"], one["wipe_order"]) for one in shown["incarnations"]] == [("d-north-i2", None), ("d-north-i1", order)]
+    newer = (await office.done("noor", "POST", "devices/d-north/wipe", {"reason": "stolen, too"}))["order"]
+    withdrawn = [(await office.done("noor", "DELETE", "devices/d-north/wipe"))["withdrawn"] for _ in range(3)]
+    assert withdrawn == [newer, order, None]
+    assert await office.names("noor", unwiped=True) == []
+
+
+async def test_the_word_of_hardware_that_was_replaced_stands_with_its_incarnation(office: Any) -> None:
+    pen = await office.hire("d-north", "north")
+    order = (await office.done("noor", "POST", "devices/d-north/wipe", {"reason": "stolen"}))["order"]
+    await replaced(office)
+    await office.house.deliver(pen, [pen.write("device.wiped.v1", attested(pen, order), stream="device:d-north")])
+    shown = await office.done("noor", "GET", "devices/d-north")
+    assert (shown["standing"], shown["attestation"], shown["incarnations"][0]["attestation"]) == ("active", None, None)
+    word = shown["incarnations"][1]["attestation"]
+    assert (word["order"], word["author"], word["signature_holds"], word["is_last_event"]) == (order, pen.author, True, True)
+    assert await office.names("noor", unwiped=True) == []
