@@ -164,3 +164,15 @@ def test_a_damaged_file_is_begun_anew(tmp_path):
     catalogues.keep(came(safety()), hashes(safety()), NOON_MS)
     catalogues.close()
     assert Catalogues(tmp_path, KEY).lacking([safety().reference]) == ()
+
+
+def test_a_page_that_is_damaged_is_found_before_anything_is_read_and_everything_begins_anew(tmp_path):
+    catalogues = Catalogues(tmp_path, KEY)
+    catalogues.keep(came(safety(), parts(9_000)), hashes(safety(), parts(9_000)), NOON_MS)
+    catalogues.close()
+    path = tmp_path / FILE_NAME
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 1
+    path.write_bytes(bytes(data))
+    assert set(catalogues.lacking([safety().reference, parts(9_000).reference])) == set(hashes(safety(), parts(9_000)))
+    catalogues.close()

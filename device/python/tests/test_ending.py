@@ -20,6 +20,7 @@ from zb_device.log import KEEP_MS
 from zb_device.recording import Draft
 from zb_device.reporting import status
 from zb_device.settings import Ended, WipeOrder
+from zb_device.vault import BOXED
 
 BOILER = "intervention:leaky-boiler"
 ORDER = Command(kind="wipe", argument="retired", order="order-1")
@@ -56,6 +57,15 @@ async def test_a_revoked_device_loses_its_read_model_at_the_next_contact_and_goe
     assert [row.kind for row in platform.rows] == ["admitted", "held", "held"]
     assert device.parts.log.counts()["held"] == 2
     assert status(device)["ending"] == {"cause": "stolen", "at": status(device)["ending"]["at"], "wipe": None}
+
+
+async def test_no_box_for_a_technician_is_left_when_a_device_ends(device, platform):
+    await device.work_on("leaky-boiler").sign(b"strokes", signer="Frau Weber", shown="two hours", mime="image/png")
+    platform.commands = (Command(kind="suspend", argument="stolen"),)
+    await device.sync()
+    for table in BOXED:
+        left = device._folder.connection.execute(f"select count(*) from {table} where for_reader is not null").fetchone()
+        assert left == (0,), table
 
 
 async def test_the_log_of_a_revoked_device_is_kept_until_some_days_after_its_receipts(device, platform, hands):

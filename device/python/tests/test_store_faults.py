@@ -24,7 +24,7 @@ from zb_device.folder import DATABASE_FILE
 from zb_device.media import MediaState
 from zb_device.reading import database_path
 from zb_device.recording import Draft
-from zb_device.settings import LockPolicy
+from zb_device.settings import LockPolicy, Problems
 from zb_device.vault import BACKOFF_S_MAX, FREE_TRIES, TRIES_MAX
 
 BOILER = "intervention:leaky-boiler"
@@ -101,10 +101,10 @@ async def test_a_page_that_is_damaged_while_it_is_open_stops_neither_recording_n
     await device.sync()
     await device.close()
     path = database_path(tmp_path / "device", "tech-anna")
-    for page in range(2, path.stat().st_size // PAGE_BYTES):
-        damage(path, page)
     again = Device.open(tmp_path / "device", clock=hands.clock(), transport=Wire(platform))
     await again.unlock(PIN)
+    for page in range(2, path.stat().st_size // PAGE_BYTES):
+        damage(path, page)
     await again.record(Started(), stream="intervention:site-7")
     await again.sync()
     assert not again.unlocked
@@ -123,6 +123,7 @@ async def test_a_damaged_page_of_the_log_is_named_by_whatever_reads_it(device, t
     for page in range(path.stat().st_size // PAGE_BYTES // 2, path.stat().st_size // PAGE_BYTES):
         damage(path, page)
     again = Device.open(tmp_path / "device", clock=hands.clock(), transport=Wire(platform))
+    assert "tell the office" in again.parts.settings.get(Problems).entries[-1][2]
     with pytest.raises(StoreDamaged, match=r"device\.db"):
         await again.sync()
     with pytest.raises(StoreDamaged, match=r"device\.db"):

@@ -90,12 +90,18 @@ class Catalogues:
             connection.close()
 
     def _db(self) -> Connection:
+        if self._connection is not None and self._connection.is_damaged:
+            self._begin_anew()
         if self._connection is None:
             try:
-                self._connection = open_database(self.folder / FILE_NAME, self.key, "catalogues")
+                self._connection = open_database(self.folder / FILE_NAME, self.key, "catalogues", is_whole=True)
             except StoreDamaged:
-                # Nothing in it is the only copy.
-                for path in self.folder.glob(f"{FILE_NAME}*"):
-                    path.unlink()
-                self._connection = open_database(self.folder / FILE_NAME, self.key, "catalogues")
+                self._begin_anew()
+                self._connection = open_database(self.folder / FILE_NAME, self.key, "catalogues", is_whole=True)
         return self._connection
+
+    def _begin_anew(self) -> None:
+        """Nothing in it is the only copy."""
+        self.close()
+        for path in self.folder.glob(f"{FILE_NAME}*"):
+            path.unlink()

@@ -91,8 +91,10 @@ class Deposits:
         found: list[Deposit] = []
         rows = self._db.execute(f"select {_COLUMNS} from key_deposits order by tries, at_ms, kid")  # noqa: S608
         for row in (Waiting(*row) for row in rows.fetchall()):
+            if len(found) == DEPOSITS_MAX:
+                break
             box = _box(row, custody, technician, reader)
-            if box is not None and len(found) < DEPOSITS_MAX:
+            if box is not None:
                 found.append(_deposit(row, custody, box))
         return found
 

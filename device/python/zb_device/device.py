@@ -59,6 +59,9 @@ class Device(Handles, Contact):
         self.network = Network(lambda: self.parts, rounds, transport or self._nats(), clock)
         self.parts.media.tidy()
         self.parts.ending.tidy()
+        if damage := folder.damage():
+            text = f"a page of the log is damaged ({damage}): what is on it may not go up. Delete nothing, tell the office"
+            self.parts.syncer.note(StoreDamaged.code, text)
 
     @property
     def parts(self) -> Parts:
@@ -202,6 +205,7 @@ class Device(Handles, Contact):
         with transaction(self._folder.connection):
             self.parts.log.name_streams(unlocked.reader, technician)
         reading = read_model(self._folder.path, technician, unlocked.database_key, self._note_damage)
+        self.parts.deliveries.lay_in(reading, unlocked.reader, self.parts.log)
         own = OwnEvents(self.parts.log, unlocked.reader, technician)
         self._open = Opened(unlocked, reading, own, lambda: self.parts)
         self._guard.opened(technician)

@@ -17,7 +17,8 @@ from zb_device.bound_secret import BoundSecret, destroy, durably_written, sync_f
 from zb_device.catalogues import FILE_NAME as CATALOGUES_FILE
 from zb_device.catalogues import Catalogues
 from zb_device.clock import Clock
-from zb_device.database import Connection, check_integrity, open_database
+from zb_device.database import Connection, check_integrity, damaged_pages, open_database
+from zb_device.deliveries import Deliveries
 from zb_device.deposits import Deposits
 from zb_device.ending import Ending
 from zb_device.faults import DeviceBusy, NotEnrolled, Wiped
@@ -71,6 +72,10 @@ class Folder:
             os.close(lock)
             raise
         return cls(path, secret, connection, Catalogues(path, secret.derive(CATALOGUES_FILE)), lock)
+
+    def damage(self) -> str | None:
+        """What is wrong with the first damaged page of the log; None while it is whole. What is on the others is used."""
+        return next(iter(damaged_pages(self.connection)), None)
 
     def check(self) -> None:
         """Read and authenticate every page of the log's database. StoreDamaged names the first that fails."""
@@ -128,6 +133,7 @@ class Parts:
     log: Log
     media: MediaStore
     deposits: Deposits
+    deliveries: Deliveries
     recorder: Recorder
     syncer: Syncer
     sessions: Sessions
@@ -155,7 +161,7 @@ class Parts:
         recorder = Recorder(connection, log, settings, keys.event, pinned.author, clock)
         sessions = Sessions(connection, settings, pinned, keys, clock, real_time)
         vault, media = Vault(connection, settings, folder.secret), MediaStore(connection, folder.path, escrow)
-        about = AboutDevice(connection, settings, media, clock)
+        about, deliveries = AboutDevice(connection, settings, media, clock), Deliveries(connection)
         return cls(
             pinned=pinned,
             keys=keys,
@@ -164,8 +170,9 @@ class Parts:
             log=log,
             media=media,
             deposits=Deposits(connection, settings),
+            deliveries=deliveries,
             recorder=recorder,
-            syncer=Syncer(connection, log, settings, pinned, clock, recorder, folder.catalogues, about=about),
+            syncer=Syncer(connection, log, settings, pinned, clock, recorder, folder.catalogues, deliveries, about=about),
             sessions=sessions,
             real_time=real_time,
             reading_right=ReadingRight(settings, pinned, keys, log, clock, real_time),
@@ -182,6 +189,7 @@ class Parts:
                     clock,
                     recorder,
                     folder.catalogues,
+                    deliveries,
                     is_closed=True,
                 )
                 for one in closed

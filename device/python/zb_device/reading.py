@@ -62,7 +62,7 @@ class ReadModel:
 
     def __init__(self, folder: Path, technician: str, key: bytes) -> None:
         self._path = database_path(folder, technician)
-        self._db: Connection = open_database(self._path, key, "read")
+        self._db: Connection = open_database(self._path, key, "read", is_whole=True)
         self.keys = SubjectKeys(self._db)
         self.technician = technician
         self.is_open = True
@@ -137,7 +137,7 @@ class ReadModel:
         next request ask for everything again.
         """
         held = self.scope()
-        _check_order(delta, held)
+        check_order(delta, held)
         with transaction(self._db) as db:
             begun = self._begun(delta, held, healing)
             size = begun.size + sum([self._put(document, begun) for document in delta.documents])
@@ -209,7 +209,7 @@ class ReadModel:
         return int(size)
 
 
-def _check_order(delta: ScopeDelta, held: Scope) -> None:
+def check_order(delta: ScopeDelta, held: Scope) -> None:
     """SYNC_ROLLBACK unless the delta goes on from where the device is, each change after the one before."""
     if not delta.full and (delta.epoch != held.epoch or delta.cursor < held.cursor):
         raise Problem(SYNC_ROLLBACK, held=held.cursor, offered=delta.cursor)
