@@ -1,5 +1,7 @@
 -- Turns a store of today back into one of version 1, as stores were before incarnations.
 begin immediate;
+drop table deliveries;
+drop table scope_places;
 drop table key_deposits;
 create table head_1 (
     one integer primary key check (one = 1),

@@ -106,3 +106,17 @@ create table key_deposits (
     for_reader blob,
     tries integer not null default 0
 ) without rowid;
+
+-- What came of a scope while nobody could read, in boxes for its technician, and where each scope stands.
+create table deliveries (
+    number integer primary key,
+    reader text not null,
+    for_reader blob not null
+);
+
+create table scope_places (
+    technician text primary key,
+    epoch text not null,
+    cursor integer not null,
+    count integer not null
+) without rowid;
