@@ -264,14 +264,6 @@ async def test_a_scope_that_was_asked_for_another_technician_never_reaches_an_op
     assert device.opened().reading.ids("intervention") == []
 
 
-async def test_a_locked_device_does_not_ask_for_a_scope_that_it_cannot_keep_again_and_again(device, platform):
-    device.lock()
-    await worked(device)
-    platform.twist = lambda answer: twisted(answer, more=True)
-    await device.sync()
-    assert len(platform.requests) == 2
-
-
 async def test_what_a_document_showed_stays_known_while_locked_and_after_it_left_the_scope(device, platform):
     shown = {"office-main": 7}
     platform.put_document(BOILER, [])

@@ -14,6 +14,7 @@ from zb_contracts.sync import SyncAnswer, SyncRequest, certificates_unverified, 
 from zb_device.about import AboutDevice
 from zb_device.clock import Clock
 from zb_device.database import Connection, transaction
+from zb_device.deliveries import Letterbox
 from zb_device.faults import Refused
 from zb_device.log import Log
 from zb_device.reading import ReadModel, Scope
@@ -36,7 +37,9 @@ class Asking:
     clock: Clock
     about: AboutDevice | None
 
-    async def ask(self, transport: Transport, reading: ReadModel | None, receipted: int, lacking: tuple[str, ...]) -> SyncAnswer:
+    async def ask(
+        self, transport: Transport, reading: ReadModel | Letterbox | None, receipted: int, lacking: tuple[str, ...]
+    ) -> SyncAnswer:
         """The ledger's answer, with the scope for `reading` (None: receipts only) and the bytes of the catalogues `lacking`.
 
         `receipted` is the newest event of which this sync has had the receipt. Unreachable; Refused where the server refuses to
@@ -58,7 +61,7 @@ class Asking:
             self.about.answered(request.about)
         return answer
 
-    def _request(self, reading: ReadModel | None, receipted: int, lacking: tuple[str, ...]) -> SyncRequest:
+    def _request(self, reading: ReadModel | Letterbox | None, receipted: int, lacking: tuple[str, ...]) -> SyncRequest:
         scope = reading.scope() if reading else Scope()
         count = reading.count() if reading else 0
         if not scope.complete:

@@ -12,9 +12,11 @@ from typing import Final
 import httpx
 
 from zb_contracts.problems import DEVICE_PROOF_TIME, DEVICE_SUSPENDED
-from zb_device.faults import Refused, SessionEnded, StoreRestored, Unreachable
+from zb_device.deliveries import Letterbox
+from zb_device.faults import Locked, Refused, SessionEnded, StoreRestored, Unreachable
 from zb_device.folder import Parts
 from zb_device.key_exchange import KeyExchange
+from zb_device.log import ReaderBox
 from zb_device.opened import Opened
 from zb_device.settings import SignedIn
 from zb_device.syncing import SyncReport
@@ -190,10 +192,23 @@ class Rounds:
             raise unheard
         parts = self.parts()
         parts.about.battery_percent = self.battery_percent
-        report = await parts.syncer.sync(transport, opened.reading if opened else None, reader)
+        report = await parts.syncer.sync(transport, opened.reading if opened else self._letterbox(), reader)
         report.sent += sum(one.sent for one in before)
         report.receipts += sum(one.receipts for one in before)
         return report
+
+    def _letterbox(self) -> Letterbox | None:
+        """Where the scope of who works here goes while the device is locked; None where they may not read, or it is full."""
+        parts = self.parts()
+        technician = parts.sessions.current().technician
+        public = parts.vault.reader_public(technician) if technician else None
+        if technician is None or public is None or not parts.deliveries.has_room(technician):
+            return None
+        try:
+            parts.reading_right.check(technician)
+        except Locked:
+            return None
+        return Letterbox(parts.deliveries, ReaderBox(technician, public), lambda: self.opened() is None)
 
     async def _registered(self) -> Unreachable | Refused | None:
         """Why the platform has not heard of the current incarnation; None when it has."""

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from zb_contracts.envelope import Anchor, is_summed
+from zb_contracts.envelope import Anchor
 from zb_contracts.events.testimony import NOTE_CHARACTERS_MAX, SplitViewSeen
 from zb_contracts.healing import Healing
 from zb_contracts.problems import SYNC_REPLACED, SYNC_SPLIT_VIEW, SYNC_STORE_BEHIND, Problem
@@ -26,6 +26,7 @@ from zb_device.asking import Asking
 from zb_device.catalogues import Catalogues
 from zb_device.clock import AnchorMark, Clock
 from zb_device.database import Connection, transaction
+from zb_device.deliveries import Deliveries, Letterbox, Place, know
 from zb_device.faults import StoreRestored
 from zb_device.log import Log
 from zb_device.outbox import OpenReader, segments_of
@@ -80,12 +81,13 @@ class Syncer:
     recorder: Recorder
     """The current incarnation's pen: a closed one testifies with it, too."""
     catalogues: Catalogues
+    deliveries: Deliveries
     is_closed: bool = False
     about: AboutDevice | None = None
     """What the device tells of itself, where it is this incarnation's to tell."""
 
-    async def sync(self, transport: Transport, reading: ReadModel | None, reader: OpenReader | None) -> SyncReport:
-        """Send and ask until nothing more comes. `reading` None (locked): receipts only.
+    async def sync(self, transport: Transport, reading: ReadModel | Letterbox | None, reader: OpenReader | None) -> SyncReport:
+        """Send and ask until nothing more comes. `reading` is where the scope goes; None: receipts only.
 
         Unreachable without a network; a Problem, reported in the store, when the server's answer cannot be believed.
         StoreRestored, once every receipt was taken, when this author goes on no more.
@@ -145,14 +147,14 @@ class Syncer:
 
     # --- What the scope is for ---
 
-    def _wanted(self, reading: ReadModel | None) -> ReadModel | None:
-        """The read model, if the answer's scope will be for it: open, and the session its technician's."""
+    def _wanted(self, reading: ReadModel | Letterbox | None) -> ReadModel | Letterbox | None:
+        """Where the answer's scope will go: not where it was locked or unlocked meanwhile, or the session is another's."""
         session = self.settings.get(Session)
         if reading is None or session is None or not reading.is_open or reading.technician != session.technician:
             return None
         return reading
 
-    def _lacks_catalogues(self, wanted: ReadModel | None, offered: frozenset[str]) -> bool:
+    def _lacks_catalogues(self, wanted: ReadModel | Letterbox | None, offered: frozenset[str]) -> bool:
         """The scope refers to some whose bytes are not here, and that were not asked for in vain."""
         return wanted is not None and wanted.is_open and bool(self.catalogues.lacking(wanted.references(), offered))
 
@@ -161,7 +163,7 @@ class Syncer:
     def _apply(
         self,
         answer: SyncAnswer,
-        reading: ReadModel | None,
+        reading: ReadModel | Letterbox | None,
         lacking: tuple[str, ...],
         report: SyncReport,
         round_trip_ms: int,
@@ -181,16 +183,25 @@ class Syncer:
         report.commands += [command.kind for command in answer.commands if command.kind != NEW_INCARNATION]
         return ended
 
-    def _apply_scope(self, answer: SyncAnswer, reading: ReadModel, lacking: tuple[str, ...], report: SyncReport) -> None:
+    def _apply_scope(
+        self, answer: SyncAnswer, reading: ReadModel | Letterbox, lacking: tuple[str, ...], report: SyncReport
+    ) -> None:
         if answer.scope is not None:
             reading.apply(answer.scope, self._asking.view().healing)
-            self._know(answer.scope)
+            if isinstance(reading, ReadModel):
+                self._note_shown(answer.scope, reading)
             report.documents += len(answer.scope.documents)
             report.full_resync = report.full_resync or answer.scope.full
         self.catalogues.keep(answer.catalogues, lacking, self.clock.real_ms())
         report.catalogues += len(answer.catalogues)
-        if answer.catalogues or answer.scope is not None:
+        if isinstance(reading, ReadModel) and (answer.catalogues or answer.scope is not None):
             self.catalogues.tidy(reading.references(), self.clock.real_ms())
+
+    def _note_shown(self, delta: ScopeDelta, reading: ReadModel) -> None:
+        """What the author knows by it, and, for when it is locked, where the scope stands."""
+        with transaction(self.connection):
+            know(self.log, delta)
+            self.deliveries.put_place(reading.technician, Place(delta.epoch, delta.cursor, reading.count()))
 
     def _apply_ledger(self, answer: SyncAnswer, report: SyncReport, round_trip_ms: int) -> str:
         """Checkpoint, receipts, mark and anchor together: none of them when one cannot be believed."""
@@ -236,13 +247,6 @@ class Syncer:
             return FORKED
         told = (command.argument or "" for command in answer.commands if command.kind == NEW_INCARNATION)
         return next((code for code in told if code == SYNC_REPLACED.code), "")
-
-    def _know(self, scope: ScopeDelta) -> None:
-        """What the author has been shown stays known: while reading is locked, and after the document has left the scope."""
-        with transaction(self.connection):
-            for document in scope.documents:
-                if document.vector and not is_summed(document.id):
-                    self.log.raise_vector(document.id, document.vector)
 
     def _note_progress(self, ledger_mark: int, server_ms: int) -> None:
         """Where the ledger has long lacked what the broker took, it is queued once more."""

@@ -139,6 +139,8 @@ class Vault:
                 " where for_reader is not null and (:technician is null or reader = :technician)",
                 who,
             )
+        self._db.execute("delete from deliveries where :technician is null or reader = :technician", who)
+        self._db.execute("delete from scope_places where :technician is null or technician = :technician", who)
         # What was boxed for nobody else can be handed in by nobody.
         self._db.execute("delete from key_deposits where for_custody is null and for_reader is null")
 
