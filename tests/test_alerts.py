@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from zb.play.stage import Stage
-from zb.stack import PARTS
+from zb.stack import PARTS, WARDEN
 
 ROOT = Path(__file__).resolve().parent.parent
 RULES = sorted((ROOT / "deploy" / "alerts").glob("*.yaml"))
@@ -84,7 +84,7 @@ def test_what_an_alert_tells_to_ask_is_there(alert: Alert) -> None:
 
 def test_every_metric_of_an_alert_is_exposed_by_a_running_service(platform: Stage) -> None:
     exposed: set[str] = set()
-    for service in PARTS:
+    for service in (*PARTS, WARDEN):
         text = httpx.get(f"{platform.stack.services[service].url}/metrics", timeout=30).raise_for_status().text
         exposed |= set(re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE))
     named = {name for path in RULES for alert in alerts(path) for name in METRIC.findall(alert.keys["expr"])}
