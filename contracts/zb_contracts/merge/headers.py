@@ -12,8 +12,8 @@ import msgspec
 from zb_contracts.envelope import Anchor, Header, trusted_ms
 
 
-class MergeHeader(msgspec.Struct, frozen=True, gc=False):
-    """As `envelope.Header` has these fields; `is_anchored`: its trusted time is the ledger's, not the author's wall clock."""
+class _Told(msgspec.Struct, frozen=True, gc=False):
+    """What is taken as `envelope.Header` has it."""
 
     id: str
     author: str
@@ -24,6 +24,11 @@ class MergeHeader(msgspec.Struct, frozen=True, gc=False):
     actor: str | None
     at: str
     seen: dict[str, int]
+
+
+class MergeHeader(_Told, frozen=True, gc=False):
+    """`is_anchored`: its trusted time is the ledger's, not the author's wall clock."""
+
     trusted_ms: int
     is_anchored: bool
 
@@ -32,20 +37,11 @@ class MergeHeader(msgspec.Struct, frozen=True, gc=False):
         return self.stream.partition(":")[0]
 
 
-class _Stored(msgspec.Struct, frozen=True):
+class _Stored(_Told, frozen=True, gc=False):
     """What is read of a stored header's bytes."""
 
-    id: str
-    author: str
-    seq: int
-    type: str
-    stream: str
-    visit: str | None
-    actor: str | None
-    at: str
     elapsed_ms: int | None
     anchor: Anchor | None
-    seen: dict[str, int]
 
 
 _decoder: Final = msgspec.json.Decoder(_Stored)
