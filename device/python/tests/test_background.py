@@ -130,3 +130,21 @@ async def test_each_pause_after_a_failure_is_longer_up_to_a_limit(monkeypatch):
 
     assert pauses[:6] == [0.02, 0.04, 0.08, 0.16, 0.32, 0.5]
     assert timer.last_fault == "no signal"
+
+
+async def test_it_stops_though_a_round_swallows_the_cancel():
+    begun = asyncio.Event()
+
+    async def stubborn() -> bool:
+        begun.set()
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            return False
+        raise AssertionError
+
+    timer = Background(stubborn)
+    timer.start()
+    await begun.wait()
+    async with asyncio.timeout(DEADLINE_S):
+        await timer.stop()

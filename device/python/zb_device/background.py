@@ -54,11 +54,13 @@ class Background:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
+            # A library that waits for an answer may swallow the cancel when the answer comes at that moment.
+            self._wake.set()
             await asyncio.gather(task, return_exceptions=True)
 
     async def _run(self) -> None:
         polls = 0
-        while True:
+        while self._task is not None:
             self._wake.clear()
             try:
                 on_its_way = await self.attempt()
