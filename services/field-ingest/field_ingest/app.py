@@ -282,7 +282,7 @@ async def _sync(parts: Parts, stop: asyncio.Event) -> None:
         async with await opening as pool:
             store, arrivals = PostgresSyncStore(pool, parts.checkpoints), Arrivals(parts.pool)
             responder = SyncResponder(
-                store, parts.keys.ledger, clock=parts.clock, new_id=lambda: uuid7(parts.clock()), arrival=arrivals.wait
+                store, parts.keys.ledger, clock=parts.clock, new_id=lambda: uuid7(parts.clock()), arrivals=arrivals
             )
             subscriber = SyncSubscriber(client, responder)
             await subscriber.start()

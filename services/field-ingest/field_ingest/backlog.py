@@ -133,9 +133,9 @@ async def _count_clocks(connection: Connection, now_ms: int) -> None:
         SELECT coalesce(max(-(facts ->> 'clock_offset_ms')::bigint), 0) AS ahead_ms,
             count(*) FILTER (WHERE facts ? 'clock_went_back') AS went_back
         FROM shards s CROSS JOIN LATERAL (
-            SELECT convert_from(facts, 'UTF8')::jsonb AS facts FROM ledger
-            WHERE shard = s.shard AND position >= s.size - $1 AND received_at_ms >= $2 AND kind <> 'refusal'
-        ) l
+            SELECT convert_from(facts, 'UTF8')::jsonb AS facts, received_at_ms, kind FROM ledger
+            WHERE shard = s.shard ORDER BY position DESC LIMIT $1
+        ) l WHERE received_at_ms >= $2 AND kind <> 'refusal'
         """,
         CLOCK_ROWS_MAX,
         now_ms - CLOCK_WINDOW_MS,

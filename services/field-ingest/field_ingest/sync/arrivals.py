@@ -5,10 +5,11 @@ goes on after a while.
 """
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
-from field_ingest.ledger.growth import Growth, growth
+from field_ingest.ledger.growth import growth
 from zb_chassis import lifecycle
 from zb_chassis.database import Pool, waited_out
 
@@ -17,10 +18,22 @@ WAITING_MAX: Final = 1_000
 RETRY_S: Final = 0.5
 
 
-@dataclass(slots=True)
-class _Wait:
-    head: int
-    over: asyncio.Event = field(default_factory=asyncio.Event)
+class Arrival:
+    """One author's events up to `head`, on their way."""
+
+    def __init__(self, head: int) -> None:
+        self.head = head
+        self._size: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def came(self, size: int) -> None:
+        """The ledger has them, or says why not; its shard has so many rows by then."""
+        if not self._size.done():
+            self._size.set_result(size)
+
+    async def wait(self, seconds: float) -> int | None:
+        """The shard's rows once they came; None when that takes longer."""
+        done, _ = await asyncio.wait({self._size}, timeout=seconds)
+        return self._size.result() if done else None
 
 
 class Arrivals:
@@ -28,20 +41,20 @@ class Arrivals:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._waiting: dict[str, _Wait] = {}
-        self._heard = Growth()
+        self._waiting: dict[str, Arrival] = {}
 
-    async def wait(self, author: str, head: int, seconds: float) -> None:
-        """Until the ledger has the author's events up to `head` or says why not, at most so long."""
+    @contextmanager
+    def expected(self, author: str, head: int) -> Iterator[Arrival | None]:
+        """What is committed from here on is heard of; None where nobody more may wait.
+
+        To be begun before a look at the ledger: else what comes just after the look is missed.
+        """
         if author in self._waiting or len(self._waiting) >= WAITING_MAX:
+            yield None
             return
-        mine = self._waiting[author] = _Wait(head)
-        self._heard.woken.set()
+        self._waiting[author] = mine = Arrival(head)
         try:
-            async with asyncio.timeout(seconds):
-                await mine.over.wait()
-        except TimeoutError:
-            return
+            yield mine
         finally:
             del self._waiting[author]
 
@@ -53,18 +66,18 @@ class Arrivals:
             await lifecycle.unless(stop, asyncio.sleep(RETRY_S))
 
     async def _listen(self, stop: asyncio.Event) -> None:
-        async with growth(self._pool, stop) as self._heard:
-            while not self._heard.lost and not stop.is_set():
-                self._heard.woken.clear()
+        async with growth(self._pool, stop) as heard:
+            while not heard.lost and not stop.is_set():
+                heard.woken.clear()
                 if self._waiting:
                     await self._look()
-                await self._heard.woken.wait()
+                await heard.woken.wait()
 
     async def _look(self) -> None:
         rows = await self._pool.fetch(
             """
-            SELECT a.author FROM unnest($1::text[], $2::bigint[]) AS w (author, head) JOIN authors a USING (author)
-            WHERE a.mark >= w.head OR a.stopped_seq IS NOT NULL OR a.gap_nonce IS NOT NULL
+            SELECT author, s.size FROM unnest($1::text[], $2::bigint[]) AS w (author, head) JOIN authors a USING (author)
+            JOIN shards s USING (shard) WHERE a.mark >= w.head OR a.stopped_seq IS NOT NULL OR a.gap_nonce IS NOT NULL
             """,
             list(self._waiting),
             [one.head for one in self._waiting.values()],
@@ -72,4 +85,4 @@ class Arrivals:
         for row in rows:
             # It may have gone, or another may wait in its place by now: that one is woken early, and answered what is there.
             if row["author"] in self._waiting:
-                self._waiting[row["author"]].over.set()
+                self._waiting[row["author"]].came(row["size"])

@@ -5,8 +5,8 @@ What changes in an answer is all of one moment of the store (`ports`). It knows 
 and `subscriber`.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
 import msgspec
@@ -16,6 +16,7 @@ from field_ingest.ledger.anchors import Anchors
 from field_ingest.ledger.checkpoints import StoredCheckpoint
 from field_ingest.ledger.ledger_keys import LedgerKeys
 from field_ingest.sync import receipts
+from field_ingest.sync.arrivals import Arrivals
 from field_ingest.sync.ports import Asker, Glance, Heal, Moment, Since, SyncStore
 from field_ingest.sync.scope_delta import Room, fitting_catalogues, scope_delta, since
 from zb_chassis.clock import Clock
@@ -61,9 +62,6 @@ ON_THE_WAY_S: Final = 1.0
 WIPED: Final = frozenset({"lost", "stolen"})
 REPLACED: Final = "replaced"
 
-Arrival = Callable[[str, int, float], Awaitable[None]]
-"""Waits until the ledger has the author's events up to a number, at most so many seconds."""
-
 log: Final = structlog.get_logger(__name__)
 
 
@@ -104,13 +102,13 @@ _salvage = msgspec.msgpack.Decoder(_Salvage)
 class SyncResponder:
     """Answers requests. `new_id` makes the ids of anchors; `clock` is the service's, which a story may shift.
 
-    `arrival`: how to wait for what a device has just sent; without it nothing is waited for.
+    `arrivals`: who waits for what a device has just sent; without it nothing is waited for.
     """
 
     def __init__(
-        self, store: SyncStore, keys: LedgerKeys, *, clock: Clock, new_id: Callable[[], str], arrival: Arrival | None = None
+        self, store: SyncStore, keys: LedgerKeys, *, clock: Clock, new_id: Callable[[], str], arrivals: Arrivals | None = None
     ) -> None:
-        self._store, self._keys, self._clock, self._new_id, self._arrival = store, keys, clock, new_id, arrival
+        self._store, self._keys, self._clock, self._new_id, self._arrivals = store, keys, clock, new_id, arrivals
         self._anchors = Anchors(keys)
         self.counts = SyncCounts()
 
@@ -170,11 +168,16 @@ class SyncResponder:
 
     async def _glance(self, request: SyncRequest, technician: str) -> Glance | None:
         """What is new for the asker. What it has just sent is given a moment to arrive: else it would ask again for it."""
-        glance = await self._store.glance(request.author, technician, request.mark)
-        if self._arrival is None or glance is None or not _is_on_the_way(request, glance.asker):
-            return glance
-        await self._arrival(request.author, request.head, ON_THE_WAY_S)
-        return await self._store.glance(request.author, technician, request.mark)
+        if self._arrivals is None or request.head <= request.mark:
+            return await self._store.glance(request.author, technician, request.mark)
+        with self._arrivals.expected(request.author, request.head) as arrival:
+            glance = await self._store.glance(request.author, technician, request.mark)
+            if arrival is None or glance is None or not _is_on_the_way(request, glance.asker):
+                return glance
+            size = await arrival.wait(ON_THE_WAY_S)
+            if size is None:
+                return await self._store.glance(request.author, technician, request.mark)
+            return replace(glance, size=size, has_rows=True)
 
     async def _note_session(self, glance: Glance, device: str, technician: str) -> None:
         """Hints about the scope reach the device on which its technician asked last."""

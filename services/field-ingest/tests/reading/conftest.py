@@ -19,7 +19,8 @@ from field_ingest.projection.projector import Projector
 from field_ingest.projection.scope import ScopeLimits
 from field_ingest.projection.scoping import Scopes
 from field_ingest.projection.store import PostgresReadStore
-from field_ingest.sync.responder import Arrival, SyncResponder
+from field_ingest.sync.arrivals import Arrivals
+from field_ingest.sync.responder import SyncResponder
 from field_ingest.sync.store import PostgresSyncStore
 from zb_chassis.database import Pool, open_pool
 from zb_chassis.migrate import CHASSIS_MIGRATIONS, MigrationSet
@@ -190,11 +191,11 @@ class Company:
         """What answers are made of."""
         return PostgresSyncStore(self.pool, self.checkpoints)
 
-    def responder(self, arrival: Arrival | None = None) -> SyncResponder:
-        """A sync responder with the company's ledger key; `arrival` is what happens while it waits."""
+    def responder(self, arrivals: Arrivals | None = None) -> SyncResponder:
+        """A sync responder with the company's ledger key; `arrivals` is who waits."""
         numbers = itertools.count(1)
         return SyncResponder(
-            self.sync_store(), self.ledger_keys, clock=self.clock, new_id=lambda: f"anchor-{next(numbers)}", arrival=arrival
+            self.sync_store(), self.ledger_keys, clock=self.clock, new_id=lambda: f"anchor-{next(numbers)}", arrivals=arrivals
         )
 
 

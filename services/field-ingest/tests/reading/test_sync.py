@@ -1,5 +1,7 @@
 """Sync answers, checked with nothing but what a device has: contracts, the ledger's public key, its last checkpoint."""
 
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -7,6 +9,7 @@ import msgspec
 import pytest
 import zstandard
 
+from field_ingest.sync.arrivals import Arrival, Arrivals
 from field_ingest.sync.responder import ON_THE_WAY_S
 from zb_contracts import canonical, merkle, notes, subjects
 from zb_contracts.events.fieldwork import CommentAdded, Started
@@ -75,25 +78,47 @@ async def test_receipts_come_with_a_leaf_and_a_proof_in_the_signed_checkpoint(
         merkle.verify_inclusion(leaf_hash(receipt.leaf), receipt.position, checkpoint.size, receipt.inclusion, checkpoint.root)
 
 
+class Expected(Arrivals):
+    """Notes who waits, and lets something happen meanwhile."""
+
+    def __init__(self, pool: Any, meanwhile: Callable[[], Awaitable[int | None]]) -> None:
+        super().__init__(pool)
+        self.waited: list[tuple[str, int, float]] = []
+        self._meanwhile = meanwhile
+
+    @contextmanager
+    def expected(self, author: str, head: int) -> Iterator[Arrival | None]:
+        with super().expected(author, head) as arrival:
+            assert arrival is not None
+
+            async def wait(seconds: float) -> int | None:
+                self.waited.append((author, head, seconds))
+                return await self._meanwhile()
+
+            arrival.wait = wait  # type: ignore[method-assign]
+            yield arrival
+
+
 async def test_what_was_just_sent_is_given_a_moment_to_arrive_and_answered_with_its_receipts(
     company: Any, office: Any, camille: Any, asking: Asking
 ) -> None:
     await company.record(office, BOILER, created())
-    waited: list[tuple[str, int, float]] = []
 
-    async def meanwhile(author: str, head: int, seconds: float) -> None:
-        waited.append((author, head, seconds))
-        if len(waited) == 1:
-            await company.record(camille, BOILER, CommentAdded(text="on its way"))
+    async def meanwhile() -> int | None:
+        if len(arrivals.waited) > 1:
+            return None
+        await company.record(camille, BOILER, CommentAdded(text="on its way"))
+        return int(await company.pool.fetchval("SELECT size FROM shards ORDER BY size DESC LIMIT 1"))
 
-    asking.responder = company.responder(meanwhile)
+    arrivals = Expected(company.pool, meanwhile)
+    asking.responder = company.responder(arrivals)
     assert [receipt.seq for receipt in (await asking.ask(camille.name, head=1)).receipts] == [1]
     assert (await asking.ask(camille.name, mark=1, head=2)).receipts == ()
-    assert waited == [(camille.name, 1, ON_THE_WAY_S), (camille.name, 2, ON_THE_WAY_S)]
+    assert arrivals.waited == [(camille.name, 1, ON_THE_WAY_S), (camille.name, 2, ON_THE_WAY_S)]
     await asking.ask(camille.name, mark=1, head=1)
     await company.pool.execute("UPDATE authors SET gap_nonce = $1, gap_to = 3 WHERE author = $2", NONCE, camille.name)
     await asking.ask(camille.name, mark=1, head=3)
-    assert len(waited) == 2, "who has nothing on its way, or waits for a resend, is answered at once"
+    assert len(arrivals.waited) == 2, "who has nothing on its way, or waits for a resend, is answered at once"
 
 
 async def test_a_new_checkpoint_is_shown_to_continue_the_last_one(

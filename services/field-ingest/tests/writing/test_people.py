@@ -18,10 +18,13 @@ class Keys:
     device_signer = Nkey.generate(Kind.ACCOUNT)
     device_account = Nkey.generate(Kind.ACCOUNT).public
 
+    def __init__(self, ledger: Any) -> None:
+        self.ledger = ledger
+
 
 @pytest.fixture
 def tokens(house: Any) -> Tokens:
-    return Tokens(Keys(), house.clock)  # type: ignore[arg-type]
+    return Tokens(Keys(house.ledger_keys), house.clock)  # type: ignore[arg-type]
 
 
 async def mint(house: Any, tokens: Tokens, pen: Any, technician: str | None) -> None:
