@@ -50,6 +50,7 @@ from field_ingest.ledger.keyring import KeyRing, read_keys
 from field_ingest.ledger.postgres import PostgresLedger
 from field_ingest.ledger.shards import chosen
 from field_ingest.ledger.signing import LedgerAuthor
+from field_ingest.projection.folding import Folds
 from field_ingest.projection.hints import Hints
 from field_ingest.projection.projecting import Following, Projection
 from field_ingest.projection.projector import Projector
@@ -252,7 +253,7 @@ async def _projection(parts: Parts, stop: asyncio.Event) -> None:
         following = Following(parts.pool, Scopes(store, limits=limits, clock=clock, new_epoch=lambda: uuid4().hex), hints)
         async with asyncio.TaskGroup() as tasks:
             for _ in range(parts.settings.projector_workers):
-                projector = Projector(store, limits=limits, clock=clock)
+                projector = Projector(store, limits=limits, clock=clock, folds=Folds(parts.settings.folds_kept))
                 tasks.create_task(Projection(parts.pool, store, projector, following, worker=uuid4().hex).run(stop))
             tasks.create_task(following.run(stop))
             tasks.create_task(hints.run(stop))

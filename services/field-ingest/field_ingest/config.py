@@ -10,6 +10,7 @@ from field_ingest.admission import depots
 from field_ingest.admission.flood import FloodLimits
 from field_ingest.devices.tokens import HOURS_MAX, HOURS_MIN
 from field_ingest.ledger.shards import chosen
+from field_ingest.projection.folding import KEPT_MAX
 from field_ingest.projection.scope_settings import ScopeSettings
 from zb_chassis.config import ServiceSettings
 from zb_chassis.migrate import CHASSIS_MIGRATIONS, MigrationSet
@@ -47,6 +48,9 @@ class Settings(ServiceSettings, ScopeSettings):
     projector_workers: int = Field(default=1, ge=1, le=3)
     """Workers of the projection in this process: a second one folds while the first waits for the database. For more cores,
     more processes: all workers share the partitions."""
+    folds_kept: int = Field(default=KEPT_MAX, ge=0, le=10_000_000)
+    """What a worker of the projection keeps of the streams that it met last, in events of about 1.4 KB and 4 more a stream. Where
+    more streams are in work than fit, each new event of one that is not kept reads it again."""
     flood_messages_max: int = Field(default=5_000, ge=1)
     """Of one device within `flood_window_h`: a week off line is some hundred messages, FIELD keeps 20,000 a device."""
     flood_bytes_max: int = Field(default=256 << 20, ge=1)
