@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import click
 
-from tests.bench.ledger import latency, limits, peer, report, throughput
+from tests.bench.ledger import latency, limits, peer, report, statements, throughput
 from tests.bench.ledger.corpus import LIVE_FROM, AgencyFiles, Corpus
 from tests.bench.ledger.latency import Latency
 from tests.bench.ledger.limits import Limits
-from tests.bench.ledger.machine import Machine
+from tests.bench.ledger.machine import DATABASE, Machine
 from tests.bench.ledger.peer import Peer
 from tests.bench.ledger.report import RSS_GROWTH_MAX, VERIFY_SHARE, Target
 from tests.bench.ledger.throughput import Throughput
@@ -31,8 +31,9 @@ MIB: Final = 1 << 20
 @click.option("--full", is_flag=True, help=f"{FULL:,} events: memory over the whole range of its target.")
 @click.option("--seed", default=1, show_default=True, help="Of the corpus.")
 @click.option("--only", type=click.Choice(("throughput", "latency", "peer", "shards")), multiple=True, help="Only these parts.")
+@click.option("--profile", is_flag=True, help="List what each SQL statement of the full rate cost; slower by that.")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path(".zb/bench"), show_default=True)
-def main(events: int, full: bool, seed: int, only: tuple[str, ...], folder: Path) -> None:
+def main(events: int, full: bool, seed: int, only: tuple[str, ...], profile: bool, folder: Path) -> None:
     """How fast segments become receipts and states on this machine."""
     about = report.machine()
     wanted = only or ("throughput", "latency", "peer", "shards")
@@ -40,7 +41,7 @@ def main(events: int, full: bool, seed: int, only: tuple[str, ...], folder: Path
     corpus = Corpus(folder, seed)
     agencies = corpus.agencies(range(count), click.echo)
     live = corpus.agencies([LIVE_FROM], click.echo)[0]
-    targets, details = asyncio.run(_measured(folder, agencies, live, wanted))
+    targets, details = asyncio.run(_measured(folder, agencies, live, wanted, profiled=profile))
     _write(folder, about, targets, details)
     if "shards" in wanted:
         more, detail = asyncio.run(_shards(folder, agencies[:SECOND_AGENCIES]))
@@ -58,17 +59,20 @@ def _write(folder: Path, about: dict[str, Any], targets: list[Target], details: 
 
 
 async def _measured(
-    folder: Path, agencies: list[AgencyFiles], live: AgencyFiles, wanted: tuple[str, ...]
+    folder: Path, agencies: list[AgencyFiles], live: AgencyFiles, wanted: tuple[str, ...], *, profiled: bool
 ) -> tuple[list[Target], dict[str, Any]]:
     targets: list[Target] = []
     details: dict[str, Any] = {}
-    with Machine(folder / "machine", [*agencies, live]).running() as machine:
+    with Machine(folder / "machine", [*agencies, live], profiled=profiled).running() as machine:
         machine.corpus = agencies
         await machine.register_devices()
         machine.start_work()
         click.echo("full rate: publish, admit, project")
         rate = await throughput.measure(machine)
         details["throughput"] = rate.as_json()
+        if profiled:
+            details["statements"] = await statements.costs(machine.postgres.superuser_dsn(DATABASE))
+            click.echo(statements.table(details["statements"]))
         click.echo("the limits of single stages")
         alone = await limits.measure(machine)
         details["limits"] = asdict(alone)

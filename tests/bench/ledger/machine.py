@@ -16,6 +16,7 @@ import asyncpg
 import psutil
 
 from field_ingest.ledger.shards import shard_of
+from tests.bench.ledger import statements
 from tests.bench.ledger.corpus import AgencyFiles
 from zb import keyring
 from zb.keys import private_folder, write_secret
@@ -33,13 +34,13 @@ DATABASE: Final = "field_ingest"
 class Machine:
     """Servers and roles on a folder of their own, which is emptied first."""
 
-    def __init__(self, folder: Path, agencies: Iterable[AgencyFiles], *, shards: int = 1) -> None:
+    def __init__(self, folder: Path, agencies: Iterable[AgencyFiles], *, shards: int = 1, profiled: bool = False) -> None:
         self.folder = folder.absolute()
         self.agencies = list(agencies)
         self.corpus = self.agencies
         """The agencies whose segments the full rate publishes."""
         self.shards = shards
-        self.postgres = Postgres(self.folder / "postgres")
+        self.postgres = Postgres(self.folder / "postgres", settings=statements.SETTINGS if profiled else None)
         self.nats = NatsServer(self.folder / "nats", self.folder / "broker-keys")
         self.services: dict[str, Service] = {}
 
