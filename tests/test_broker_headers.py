@@ -105,8 +105,8 @@ async def test_no_header_hides_a_message_or_those_behind_it(
     async with aclosing(heard(broker, ingest, together)) as bodies:
         await say(mallory, "field.v1.mallory", headers, b"hostile")
         await alice.request("field.v1.alice", b"honest", timeout=DEADLINE_S)
-        stored = (await streams.stream_info("FIELD")).state.messages
-        assert {await anext(bodies) for _ in range(stored)} >= {b"honest"}
+        while await anext(bodies) != b"honest":
+            pass
         info = await streams.consumer_info("FIELD", "field-ingest")
         assert (info.num_pending, info.num_redelivered) == (0, 0)
     await alice.close()
