@@ -66,13 +66,13 @@ async def events(machine: Machine, agency: AgencyFiles, say: Say) -> Side:
 
 async def _said(machine: Machine) -> None:
     """Until the announcements of what was measured before are out: they would count as ours. TimeoutError."""
+    deadline = time.monotonic() + SAID_S
     connection = await asyncpg.connect(machine.dsn)
     try:
-        async with asyncio.timeout(SAID_S):
-            while await connection.fetchval(
-                "SELECT EXISTS (SELECT FROM chassis.outbox WHERE sent_at IS NULL AND parked_at IS NULL)"
-            ):
-                await asyncio.sleep(LOOK_S)
+        while await connection.fetchval("SELECT EXISTS (SELECT FROM chassis.outbox WHERE sent_at IS NULL AND parked_at IS NULL)"):
+            if time.monotonic() > deadline:
+                raise TimeoutError("the announcements of the fleet's wave are not out")
+            await asyncio.sleep(LOOK_S)
     finally:
         await connection.close()
 
