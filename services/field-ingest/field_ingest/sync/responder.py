@@ -135,7 +135,7 @@ class SyncResponder:
         return _signed(answer, key)
 
     async def _answer(self, request: SyncRequest, device: str, technician: str) -> SyncAnswer:
-        glance = await self._glance(request, technician)
+        glance = await self._glance(request, device, technician)
         if glance is None:
             raise Problem(SYNC_WRONG_AUTHOR, author=request.author, device=device)
         asker = _checked(glance.asker, request.author, device, technician)
@@ -166,13 +166,13 @@ class SyncResponder:
             certificates=self._lacking(request.certificates),
         )
 
-    async def _glance(self, request: SyncRequest, technician: str) -> Glance | None:
+    async def _glance(self, request: SyncRequest, device: str, technician: str) -> Glance | None:
         """What is new for the asker. What it has just sent is given a moment to arrive: else it would ask again for it."""
         if self._arrivals is None or request.head <= request.mark:
             return await self._store.glance(request.author, technician, request.mark)
         with self._arrivals.expected(request.author, request.head) as arrival:
             glance = await self._store.glance(request.author, technician, request.mark)
-            if arrival is None or glance is None or not _is_on_the_way(request, glance.asker):
+            if arrival is None or glance is None or not _is_on_the_way(request, glance.asker, device):
                 return glance
             size = await arrival.wait(ON_THE_WAY_S)
             if size is None:
@@ -290,9 +290,9 @@ def _checked(asker: Asker | None, author: str, device: str | None, technician: s
     return asker
 
 
-def _is_on_the_way(request: SyncRequest, asker: Asker) -> bool:
-    """The device has sent more than the ledger has, and nothing holds it up."""
-    return request.head > asker.mark and asker.stopped_seq is None and asker.gap_nonce is None
+def _is_on_the_way(request: SyncRequest, asker: Asker, device: str) -> bool:
+    """The device has sent more than the ledger has of this author, which is its own, and nothing holds it up."""
+    return asker.device == device and request.head > asker.mark and asker.stopped_seq is None and asker.gap_nonce is None
 
 
 def _wants_news(request: SyncRequest, glance: Glance) -> bool:
